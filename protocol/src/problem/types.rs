@@ -1,0 +1,433 @@
+//! The table of problem types: the one place where a refusal gets its status.
+//!
+//! A slug or a code, once published, stays: clients and bookmarks know it.
+
+/// What is the same for every occurrence of a problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Type {
+    /// The last segment of its address, `/problems/<slug>`.
+    pub slug: &'static str,
+    /// The status of the answer.
+    pub status: u16,
+    /// A short summary for people.
+    pub title: &'static str,
+    /// Its name for programs.
+    pub code: &'static str,
+    /// One sentence, for an occurrence that has nothing particular to tell.
+    pub summary: &'static str,
+    /// What it means and what to do about it, for the page at its address.
+    pub text: &'static str,
+}
+
+/// The slug of every type, in the order of [`ALL`].
+pub const ALL_SLUGS: [&str; ALL.len()] = {
+    let mut slugs = [""; ALL.len()];
+    let mut at = 0;
+    while at < slugs.len() {
+        slugs[at] = ALL[at].slug;
+        at += 1;
+    }
+    slugs
+};
+
+/// Title and text for the page `/problems/<slug>`.
+#[must_use]
+pub fn explanation(slug: &str) -> Option<(&'static str, &'static str)> {
+    ALL.iter()
+        .find(|kind| kind.slug == slug)
+        .map(|kind| (kind.title, kind.text))
+}
+
+/// Every type.
+pub const ALL: [&Type; 34] = [
+    &VALIDATION_FAILED,
+    &BAD_REQUEST,
+    &FORBIDDEN,
+    &NOT_FOUND,
+    &METHOD_NOT_ALLOWED,
+    &PRECONDITION_FAILED,
+    &RANGE_NOT_SATISFIABLE,
+    &HEADER_TOO_LARGE,
+    &UNSUPPORTED_VERSION,
+    &INVALID_CONTENT_TYPE,
+    &UNSUPPORTED_CONTENT_ENCODING,
+    &MISSING_OFFSET,
+    &OFFSET_MISMATCH,
+    &LENGTH_REQUIRED,
+    &LENGTH_CONFLICT,
+    &LENGTH_BELOW_OFFSET,
+    &UPLOAD_TOO_LARGE,
+    &EXCEEDS_LENGTH,
+    &UNKNOWN_CHECKSUM_ALGORITHM,
+    &CHECKSUM_MISMATCH,
+    &FINAL_UPLOAD,
+    &INVALID_PART,
+    &PART_NOT_FOUND,
+    &UPLOAD_INCOMPLETE,
+    &UPLOAD_CANCELLED,
+    &UPLOAD_EXPIRED,
+    &UPLOAD_FAILED,
+    &UPLOAD_SUPERSEDED,
+    &UPLOAD_STALLED,
+    &UPLOAD_BUSY,
+    &STORAGE_FULL,
+    &SHUTTING_DOWN,
+    &UNAVAILABLE,
+    &INTERNAL_ERROR,
+];
+
+pub(super) const VALIDATION_FAILED: Type = Type {
+    slug: "validation-failed",
+    status: 400,
+    title: "Validation failed",
+    code: "VALIDATION_ERROR",
+    summary: "A field of the request is not valid.",
+    text: "A header field, a query parameter or a member of the JSON body is missing, repeated, \
+           out of bounds or not of the form it must have. Nothing was changed. The member \
+           `errors` names each such field and says what is wrong with it.",
+};
+
+pub(super) const BAD_REQUEST: Type = Type {
+    slug: "bad-request",
+    status: 400,
+    title: "Bad request",
+    code: "BAD_REQUEST",
+    summary: "The request is malformed.",
+    text: "The request as a whole cannot be understood. Nothing was changed. The detail says what \
+           is wrong.",
+};
+
+pub(super) const FORBIDDEN: Type = Type {
+    slug: "forbidden",
+    status: 403,
+    title: "Forbidden",
+    code: "FORBIDDEN",
+    summary: "The caller may not do this.",
+    text: "The caller is known and may see this resource, but has no right to do this with it, or \
+           the page that sent the request belongs to an origin that this server does not serve.",
+};
+
+pub(super) const NOT_FOUND: Type = Type {
+    slug: "not-found",
+    status: 404,
+    title: "Not found",
+    code: "NOT_FOUND",
+    summary: "There is nothing at this address.",
+    text: "There is nothing at this address, or nothing that the caller may know of. An upload \
+           that was deleted after it was complete, and a cancelled or expired one whose traces \
+           have been removed, are answered like this too. A client that wants to upload the file \
+           has to create a new upload.",
+};
+
+pub(super) const METHOD_NOT_ALLOWED: Type = Type {
+    slug: "method-not-allowed",
+    status: 405,
+    title: "Method not allowed",
+    code: "METHOD_NOT_ALLOWED",
+    summary: "The resource does not support this method.",
+    text: "The resource exists and does not support the method of the request. The field `Allow` \
+           lists the methods that it supports.",
+};
+
+pub(super) const PRECONDITION_FAILED: Type = Type {
+    slug: "precondition-failed",
+    status: 412,
+    title: "Precondition failed",
+    code: "PRECONDITION_FAILED",
+    summary: "The content is not the one that the request asks for.",
+    text: "The request asks for the content only in a state that `If-Match` or `If-Unmodified- \
+           Since` describes, and it is not in that state.",
+};
+
+pub(super) const RANGE_NOT_SATISFIABLE: Type = Type {
+    slug: "range-not-satisfiable",
+    status: 416,
+    title: "Range not satisfiable",
+    code: "RANGE_NOT_SATISFIABLE",
+    summary: "No byte of the range exists.",
+    text: "All of the byte ranges asked for lie past the end of the content. The member `length` \
+           and the field `Content-Range` tell its length.",
+};
+
+pub(super) const HEADER_TOO_LARGE: Type = Type {
+    slug: "header-too-large",
+    status: 431,
+    title: "Header fields too large",
+    code: "HEADER_TOO_LARGE",
+    summary: "The header section, or a field in it, is too large.",
+    text: "The header section of the request, or one field such as `Upload-Metadata` or a long \
+           `Upload-Concat`, is larger than this server takes. Nothing was changed. Send less \
+           metadata, or concatenate in several steps.",
+};
+
+pub(super) const UNSUPPORTED_VERSION: Type = Type {
+    slug: "unsupported-version",
+    status: 412,
+    title: "Unsupported protocol version",
+    code: "UNSUPPORTED_VERSION",
+    summary: "The field Tus-Resumable is missing or names another version.",
+    text: "A request of the tus protocol must carry `Tus-Resumable` with a version that this \
+           server speaks. The field `Tus-Version` of the answer lists them. Nothing was changed.",
+};
+
+pub(super) const INVALID_CONTENT_TYPE: Type = Type {
+    slug: "invalid-content-type",
+    status: 415,
+    title: "Invalid content type",
+    code: "INVALID_CONTENT_TYPE",
+    summary: "An append must be sent as application/offset+octet-stream.",
+    text: "The bytes of an upload must be sent with the media type of the protocol, \
+           `application/offset+octet-stream` for tus. Nothing was stored. What the bytes are is \
+           told by the metadata of the upload.",
+};
+
+pub(super) const UNSUPPORTED_CONTENT_ENCODING: Type = Type {
+    slug: "unsupported-content-encoding",
+    status: 415,
+    title: "Unsupported content encoding",
+    code: "UNSUPPORTED_CONTENT_ENCODING",
+    summary: "An append must not have a Content-Encoding.",
+    text: "Offsets count bytes as they are sent, so an append cannot be compressed on the way. \
+           Nothing was stored. Send the bytes without `Content-Encoding`.",
+};
+
+pub(super) const MISSING_OFFSET: Type = Type {
+    slug: "missing-offset",
+    status: 400,
+    title: "Missing upload offset",
+    code: "MISSING_OFFSET",
+    summary: "An append must carry Upload-Offset.",
+    text: "An append must say in `Upload-Offset` where its first byte goes. Ask for the current \
+           offset with HEAD.",
+};
+
+pub(super) const OFFSET_MISMATCH: Type = Type {
+    slug: "offset-mismatch",
+    status: 409,
+    title: "Offset mismatch",
+    code: "OFFSET_MISMATCH",
+    summary: "The offset is not that of the upload.",
+    text: "An append must start exactly where the upload ends so far. Nothing was stored. Usually \
+           an answer was lost, or another sender was faster. The member `expected-offset` and the \
+           field `Upload-Offset` tell where to go on.",
+};
+
+pub(super) const LENGTH_REQUIRED: Type = Type {
+    slug: "length-required",
+    status: 400,
+    title: "Length required",
+    code: "LENGTH_REQUIRED",
+    summary: "A creation must carry Upload-Length or Upload-Defer-Length.",
+    text: "A new upload must declare its length in `Upload-Length`, or say with `Upload-Defer- \
+           Length: 1` that the length follows later. Nothing was created.",
+};
+
+pub(super) const LENGTH_CONFLICT: Type = Type {
+    slug: "length-conflict",
+    status: 400,
+    title: "Length conflict",
+    code: "LENGTH_CONFLICT",
+    summary: "The length of an upload cannot be changed.",
+    text: "The length of an upload is declared once and never changes. The request declares \
+           another one. Nothing was stored.",
+};
+
+pub(super) const LENGTH_BELOW_OFFSET: Type = Type {
+    slug: "length-below-offset",
+    status: 400,
+    title: "Length below offset",
+    code: "LENGTH_BELOW_OFFSET",
+    summary: "More bytes are stored than the length allows.",
+    text: "The length that the request declares is smaller than what is stored already. The \
+           length stays undeclared and nothing was stored.",
+};
+
+pub(super) const UPLOAD_TOO_LARGE: Type = Type {
+    slug: "upload-too-large",
+    status: 413,
+    title: "Upload too large",
+    code: "UPLOAD_TOO_LARGE",
+    summary: "The upload is larger than this server takes.",
+    text: "The upload is larger than this server takes. The member `limit` is the largest length \
+           in bytes. An upload whose length was declared in advance was not created; one of \
+           deferred length keeps the bytes up to the limit.",
+};
+
+pub(super) const EXCEEDS_LENGTH: Type = Type {
+    slug: "exceeds-length",
+    status: 413,
+    title: "Append exceeds length",
+    code: "EXCEEDS_LENGTH",
+    summary: "The request has more bytes than the upload's length allows.",
+    text: "The bytes of the request go past the length of the upload. If the request said so in \
+           advance, nothing was stored; otherwise the bytes up to the length were. Ask for the \
+           offset with HEAD, and check that the file did not grow during the upload.",
+};
+
+pub(super) const UNKNOWN_CHECKSUM_ALGORITHM: Type = Type {
+    slug: "unknown-checksum-algorithm",
+    status: 400,
+    title: "Unknown checksum algorithm",
+    code: "UNKNOWN_CHECKSUM_ALGORITHM",
+    summary: "The checksum algorithm is not offered.",
+    text: "`Upload-Checksum` names an algorithm that this server does not offer. Nothing was \
+           stored. The field `Tus-Checksum-Algorithm` of the answer to OPTIONS lists those on \
+           offer.",
+};
+
+pub(super) const CHECKSUM_MISMATCH: Type = Type {
+    slug: "checksum-mismatch",
+    status: 460,
+    title: "Checksum mismatch",
+    code: "CHECKSUM_MISMATCH",
+    summary: "The bytes do not have the announced checksum.",
+    text: "The bytes that arrived do not have the digest that the request announced, or the \
+           announced digest never arrived. They were discarded and the offset is as before. Send \
+           them again.",
+};
+
+pub(super) const FINAL_UPLOAD: Type = Type {
+    slug: "final-upload",
+    status: 403,
+    title: "Final upload",
+    code: "FINAL_UPLOAD",
+    summary: "Bytes cannot be appended to an upload that is made of others.",
+    text: "This upload is the concatenation of others and takes no bytes of its own. Neither it \
+           nor its parts were changed.",
+};
+
+pub(super) const INVALID_PART: Type = Type {
+    slug: "invalid-part",
+    status: 400,
+    title: "Invalid part",
+    code: "INVALID_PART",
+    summary: "A part of the list is not a partial upload of this server.",
+    text: "A final upload can only be made of uploads of this server that were created with \
+           `Upload-Concat: partial`. The member `part` is the place of the offending URL in the \
+           list, counted from 1. Nothing was created.",
+};
+
+pub(super) const PART_NOT_FOUND: Type = Type {
+    slug: "part-not-found",
+    status: 404,
+    title: "Part not found",
+    code: "PART_NOT_FOUND",
+    summary: "A part of the list does not exist.",
+    text: "A part of the list does not exist, or the caller has no access to it. The member \
+           `part` is the place of its URL in the list, counted from 1. Nothing was created.",
+};
+
+pub(super) const UPLOAD_INCOMPLETE: Type = Type {
+    slug: "upload-incomplete",
+    status: 409,
+    title: "Upload incomplete",
+    code: "UPLOAD_INCOMPLETE",
+    summary: "The content can be read when the upload is complete.",
+    text: "The content of an upload can be read as soon as all of it has arrived, and not before. \
+           HEAD tells how far the upload is.",
+};
+
+pub(super) const UPLOAD_CANCELLED: Type = Type {
+    slug: "upload-cancelled",
+    status: 410,
+    title: "Upload cancelled",
+    code: "UPLOAD_CANCELLED",
+    summary: "The upload was cancelled.",
+    text: "Somebody who may do so has cancelled this upload, and its bytes are removed. The \
+           members `reason` and `cancelledAt` tell why and when. This is final: to send the file \
+           after all, create a new upload.",
+};
+
+pub(super) const UPLOAD_EXPIRED: Type = Type {
+    slug: "upload-expired",
+    status: 410,
+    title: "Upload expired",
+    code: "UPLOAD_EXPIRED",
+    summary: "The upload was not finished in time.",
+    text: "The upload was not finished before the time that `Upload-Expires` told, and its bytes \
+           have been removed. To send the file after all, create a new upload.",
+};
+
+pub(super) const UPLOAD_FAILED: Type = Type {
+    slug: "upload-failed",
+    status: 410,
+    title: "Upload failed",
+    code: "UPLOAD_FAILED",
+    summary: "The upload can never become complete.",
+    text: "The upload can never become complete, for instance because a part of it was removed \
+           before all parts were finished. Its bytes are removed. To send the file after \
+           all, create a new upload.",
+};
+
+pub(super) const UPLOAD_SUPERSEDED: Type = Type {
+    slug: "upload-superseded",
+    status: 400,
+    title: "Upload superseded",
+    code: "UPLOAD_SUPERSEDED",
+    summary: "A newer request has taken the upload over.",
+    text: "A newer request for the same upload has arrived, and the newest one wins. The bytes \
+           that had arrived before are kept. Do not repeat the older request: if both senders \
+           did, they would fight forever.",
+};
+
+pub(super) const UPLOAD_STALLED: Type = Type {
+    slug: "upload-stalled",
+    status: 503,
+    title: "Upload stalled",
+    code: "UPLOAD_STALLED",
+    summary: "No bytes arrived for too long.",
+    text: "The sender was silent for longer than the server waits, or too slow. The bytes that \
+           had arrived are kept. Ask for the offset with HEAD and go on from there.",
+};
+
+pub(super) const UPLOAD_BUSY: Type = Type {
+    slug: "upload-busy",
+    status: 423,
+    title: "Upload busy",
+    code: "UPLOAD_BUSY",
+    summary: "An earlier request has not let go of the upload in time.",
+    text: "An earlier request for the same upload was told to stop and has not done so in time. \
+           Nothing was changed. Try again in a few seconds.",
+};
+
+pub(super) const STORAGE_FULL: Type = Type {
+    slug: "storage-full",
+    status: 507,
+    title: "Storage full",
+    code: "STORAGE_FULL",
+    summary: "There is no space left to store the bytes.",
+    text: "There is no space left to store the bytes. Those before `Upload-Offset` are kept, and \
+           the upload can go on from there when there is space again. Reading, cancelling and \
+           deleting still work.",
+};
+
+pub(super) const SHUTTING_DOWN: Type = Type {
+    slug: "shutting-down",
+    status: 503,
+    title: "Shutting down",
+    code: "SHUTTING_DOWN",
+    summary: "The server is stopping.",
+    text: "The server is stopping. The bytes that had arrived are kept. Try again after the time \
+           in `Retry-After`; ask for the offset with HEAD and go on from there.",
+};
+
+pub(super) const UNAVAILABLE: Type = Type {
+    slug: "unavailable",
+    status: 503,
+    title: "Unavailable",
+    code: "UNAVAILABLE",
+    summary: "The server cannot do this now.",
+    text: "The server, its database or its store cannot do this now. Try again after the time in \
+           `Retry-After`.",
+};
+
+pub(super) const INTERNAL_ERROR: Type = Type {
+    slug: "internal-error",
+    status: 500,
+    title: "Internal error",
+    code: "INTERNAL_ERROR",
+    summary: "Something went wrong in the server.",
+    text: "Something went wrong in the server that the client cannot mend. The log has the \
+           particulars under the `X-Request-Id` of the answer. Every offset that was told before \
+           still holds; ask for it with HEAD and go on from there.",
+};

@@ -1,0 +1,94 @@
+//! What a client asks of an upload, in the same words for every dialect.
+
+use crate::field::checksum::Checksum;
+use crate::field::concat::Final;
+use crate::field::length::Length;
+use crate::field::metadata::Metadata;
+
+/// One request, decoded and statically valid: what is left to check needs the upload itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// What can this server do? (OPTIONS)
+    Discover,
+    /// Make a new upload, perhaps with its first bytes.
+    Create(Create),
+    /// How far did the upload come? (HEAD)
+    Retrieve,
+    /// Add bytes at an offset.
+    Append(Append),
+    /// End the upload and remove its bytes (DELETE).
+    Cancel,
+    /// Read the finished content (GET).
+    Read,
+}
+
+/// The creation of an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Create {
+    /// Where the content comes from.
+    pub content: NewContent,
+    /// Stored and echoed byte for byte.
+    pub metadata: Metadata,
+    /// The first append, when the request carries content. Its offset is 0.
+    pub append: Option<Append>,
+}
+
+/// Where a new upload's content comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewContent {
+    /// From appends.
+    Appended {
+        /// The declared length, or that it follows later.
+        length: Length,
+        /// Whether it is meant as a part of a later final upload.
+        partial: bool,
+    },
+    /// From other uploads, in order (tus concatenation).
+    Concatenated(Final),
+}
+
+/// Bytes for an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// Where the first byte goes; it has to be the upload's offset.
+    pub offset: u64,
+    /// A length declared together with this append.
+    pub length: Option<u64>,
+    /// How many bytes this request carries, where it says so in advance.
+    pub content_length: Option<u64>,
+    /// The digest which these bytes must have. With it the append is all or nothing.
+    pub checksum: Option<Expected>,
+    /// What makes the upload complete.
+    pub completion: Completion,
+    /// What happens to bytes past the length.
+    pub overrun: Overrun,
+}
+
+/// Where the expected digest of an append is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// In the header section: known before the first byte.
+    Header(Checksum),
+    /// In the trailer section, as announced by `Trailer`.
+    Trailer,
+}
+
+/// What makes an upload complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// Reaching its length (tus).
+    AtLength,
+    /// The end of this request's content (IETF draft, `Upload-Complete: ?1`).
+    AtEnd,
+    /// Nothing in this request (IETF draft, `Upload-Complete: ?0`).
+    Later,
+}
+
+/// What happens to bytes past the upload's length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overrun {
+    /// Keep what fits, refuse the rest (tus).
+    KeepToLength,
+    /// The upload is no longer usable (IETF draft, "Upload Append").
+    Invalidate,
+}

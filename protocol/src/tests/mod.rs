@@ -1,0 +1,4 @@
+//! The rules, tested as rules.
+
+mod field;
+mod problem;

@@ -1,0 +1,212 @@
+//! Contract, "Errors"; protocol reference, "Status codes in tus mode".
+
+use std::collections::BTreeSet;
+
+use http::StatusCode;
+
+use crate::field::{Fault, name};
+use crate::problem::{ALL_SLUGS, Member, Problem, explanation, types};
+
+/// Every problem once, with the status of its row.
+fn rows() -> Vec<(Problem, u16)> {
+    let expected = Problem::OffsetMismatch {
+        expected: 5,
+        provided: 7,
+    };
+    let conflict = Problem::LengthConflict {
+        known: 5,
+        declared: 7,
+    };
+    let below = Problem::LengthBelowOffset {
+        offset: 5,
+        declared: 4,
+    };
+    let cancelled = Problem::UploadCancelled {
+        reason: None,
+        at: None,
+    };
+    vec![
+        (Problem::validation("ids", "must not be empty"), 400),
+        (
+            Problem::BadRequest {
+                detail: "Not JSON.".into(),
+            },
+            400,
+        ),
+        (Problem::Forbidden, 403),
+        (Problem::NotFound, 404),
+        (
+            Problem::MethodNotAllowed {
+                allow: "GET, HEAD".into(),
+            },
+            405,
+        ),
+        (Problem::PreconditionFailed, 412),
+        (Problem::RangeNotSatisfiable { length: 9 }, 416),
+        (Problem::HeaderTooLarge, 431),
+        (Problem::UnsupportedVersion, 412),
+        (Problem::InvalidContentType, 415),
+        (Problem::UnsupportedContentEncoding, 415),
+        (Problem::MissingOffset, 400),
+        (expected, 409),
+        (Problem::LengthRequired, 400),
+        (conflict, 400),
+        (below, 400),
+        (Problem::TooLarge { limit: 9 }, 413),
+        (Problem::ExceedsLength { length: 9 }, 413),
+        (Problem::UnknownChecksumAlgorithm, 400),
+        (Problem::ChecksumMismatch, 460),
+        (Problem::FinalUpload, 403),
+        (Problem::InvalidPart { part: 2 }, 400),
+        (Problem::PartNotFound { part: 2 }, 404),
+        (Problem::UploadIncomplete, 409),
+        (cancelled, 410),
+        (Problem::UploadExpired, 410),
+        (Problem::UploadFailed, 410),
+        (Problem::UploadSuperseded, 400),
+        (Problem::UploadStalled, 503),
+        (Problem::UploadBusy, 423),
+        (Problem::StorageFull, 507),
+        (Problem::ShuttingDown { retry_after: 5 }, 503),
+        (Problem::Unavailable { retry_after: 5 }, 503),
+        (Problem::Internal, 500),
+    ]
+}
+
+#[test]
+fn every_problem_has_its_status_and_its_page() {
+    let mut seen = BTreeSet::new();
+    for (problem, status) in rows() {
+        assert_eq!(problem.status().as_u16(), status, "{problem:?}");
+        assert!(seen.insert(problem.slug()), "{} twice", problem.slug());
+        let (title, text) = explanation(problem.slug()).expect("a page");
+        assert_eq!(title, problem.title());
+        assert!(text.len() > 40, "{problem:?}");
+        assert!(problem.detail().ends_with('.'), "{}", problem.detail());
+    }
+    assert_eq!(
+        seen,
+        ALL_SLUGS.into_iter().collect(),
+        "a type without a problem"
+    );
+    assert_eq!(explanation("no-such-problem"), None);
+}
+
+#[test]
+fn the_table_is_well_formed() {
+    let unique = |of: fn(&types::Type) -> &'static str| {
+        types::ALL
+            .into_iter()
+            .map(of)
+            .collect::<BTreeSet<_>>()
+            .len()
+            == types::ALL.len()
+    };
+    assert!(unique(|kind| kind.slug) && unique(|kind| kind.code) && unique(|kind| kind.title));
+    for kind in types::ALL {
+        let status = StatusCode::from_u16(kind.status).expect("a status");
+        assert!(status.is_client_error() || status.is_server_error());
+        assert!(
+            kind.slug
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+        );
+        let code = kind.slug.to_ascii_uppercase().replace('-', "_");
+        assert!(
+            kind.code == code || kind.code == "VALIDATION_ERROR",
+            "{}",
+            kind.slug
+        );
+        assert!(!kind.text.contains("  "), "{}", kind.slug);
+    }
+}
+
+#[test]
+fn interruptions_by_the_server_are_retried_by_clients_and_take_over_is_not() {
+    // tus-js-client retries 5xx, 409 and 423, and no other 4xx.
+    let retried = [
+        Problem::UploadStalled,
+        Problem::UploadBusy,
+        Problem::StorageFull,
+        Problem::ShuttingDown { retry_after: 1 },
+    ];
+    let is_retried = |problem: &Problem| {
+        problem.status().is_server_error() || matches!(problem.status().as_u16(), 409 | 423)
+    };
+    assert!(retried.iter().all(is_retried));
+    assert!(!is_retried(&Problem::UploadSuperseded));
+}
+
+#[test]
+fn members_carry_what_a_program_needs() {
+    let number = |name, number| vec![(name, Member::Number(number))];
+    let mismatch = Problem::OffsetMismatch {
+        expected: 5,
+        provided: 7,
+    };
+    let both = [number("expected-offset", 5), number("provided-offset", 7)].concat();
+    assert_eq!(mismatch.members(), both);
+    assert_eq!(Problem::TooLarge { limit: 9 }.members(), number("limit", 9));
+    assert_eq!(
+        Problem::ExceedsLength { length: 9 }.members(),
+        number("length", 9)
+    );
+    assert_eq!(
+        Problem::InvalidPart { part: 2 }.members(),
+        number("part", 2)
+    );
+    assert_eq!(Problem::Internal.members(), vec![]);
+    let cancelled = Problem::UploadCancelled {
+        reason: Some("wrong file".into()),
+        at: Some(1),
+    };
+    let expected = vec![
+        ("reason", Member::Text("wrong file".into())),
+        ("cancelledAt", Member::Time(1)),
+    ];
+    assert_eq!(cancelled.members(), expected);
+    assert_eq!(cancelled.detail(), "The upload was cancelled: wrong file");
+}
+
+#[test]
+fn t73_the_reason_phrase_of_460() {
+    assert_eq!(
+        Problem::ChecksumMismatch.reason_phrase(),
+        Some("Checksum Mismatch")
+    );
+    assert_eq!(Problem::NotFound.reason_phrase(), None);
+}
+
+#[test]
+fn fields_that_go_with_a_problem() {
+    assert_eq!(
+        Problem::ShuttingDown { retry_after: 5 }.retry_after(),
+        Some(5)
+    );
+    assert_eq!(
+        Problem::Unavailable { retry_after: 6 }.retry_after(),
+        Some(6)
+    );
+    assert_eq!(Problem::UploadStalled.retry_after(), None);
+    assert_eq!(
+        Problem::MethodNotAllowed {
+            allow: "GET".into()
+        }
+        .allow(),
+        Some("GET")
+    );
+    assert_eq!(Problem::NotFound.allow(), None);
+}
+
+#[test]
+fn a_faulty_field_becomes_a_problem() {
+    let problem = Problem::from(Fault::NotCount.of(name::UPLOAD_OFFSET));
+    let message = "must be a non-negative decimal number";
+    assert_eq!(problem.errors(), Some(("upload-offset", message)));
+    assert_eq!(problem.detail(), format!("upload-offset: {message}."));
+    let unknown = Problem::from(Fault::UnknownAlgorithm.of(name::UPLOAD_CHECKSUM));
+    assert_eq!(unknown, Problem::UnknownChecksumAlgorithm);
+    let long = Problem::from(Fault::TooLong { bytes_max: 1 }.of(name::UPLOAD_METADATA));
+    assert_eq!(long, Problem::HeaderTooLarge);
+    assert_eq!(long.errors(), None);
+}

@@ -1,0 +1,312 @@
+//! The composition root: the only place that names concrete stores and mounts modules.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::blob::local::LocalStore;
+use crate::blob::{BlobError, BlobStore};
+use crate::cancel::{CancelReason, Scope, Settling};
+use crate::config::{Command, Config, Digest, Durability};
+use crate::db::{self, CORE, Db, DbConfig, DbError, DbUrl};
+use crate::http::telemetry::{self, Metrics};
+use crate::http::{self, BindError, Listeners, RouteError, Router};
+use crate::module::Mount;
+use crate::upload::fsck::{FsckError, fsck};
+use crate::upload::sql::SqlStore;
+use crate::upload::store::UploadStore;
+use crate::{ops, upload, work};
+
+mod identity;
+
+/// Threads that may wait for the disk at once. More would only queue there.
+const BLOCKING_THREADS_MAX: usize = 64;
+
+/// How long a connection may still take, after the work in hand has settled, to send its answer.
+const ANSWER_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Why the program could not do what it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// Another server has the data directory.
+    #[error("{} is in use by another tidegate", .0.display())]
+    InUse(PathBuf),
+    /// The data directory cannot be used.
+    #[error("cannot use {}: {source}", .path.display())]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The database cannot be used.
+    #[error("database: {0}")]
+    Db(#[from] DbError),
+    /// A stored byte could not be looked at.
+    #[error("store: {0}")]
+    Blob(#[from] BlobError),
+    /// Nothing can be listened to.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Two modules want the same path.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// A worker could not be prepared.
+    #[error("{worker}: {source}")]
+    Prepare {
+        /// Which.
+        worker: &'static str,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The check came to no end.
+    #[error("fsck: {0}")]
+    Fsck(#[from] FsckError),
+    /// The operating system refused something elementary.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Does what the command line asks for.
+pub fn run(command: Command) -> ExitCode {
+    let config = match &command {
+        Command::Serve(config) | Command::Migrate(config) | Command::Check(config) => config,
+        Command::Fsck { config, .. } => config,
+    };
+    if let Err(error) = telemetry::init_log(config.log.format, &config.log.filter) {
+        return fail(&error);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_name("tidegate")
+        .build();
+    let done = runtime.map_err(AppError::from).and_then(|runtime| {
+        let done = runtime.block_on(async {
+            match command {
+                Command::Serve(config) => serve(config).await,
+                Command::Migrate(config) => migrate(config).await,
+                Command::Check(_) => Ok(()),
+                Command::Fsck { config, repair } => check_stored(config, repair).await,
+            }
+        });
+        // What is still blocked on a disk must not hold up the end: it equals a crash.
+        runtime.shutdown_background();
+        done
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    // Without stderr there is nobody to tell.
+    drop(writeln!(io::stderr(), "tidegate: {error}"));
+    ExitCode::FAILURE
+}
+
+/// Everything that is open while the program runs.
+struct Opened {
+    /// Held until the end: the kernel gives it back with the process, however that ends.
+    _lock: File,
+    db: Db,
+    uploads: Arc<dyn UploadStore>,
+    blobs: Arc<dyn BlobStore>,
+    scope: Scope,
+}
+
+impl Opened {
+    async fn open(config: &Config) -> Result<Self, AppError> {
+        let lock = lock(&config.data_dir)?;
+        let scope = Scope::root("server");
+        let db_config = DbConfig { url: database(config), durability: durability(config) };
+        let db = Db::open(&db_config, &scope).await?;
+        db.migrate(&[CORE, upload::sql::LINE]).await?;
+        let root = config.store.as_ref().unwrap_or(&config.data_dir);
+        let blobs = LocalStore::open(root, config.durability == Durability::PowerLoss)
+            .map_err(|source| AppError::DataDir { path: root.clone(), source })?;
+        let uploads = Arc::new(SqlStore::new(db.clone()));
+        Ok(Self { _lock: lock, db, uploads, blobs: Arc::new(blobs), scope })
+    }
+
+    fn probes(&self) -> Vec<ops::Probe> {
+        let (db, blobs) = (self.db.clone(), self.blobs.clone());
+        let database: ops::Probe = Arc::new(move || {
+            let db = db.clone();
+            Box::pin(async move { identity::probe(&db).await.map_err(|e| format!("database: {e}")) })
+        });
+        let store: ops::Probe = Arc::new(move || {
+            let probed = blobs.probe();
+            Box::pin(async move { probed.await.map_err(|error| format!("store: {error}")) })
+        });
+        vec![database, store]
+    }
+}
+
+/// Takes the data directory for this process alone. A lock on an open file, never a PID file:
+/// it ends with its holder, whatever number the next one gets.
+fn lock(dir: &Path) -> Result<File, AppError> {
+    let unusable = |source| AppError::DataDir { path: dir.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(dir.join("LOCK")).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(AppError::InUse(dir.to_owned())),
+        Err(TryLockError::Error(source)) => Err(unusable(source)),
+    }
+}
+
+fn database(config: &Config) -> DbUrl {
+    match config.database.as_deref() {
+        None => DbUrl::Sqlite(config.data_dir.join("tidegate.db")),
+        Some(url) => match url.strip_prefix("sqlite:") {
+            Some(path) => DbUrl::Sqlite(PathBuf::from(path)),
+            None => DbUrl::Postgres(url.to_owned()),
+        },
+    }
+}
+
+fn durability(config: &Config) -> db::Durability {
+    match config.durability {
+        Durability::PowerLoss => db::Durability::PowerLoss,
+        Durability::ProcessCrash => db::Durability::ProcessCrash,
+    }
+}
+
+async fn migrate(config: Config) -> Result<(), AppError> {
+    let opened = Opened::open(&config).await?;
+    opened.db.close().await;
+    Ok(())
+}
+
+async fn check_stored(config: Config, repair: bool) -> Result<(), AppError> {
+    let opened = Opened::open(&config).await?;
+    let findings = fsck(&opened.uploads, &opened.blobs, repair).await?;
+    opened.db.close().await;
+    let mut out = io::stdout().lock();
+    for finding in &findings {
+        writeln!(out, "{finding}")?;
+    }
+    match (findings.len(), repair) {
+        (0, _) => writeln!(out, "rows and blobs agree")?,
+        (count, true) => writeln!(out, "{count} found, and mended where that is possible")?,
+        (count, false) => {
+            writeln!(out, "{count} found; --repair mends")?;
+            return Err(AppError::Io(io::Error::other("rows and blobs do not agree")));
+        }
+    }
+    Ok(())
+}
+
+async fn serve(config: Config) -> Result<(), AppError> {
+    let opened = Opened::open(&config).await?;
+    let listeners = Listeners::bind(&config.listen).await?;
+    let bound = listeners.bound()?;
+    let tails_are_good = identity::renew(&opened.db, &config.data_dir).await?;
+
+    let mut metrics = Metrics::new();
+    let upload_metrics = upload::Metrics::register(&mut metrics.registry);
+    let metrics = Arc::new(metrics);
+    // Below the server's scope, beside the connections: an attempt does not end with its own.
+    let uploads = opened.scope.child("uploads");
+    let deps = upload::Deps {
+        store: opened.uploads.clone(),
+        blobs: opened.blobs.clone(),
+        scope: uploads.clone(),
+        metrics: upload_metrics,
+        tails_are_good,
+    };
+    let mounts = [
+        upload::mount(deps, upload_config(&config)),
+        ops::mount(ops::Deps { metrics: metrics.clone(), probes: opened.probes() }),
+    ];
+    let mut routes = Vec::new();
+    let workers_scope = opened.scope.child("workers");
+    for Mount { routes: more, workers } in mounts {
+        routes.extend(more);
+        for mut worker in workers {
+            let name = worker.name();
+            worker.prepare().await.map_err(|source| AppError::Prepare { worker: name, source })?;
+            workers_scope.spawn(work::run(worker, workers_scope.clone()));
+        }
+    }
+    let router = Router::new(routes)?;
+    let transport = http::Config { drain: config.drain, ..http::Config::default() };
+    let server = opened.scope.child("http");
+    let serving = http::serve(listeners, router, transport, metrics.http.clone(), server.clone());
+    server.spawn(serving);
+
+    if let Some(first) = bound.first() {
+        let mut out = io::stdout().lock();
+        writeln!(out, "tidegate listening on {first}")?;
+        out.flush()?;
+    }
+    for more in bound.iter().skip(1) {
+        tracing::info!("also listening on {more}");
+    }
+    stop(&config, &opened).await
+}
+
+fn upload_config(config: &Config) -> upload::Config {
+    use tidegate_protocol::dialect::Settings;
+    use tidegate_protocol::field::metadata;
+    use tidegate_protocol::upload::Limits;
+
+    let limits = config.uploads;
+    upload::Config {
+        settings: Settings {
+            limits: Limits {
+                size_max: limits.upload_bytes_max,
+                append_max: limits.append_bytes_max,
+                checkpoint_bytes: limits.checkpoint_bytes,
+            },
+            metadata_bytes_max: metadata::BYTES_MAX,
+        },
+        digest: config.digest == Digest::Sha256,
+        expires_after: limits.expires_after,
+        tombstone_keep: limits.tombstone_keep,
+        checkpoint_interval: limits.checkpoint_interval,
+        stall_timeout: limits.stall_timeout,
+        rate_min: limits.rate_min,
+        cors: config.cors.clone(),
+        origin: config.origin.clone(),
+    }
+}
+
+/// Waits for the first signal, then lets everything settle; a second signal ends at once.
+async fn stop(config: &Config, opened: &Opened) -> Result<(), AppError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signalled = async || {
+        tokio::select! {
+            // Both only wait.
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    signalled().await;
+    tracing::info!("stopping");
+    let settle = async {
+        opened.scope.cancel(CancelReason::Shutdown);
+        let settled = opened.scope.settle(config.shutdown_grace).await;
+        settled
+    };
+    tokio::select! {
+        // Nothing acknowledged is lost when it is dropped: that equals a crash.
+        settled = settle => {
+            if settled == Settling::Overdue {
+                tracing::warn!("not everything has settled in time");
+            }
+        }
+        () = signalled() => tracing::warn!("stopped at once"),
+    }
+    Ok(())
+}

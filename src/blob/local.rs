@@ -1,0 +1,339 @@
+//! Blobs as files on the local disk: `blobs/<first byte>/<id>`, mode 0600.
+//!
+//! The 256 shard directories exist before the first request, so a new blob needs one directory
+//! sync at most. File descriptors live as long as a writer does. Everything that may block runs
+//! on the blocking pool.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, IoSlice, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::{Appended, BlobError, BlobStore, BlobWriter, Digests, Found};
+use crate::id::UploadId;
+
+/// What marks a blob whose tail waits for its checksum.
+const STAGED: &str = ".staged";
+
+/// Bytes read at a time when a tail is adopted.
+const ADOPT_BYTES: usize = 256 * 1024;
+
+/// Most slices in one vectored write; the kernel's own bound is 1,024.
+const SLICES_MAX: usize = 64;
+
+/// Blobs below one directory.
+#[derive(Clone, Debug)]
+pub struct LocalStore {
+    root: Arc<PathBuf>,
+    sync: bool,
+}
+
+impl LocalStore {
+    /// Opens the store below `dir` and makes what is missing of it. With `sync` off, nothing is
+    /// made durable: what was acknowledged survives the process, not the power.
+    ///
+    /// # Errors
+    /// The directories cannot be made.
+    pub fn open(dir: &Path, sync: bool) -> io::Result<Self> {
+        let root = dir.join("blobs");
+        for shard in 0..=u8::MAX {
+            DirBuilder::new().recursive(true).mode(0o700).create(shard_dir(&root, shard))?;
+        }
+        if sync {
+            sync_dir(&root)?;
+            sync_dir(dir)?;
+        }
+        Ok(Self { root: Arc::new(root), sync })
+    }
+
+    fn path(&self, id: UploadId) -> PathBuf {
+        shard_dir(&self.root, id.shard()).join(id.to_string())
+    }
+}
+
+fn shard_dir(root: &Path, shard: u8) -> PathBuf {
+    root.join(format!("{shard:02x}"))
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Runs `work` where blocking is allowed.
+fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
+) -> BoxFuture<'static, Result<T, BlobError>> {
+    let task = tokio::task::spawn_blocking(work);
+    async move { task.await.unwrap_or_else(|error| Err(BlobError::Io(io::Error::other(error)))) }
+        .boxed()
+}
+
+fn remove_if_there(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+impl BlobStore for LocalStore {
+    fn writer(&self, id: UploadId, committed: u64) -> Arc<dyn BlobWriter> {
+        Arc::new(LocalWriter {
+            path: self.path(id),
+            committed,
+            sync: self.sync,
+            file: OnceLock::new(),
+            named: AtomicBool::new(committed > 0),
+        })
+    }
+
+    fn len(&self, id: UploadId) -> BoxFuture<'static, Result<Option<u64>, BlobError>> {
+        let path = self.path(id);
+        blocking(move || match fs::metadata(path) {
+            Ok(meta) => Ok(Some(meta.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        })
+    }
+
+    fn read(&self, id: UploadId, range: Range<u64>) -> BoxFuture<'static, Result<Bytes, BlobError>> {
+        let path = self.path(id);
+        blocking(move || {
+            let file = File::open(path)?;
+            let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
+            let mut buffer = vec![0; length];
+            match file.read_exact_at(&mut buffer, range.start) {
+                Ok(()) => Ok(Bytes::from(buffer)),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    Err(BlobError::Short { promised: range.end, found: file.metadata()?.len() })
+                }
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+
+    fn delete(&self, id: UploadId) -> BoxFuture<'static, Result<u64, BlobError>> {
+        let (path, sync) = (self.path(id), self.sync);
+        blocking(move || {
+            let held = fs::metadata(&path).map_or(0, |meta| meta.len());
+            let removed = remove_if_there(&path)? | remove_if_there(&path.with_extension("staged"))?;
+            if removed && sync {
+                path.parent().map_or(Ok(()), sync_dir)?;
+            }
+            Ok(held)
+        })
+    }
+
+    fn scan(&self, shard: u8) -> BoxFuture<'static, Result<Vec<Found>, BlobError>> {
+        let dir = shard_dir(&self.root, shard);
+        blocking(move || {
+            let mut found = Vec::new();
+            for entry in fs::read_dir(dir)? {
+                let entry = entry?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let id = name.strip_suffix(STAGED).unwrap_or(&name).parse().ok();
+                let idle_ms = match entry.metadata().and_then(|meta| meta.modified()) {
+                    Ok(modified) => modified.elapsed().map_or(0, |age| age.as_millis()),
+                    // It went away between the listing and now.
+                    Err(_) => continue,
+                };
+                let idle_ms = u64::try_from(idle_ms).unwrap_or(u64::MAX);
+                found.push(Found { name, id, idle_ms });
+            }
+            Ok(found)
+        })
+    }
+
+    fn quarantine(&self, name: String) -> BoxFuture<'static, Result<(), BlobError>> {
+        let root = self.root.clone();
+        blocking(move || {
+            // Names come from a scan; a separator in one would leave the store.
+            let shard = name.get(..2).filter(|_| !name.contains('/'));
+            let Some(shard) = shard else {
+                return Err(BlobError::Io(io::ErrorKind::InvalidInput.into()));
+            };
+            let away = root.with_file_name("quarantine");
+            DirBuilder::new().recursive(true).mode(0o700).create(&away)?;
+            fs::rename(root.join(shard).join(&name), away.join(&name))?;
+            Ok(())
+        })
+    }
+
+    fn probe(&self) -> BoxFuture<'static, Result<(), BlobError>> {
+        let path = self.root.join("probe");
+        blocking(move || {
+            fs::write(&path, [0; 4096])?;
+            remove_if_there(&path)?;
+            Ok(())
+        })
+    }
+}
+
+/// Appends to one file. The file is opened, and made if need be, by the first operation.
+#[derive(Debug)]
+struct LocalWriter {
+    path: PathBuf,
+    /// Bytes that were promised when the writer was made.
+    committed: u64,
+    sync: bool,
+    file: OnceLock<File>,
+    /// Whether the file's name is durable; set by the first sync.
+    named: AtomicBool,
+}
+
+impl LocalWriter {
+    /// The open file, cut to the committed offset when `keep_tail` is not set.
+    fn file(&self, keep_tail: bool) -> Result<&File, BlobError> {
+        if let Some(file) = self.file.get() {
+            return Ok(file);
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(self.committed == 0).truncate(false).mode(0o600);
+        let file = options.open(&self.path).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound if self.committed > 0 => {
+                Err(BlobError::Short { promised: self.committed, found: 0 })
+            }
+            _ => Err(error.into()),
+        })?;
+        let found = file.metadata()?.len();
+        if found < self.committed {
+            return Err(BlobError::Short { promised: self.committed, found });
+        }
+        if found > self.committed && !keep_tail {
+            file.set_len(self.committed)?;
+        }
+        Ok(self.file.get_or_init(|| file))
+    }
+
+    fn staged_path(&self) -> PathBuf {
+        self.path.with_extension("staged")
+    }
+
+    fn write(&self, at: u64, data: &[Bytes]) -> Result<u64, (u64, BlobError)> {
+        let file = self.file(false).map_err(|error| (at, error))?;
+        let mut end = at;
+        for batch in data.chunks(SLICES_MAX) {
+            let mut slices: Vec<IoSlice<'_>> = batch.iter().map(|b| IoSlice::new(b)).collect();
+            let mut left = slices.as_mut_slice();
+            while !left.is_empty() {
+                match rustix::io::pwritev(file, left, end) {
+                    Ok(0) => return Err((end, BlobError::Full)),
+                    Ok(n) => {
+                        end += n as u64;
+                        IoSlice::advance_slices(&mut left, n);
+                    }
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err((end, io::Error::from(error).into())),
+                }
+            }
+        }
+        Ok(end)
+    }
+}
+
+impl BlobWriter for LocalWriter {
+    fn stage(self: Arc<Self>) -> BoxFuture<'static, Result<(), BlobError>> {
+        blocking(move || {
+            // The order matters: a tail must never be there without its mark.
+            self.file(false)?;
+            OpenOptions::new().create(true).append(true).mode(0o600).open(self.staged_path())?;
+            Ok(())
+        })
+    }
+
+    fn unstage(self: Arc<Self>) -> BoxFuture<'static, Result<(), BlobError>> {
+        blocking(move || {
+            remove_if_there(&self.staged_path())?;
+            Ok(())
+        })
+    }
+
+    fn append(
+        self: Arc<Self>,
+        at: u64,
+        data: Vec<Bytes>,
+        mut digests: Digests,
+    ) -> BoxFuture<'static, Appended> {
+        let task = tokio::task::spawn_blocking(move || {
+            let (end, error) = match self.write(at, &data) {
+                Ok(end) => (end, None),
+                Err((end, error)) => (end, Some(error)),
+            };
+            let mut left = end - at;
+            for bytes in &data {
+                let n = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+                digests.update(&bytes[..n]);
+                left -= n as u64;
+            }
+            Appended { digests, end, error }
+        });
+        async move {
+            task.await.unwrap_or_else(|error| Appended {
+                digests: Digests::none(),
+                end: at,
+                error: Some(BlobError::Io(io::Error::other(error))),
+            })
+        }
+        .boxed()
+    }
+
+    fn sync(self: Arc<Self>) -> BoxFuture<'static, Result<(), BlobError>> {
+        if !self.sync {
+            return std::future::ready(Ok(())).boxed();
+        }
+        blocking(move || {
+            let Some(file) = self.file.get() else { return Ok(()) };
+            file.sync_data()?;
+            if !self.named.load(Ordering::Relaxed) {
+                self.path.parent().map_or(Ok(()), sync_dir)?;
+                self.named.store(true, Ordering::Relaxed);
+            }
+            Ok(())
+        })
+    }
+
+    fn truncate(self: Arc<Self>, to: u64) -> BoxFuture<'static, Result<(), BlobError>> {
+        blocking(move || {
+            if let Some(file) = self.file.get() {
+                file.set_len(to)?;
+            }
+            remove_if_there(&self.staged_path())?;
+            Ok(())
+        })
+    }
+
+    fn adopt(
+        self: Arc<Self>,
+        end: u64,
+        mut digests: Digests,
+    ) -> BoxFuture<'static, Result<(Digests, u64), BlobError>> {
+        blocking(move || {
+            let staged = remove_if_there(&self.staged_path())?;
+            let mut file = self.file(!staged)?;
+            let found = file.metadata()?.len();
+            let keep = found.min(end);
+            if found > keep {
+                file.set_len(keep)?;
+            }
+            let mut at = self.committed;
+            file.seek(SeekFrom::Start(at))?;
+            let mut buffer = vec![0; ADOPT_BYTES];
+            while at < keep {
+                let n = file.read(&mut buffer)?;
+                if n == 0 {
+                    return Err(BlobError::Short { promised: keep, found: at });
+                }
+                digests.update(&buffer[..n]);
+                at += n as u64;
+            }
+            Ok((digests, at))
+        })
+    }
+}

@@ -1,0 +1,377 @@
+//! What an operator may write: one set of settings for flags, environment and file.
+//!
+//! Every setting is optional here, because three layers are laid over each other. A default stands
+//! in the help text as `[default: ...]` and is applied in `resolve`; a test compares the two.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::BoolishValueParser;
+use serde::Deserialize;
+use serde::de::{self, Deserializer, SeqAccess, Visitor};
+
+use super::units::{ByteSize, TimeSpan};
+use super::{Digest, Durability};
+use crate::http::Listen;
+use crate::http::telemetry::LogFormat;
+
+/// Headings of the settings that every command takes; the others are for serving alone.
+pub(super) const COMMON_HEADINGS: [&str; 2] = ["Storage", "Logging"];
+
+/// A resumable upload server whose uploads can be cancelled
+#[derive(Debug, clap::Parser)]
+#[command(name = "tidegate", version)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Subcommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Subcommand {
+    /// Serve uploads until told to stop
+    Serve(Flags),
+    /// Bring the database to the schema of this version
+    Migrate(Flags),
+    /// Read the configuration, say what is wrong with it, and do nothing else
+    Check(Flags),
+    /// Compare stored bytes with what the database says of them
+    Fsck {
+        /// Put right what can be put right without losing anything acknowledged
+        #[arg(long)]
+        repair: bool,
+        #[command(flatten)]
+        flags: Flags,
+    },
+}
+
+/// The settings of one command line, and the file with further ones.
+#[derive(Debug, clap::Args)]
+pub(super) struct Flags {
+    /// TOML file with the names of these flags as keys; flags and environment win over it
+    #[arg(long, env = "TIDEGATE_CONFIG", value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) settings: Settings,
+}
+
+#[derive(Debug, Default, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Settings {
+    /// HOST:PORT or unix:PATH; port 0 picks a free one; may be repeated [default: 127.0.0.1:7070]
+    #[arg(
+        long,
+        env = "TIDEGATE_LISTEN",
+        value_name = "ADDR",
+        value_delimiter = ','
+    )]
+    #[arg(help_heading = "Network")]
+    #[serde(default, deserialize_with = "list")]
+    pub(super) listen: Option<Vec<Listen>>,
+
+    /// Under which address clients reach the server, if not under the one that they ask for
+    #[arg(
+        long,
+        env = "TIDEGATE_PUBLIC_URL",
+        value_name = "URL",
+        help_heading = "Network"
+    )]
+    pub(super) public_url: Option<String>,
+
+    /// Believe Forwarded and X-Forwarded-*: only behind a proxy that sets them itself
+    #[arg(long, env = "TIDEGATE_BEHIND_PROXY", help_heading = "Network")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = BoolishValueParser::new(), value_name = "BOOL")]
+    pub(super) behind_proxy: Option<bool>,
+
+    /// Web origins that may use the server: *, none, or origins; may be repeated [default: *]
+    #[arg(
+        long,
+        env = "TIDEGATE_CORS_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    #[arg(help_heading = "Network")]
+    #[serde(default, deserialize_with = "list")]
+    pub(super) cors_origin: Option<Vec<String>>,
+
+    /// How callers prove who they are [default: none]
+    #[arg(long, env = "TIDEGATE_AUTH", value_enum, value_name = "KIND")]
+    #[arg(help_heading = "Network")]
+    pub(super) auth: Option<Auth>,
+
+    /// Serve everybody who can reach an address that is not loopback
+    #[arg(long, env = "TIDEGATE_INSECURE_NO_AUTH", help_heading = "Network")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = BoolishValueParser::new(), value_name = "BOOL")]
+    pub(super) insecure_no_auth: Option<bool>,
+
+    /// Where everything is kept; one server at a time [default: ./tidegate-data]
+    #[arg(
+        long,
+        env = "TIDEGATE_DATA_DIR",
+        value_name = "DIR",
+        help_heading = "Storage"
+    )]
+    pub(super) data_dir: Option<PathBuf>,
+
+    /// sqlite:PATH or postgres://...; without it, SQLite in the data directory
+    #[arg(
+        long,
+        env = "TIDEGATE_DATABASE",
+        value_name = "URL",
+        help_heading = "Storage"
+    )]
+    #[arg(hide_env_values = true)]
+    pub(super) database: Option<String>,
+
+    /// file:PATH, where uploaded bytes are kept; without it, in the data directory
+    #[arg(
+        long,
+        env = "TIDEGATE_STORE",
+        value_name = "URL",
+        help_heading = "Storage"
+    )]
+    pub(super) store: Option<String>,
+
+    /// What an acknowledged offset survives [default: power-loss]
+    #[arg(long, env = "TIDEGATE_DURABILITY", value_enum, value_name = "KIND")]
+    #[arg(help_heading = "Storage")]
+    pub(super) durability: Option<Durability>,
+
+    /// The digest computed of every upload while it comes in [default: sha256]
+    #[arg(long, env = "TIDEGATE_DIGEST", value_enum, value_name = "KIND")]
+    #[arg(help_heading = "Uploads")]
+    pub(super) digest: Option<Digest>,
+
+    /// The largest upload; without it, as large as the disk
+    #[arg(
+        long,
+        env = "TIDEGATE_MAX_UPLOAD_SIZE",
+        value_name = "SIZE",
+        help_heading = "Uploads"
+    )]
+    pub(super) max_upload_size: Option<ByteSize>,
+
+    /// The most bytes in one request; without it, as many as the upload takes
+    #[arg(
+        long,
+        env = "TIDEGATE_MAX_APPEND_SIZE",
+        value_name = "SIZE",
+        help_heading = "Uploads"
+    )]
+    pub(super) max_append_size: Option<ByteSize>,
+
+    /// An unfinished upload that nobody goes on with is removed after this [default: 1d]
+    #[arg(long, env = "TIDEGATE_UPLOAD_EXPIRES_AFTER", value_name = "TIME")]
+    #[arg(help_heading = "Uploads")]
+    pub(super) upload_expires_after: Option<TimeSpan>,
+
+    /// For how long a cancelled or expired upload is answered 410 [default: 7d]
+    #[arg(
+        long,
+        env = "TIDEGATE_TOMBSTONE_KEEP",
+        value_name = "TIME",
+        help_heading = "Uploads"
+    )]
+    pub(super) tombstone_keep: Option<TimeSpan>,
+
+    /// A sender slower than --min-rate over this time is cut off [default: 30s]
+    #[arg(
+        long,
+        env = "TIDEGATE_STALL_TIMEOUT",
+        value_name = "TIME",
+        help_heading = "Uploads"
+    )]
+    pub(super) stall_timeout: Option<TimeSpan>,
+
+    /// Bytes per second; 0 cuts off the silent only [default: 1Ki]
+    #[arg(
+        long,
+        env = "TIDEGATE_MIN_RATE",
+        value_name = "SIZE",
+        help_heading = "Uploads"
+    )]
+    pub(super) min_rate: Option<ByteSize>,
+
+    /// At most this much is sent again after a crash [default: 64Mi]
+    #[arg(
+        long,
+        env = "TIDEGATE_CHECKPOINT_BYTES",
+        value_name = "SIZE",
+        help_heading = "Uploads"
+    )]
+    pub(super) checkpoint_bytes: Option<ByteSize>,
+
+    /// At most the bytes of this time are sent again after a crash [default: 1s]
+    #[arg(long, env = "TIDEGATE_CHECKPOINT_INTERVAL", value_name = "TIME")]
+    #[arg(help_heading = "Uploads")]
+    pub(super) checkpoint_interval: Option<TimeSpan>,
+
+    /// How much of a body is read and discarded after an early answer [default: 16Mi]
+    #[arg(
+        long,
+        env = "TIDEGATE_DRAIN_BYTES",
+        value_name = "SIZE",
+        help_heading = "Ending"
+    )]
+    pub(super) drain_bytes: Option<ByteSize>,
+
+    /// For how long its sender may be silent meanwhile [default: 5s]
+    #[arg(
+        long,
+        env = "TIDEGATE_DRAIN_IDLE",
+        value_name = "TIME",
+        help_heading = "Ending"
+    )]
+    pub(super) drain_idle: Option<TimeSpan>,
+
+    /// How long that may take altogether [default: 60s]
+    #[arg(
+        long,
+        env = "TIDEGATE_DRAIN_TIME",
+        value_name = "TIME",
+        help_heading = "Ending"
+    )]
+    pub(super) drain_time: Option<TimeSpan>,
+
+    /// How long work in hand may take to settle when the server is told to stop [default: 10s]
+    #[arg(
+        long,
+        env = "TIDEGATE_SHUTDOWN_GRACE",
+        value_name = "TIME",
+        help_heading = "Ending"
+    )]
+    pub(super) shutdown_grace: Option<TimeSpan>,
+
+    /// Modules to leave out, separated by commas: export, queue
+    #[arg(long, env = "TIDEGATE_WITHOUT", value_enum, value_name = "MODULE")]
+    #[arg(value_delimiter = ',', help_heading = "Modules")]
+    #[serde(default, deserialize_with = "list")]
+    pub(super) without: Option<Vec<Optional>>,
+
+    /// text or json, on standard error [default: text]
+    #[arg(
+        long,
+        env = "TIDEGATE_LOG_FORMAT",
+        value_name = "FORMAT",
+        help_heading = "Logging"
+    )]
+    #[serde(default, deserialize_with = "text")]
+    pub(super) log_format: Option<LogFormat>,
+
+    /// What is logged, as in info,tidegate::http=debug [default: info]
+    #[arg(
+        long,
+        env = "TIDEGATE_LOG_FILTER",
+        value_name = "FILTER",
+        help_heading = "Logging"
+    )]
+    pub(super) log_filter: Option<String>,
+}
+
+/// How callers prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Auth {
+    /// Not at all: everybody is the user `local`
+    None,
+}
+
+/// A module that a server can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Optional {
+    /// Archives of a project's uploads
+    Export,
+    /// The processing queue
+    Queue,
+}
+
+impl FromStr for Optional {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        <Self as clap::ValueEnum>::from_str(text, false)
+            .map_err(|_| format!("there is no module `{text}`: it can be export or queue"))
+    }
+}
+
+impl Settings {
+    /// These settings, and where they say nothing, those of `under`.
+    pub(super) fn over(self, under: Self) -> Self {
+        Self {
+            listen: self.listen.or(under.listen),
+            public_url: self.public_url.or(under.public_url),
+            behind_proxy: self.behind_proxy.or(under.behind_proxy),
+            cors_origin: self.cors_origin.or(under.cors_origin),
+            auth: self.auth.or(under.auth),
+            insecure_no_auth: self.insecure_no_auth.or(under.insecure_no_auth),
+            data_dir: self.data_dir.or(under.data_dir),
+            database: self.database.or(under.database),
+            store: self.store.or(under.store),
+            durability: self.durability.or(under.durability),
+            digest: self.digest.or(under.digest),
+            max_upload_size: self.max_upload_size.or(under.max_upload_size),
+            max_append_size: self.max_append_size.or(under.max_append_size),
+            upload_expires_after: self.upload_expires_after.or(under.upload_expires_after),
+            tombstone_keep: self.tombstone_keep.or(under.tombstone_keep),
+            stall_timeout: self.stall_timeout.or(under.stall_timeout),
+            min_rate: self.min_rate.or(under.min_rate),
+            checkpoint_bytes: self.checkpoint_bytes.or(under.checkpoint_bytes),
+            checkpoint_interval: self.checkpoint_interval.or(under.checkpoint_interval),
+            drain_bytes: self.drain_bytes.or(under.drain_bytes),
+            drain_idle: self.drain_idle.or(under.drain_idle),
+            drain_time: self.drain_time.or(under.drain_time),
+            shutdown_grace: self.shutdown_grace.or(under.shutdown_grace),
+            without: self.without.or(under.without),
+            log_format: self.log_format.or(under.log_format),
+            log_filter: self.log_filter.or(under.log_filter),
+        }
+    }
+}
+
+/// A value in the file that is written as on the command line.
+fn text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    String::deserialize(deserializer)?
+        .parse()
+        .map(Some)
+        .map_err(de::Error::custom)
+}
+
+/// Several values in the file: an array, or one string with commas as on the command line.
+fn list<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    struct List<T>(PhantomData<T>);
+
+    impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for List<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string or an array of strings")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+            text.split(',')
+                .map(|item| item.parse().map_err(E::custom))
+                .collect()
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(item) = items.next_element::<String>()? {
+                list.push(item.parse().map_err(de::Error::custom)?);
+            }
+            Ok(list)
+        }
+    }
+
+    deserializer.deserialize_any(List(PhantomData)).map(Some)
+}

@@ -1,0 +1,257 @@
+//! Flags, environment and file, read once into one typed [`Config`].
+//!
+//! The one invariant: a [`Config`] that exists has been checked. What it says is complete, within
+//! bounds and free of contradictions, so nobody past this module asks again. Precedence is flag,
+//! then environment (`TIDEGATE_` and the flag's name), then file, then default.
+//!
+//! | file | concern |
+//! |---|---|
+//! | `args` | the settings as they are written |
+//! | `units` | sizes and durations |
+//! | `resolve` | defaults and checks |
+//!
+//! Every command reads the same settings, so that one file and one environment serve them all. A
+//! flag that a command has no use for is refused on its command line.
+
+mod args;
+mod resolve;
+#[cfg(test)]
+mod tests;
+mod units;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+
+use crate::http::telemetry::LogFormat;
+use crate::http::{Cors, DrainLimits, Listen, Origin};
+use args::{Cli, Flags, Settings, Subcommand};
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve until told to stop.
+    Serve(Config),
+    /// Bring the database to this version's schema.
+    Migrate(Config),
+    /// Nothing: the configuration has been checked already.
+    Check(Config),
+    /// Compare stored bytes and rows.
+    Fsck {
+        /// Where they are.
+        config: Config,
+        /// Put right what can be.
+        repair: bool,
+    },
+}
+
+/// Everything an operator can choose, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// At least one. All of them are loopback or local, unless the operator insisted.
+    pub listen: Vec<Listen>,
+    /// How absolute URLs are made.
+    pub origin: Origin,
+    /// Which web pages of other origins may use the server.
+    pub cors: Cors,
+    /// Held by one server at a time.
+    pub data_dir: PathBuf,
+    /// `sqlite:...`, `postgres://...` or `postgresql://...`; without it, SQLite in the data
+    /// directory.
+    pub database: Option<Url>,
+    /// The directory of the blobs, if it is not in the data directory.
+    pub store: Option<PathBuf>,
+    /// What an acknowledged offset survives.
+    pub durability: Durability,
+    /// What is computed of every upload while it comes in.
+    pub digest: Digest,
+    /// Bounds and pace of uploads.
+    pub uploads: UploadLimits,
+    /// What is read of a body after an early answer.
+    pub drain: DrainLimits,
+    /// How long work in hand may take to settle at the end.
+    pub shutdown_grace: Duration,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Which of the optional modules are mounted.
+    pub modules: Modules,
+}
+
+/// Bounds and pace of uploads.
+#[derive(Clone, Copy, Debug)]
+pub struct UploadLimits {
+    /// The largest upload; `None` is without limit. Never zero.
+    pub upload_bytes_max: Option<u64>,
+    /// The most bytes in one request; `None` is without limit. Never zero.
+    pub append_bytes_max: Option<u64>,
+    /// An unfinished upload that nobody goes on with is removed after this. Never zero.
+    pub expires_after: Duration,
+    /// How long the row of a cancelled or expired upload is kept.
+    pub tombstone_keep: Duration,
+    /// A sender slower than `rate_min` over this time is stalled. Never zero.
+    pub stall_timeout: Duration,
+    /// Bytes per second; with zero, only silence stalls.
+    pub rate_min: u64,
+    /// A commit follows at the latest after so many bytes. Never zero.
+    pub checkpoint_bytes: u64,
+    /// A commit follows at the latest after this time. Never zero.
+    pub checkpoint_interval: Duration,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// A valid filter of `tracing`'s environment filter.
+    pub filter: String,
+}
+
+/// Which of the optional modules are mounted.
+#[derive(Clone, Copy, Debug)]
+pub struct Modules {
+    /// Archives of a project's uploads.
+    pub export: bool,
+    /// The processing queue.
+    pub queue: bool,
+}
+
+/// What an acknowledged offset survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// The loss of power: bytes are on the disk before they are acknowledged
+    PowerLoss,
+    /// The end of the process, however sudden, but not of the machine
+    ProcessCrash,
+}
+
+/// The digest of a whole upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Digest {
+    /// SHA-256
+    Sha256,
+    /// None
+    None,
+}
+
+/// A URL with a scheme that this program knows. Shows no more than the scheme when it is formatted
+/// for a log, because a password may be in it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Url(String);
+
+impl Deref for Url {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.0.split(':').next().unwrap_or_default();
+        write!(f, "{scheme}:(hidden)")
+    }
+}
+
+/// Why there is nothing to do: help was asked for, or something is wrong with the arguments, the
+/// environment or the file.
+#[derive(Debug)]
+pub struct Refusal(clap::Error);
+
+impl Refusal {
+    /// Tells the operator, and gives the exit code: 0 after help, 2 after a mistake.
+    pub fn report(&self) -> ExitCode {
+        // Without standard streams there is nobody to tell.
+        drop(self.0.print());
+        if self.0.use_stderr() {
+            ExitCode::from(2)
+        } else {
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Reads the command line (the program's name first), the environment and the file.
+///
+/// # Errors
+///
+/// Help is an error here too: see [`Refusal::report`].
+pub fn parse<I>(arguments: I) -> Result<Command, Refusal>
+where
+    I: IntoIterator<Item: Into<OsString> + Clone>,
+{
+    let mut program = program();
+    let matches = program
+        .try_get_matches_from_mut(arguments)
+        .map_err(Refusal)?;
+    let refuse = |program: &mut clap::Command, why: &dyn fmt::Display| {
+        Refusal(program.error(clap::error::ErrorKind::ValueValidation, why))
+    };
+    if let Some(flag) = useless_flag(&program, &matches) {
+        return Err(refuse(&mut program, &flag));
+    }
+    let cli =
+        Cli::from_arg_matches(&matches).map_err(|error| Refusal(error.format(&mut program)))?;
+    let mut config = |flags: Flags| resolve::config(flags).map_err(|e| refuse(&mut program, &e));
+    Ok(match cli.command {
+        Subcommand::Serve(flags) => Command::Serve(config(flags)?),
+        Subcommand::Migrate(flags) => Command::Migrate(config(flags)?),
+        Subcommand::Check(flags) => Command::Check(config(flags)?),
+        Subcommand::Fsck { repair, flags } => Command::Fsck {
+            config: config(flags)?,
+            repair,
+        },
+    })
+}
+
+/// The grammar, in which commands that do not serve hide what is only for serving.
+fn program() -> clap::Command {
+    let mut program = Cli::command();
+    for name in ["migrate", "fsck"] {
+        program = program.mut_subcommand(name, |command| {
+            command.mut_args(|flag| {
+                let hidden = is_for_serving(&flag);
+                flag.hide(hidden)
+            })
+        });
+    }
+    program
+}
+
+fn is_for_serving(flag: &clap::Arg) -> bool {
+    flag.get_help_heading()
+        .is_some_and(|heading| !args::COMMON_HEADINGS.contains(&heading))
+}
+
+/// A complaint about a flag that was given to a command which hides it.
+fn useless_flag(program: &clap::Command, matches: &ArgMatches) -> Option<String> {
+    let (name, given) = matches.subcommand()?;
+    let command = program.find_subcommand(name)?;
+    let flag = command
+        .get_arguments()
+        .filter(|flag| flag.is_hide_set())
+        .find(|flag| {
+            given.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine)
+        })?;
+    Some(format!(
+        "`--{}` means nothing to `tidegate {name}`",
+        flag.get_long()?
+    ))
+}

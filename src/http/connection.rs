@@ -1,0 +1,299 @@
+//! One connection, from its first byte to its end, and each request on it.
+//!
+//! Invariant: whoever answers before the request's body has ended gets a gentle close. The answer
+//! says `Connection: close` (HTTP/1.1), and a task in the connection's scope reads on and discards
+//! until the body ends or [`DrainLimits`] are reached. An HTTP/2 stream is treated likewise; its
+//! connection goes on.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use http::header::{CONNECTION, EXPECT};
+use http::uri::Scheme;
+use http::{HeaderValue, Method, Version};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tidegate_protocol::problem::Problem;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use super::body::{Left, Leftover};
+use super::io::{Io, Protocol, Socket};
+use super::route::Router;
+use super::server::Config;
+use super::telemetry::{CLIENT_GONE, HttpMetrics};
+use super::{Body, DrainLimits, Peer, Request, RequestId, Response, reject};
+use crate::auth::Caller;
+use crate::cancel::Scope;
+use crate::clock;
+
+/// What all connections of a server have in common.
+pub(super) struct Shared {
+    pub(super) router: Router,
+    pub(super) config: Config,
+    pub(super) metrics: HttpMetrics,
+}
+
+/// What all requests of a connection have in common.
+struct Connection {
+    shared: Arc<Shared>,
+    peer: Peer,
+    scope: Scope,
+}
+
+/// Serves a connection to its end.
+///
+/// When `scope` is cancelled, requests under way are finished and no further ones are taken.
+pub(super) async fn run(socket: Socket, peer: Peer, shared: Arc<Shared>, scope: Scope) {
+    let mut io = Io::new(socket);
+    let first_bytes = timeout(shared.config.header_timeout, io.protocol());
+    let protocol = tokio::select! {
+        // Nobody waits for an answer yet.
+        _ = scope.cancelled() => return,
+        // Not lost: the scope is cancelled, and nothing has been asked.
+        protocol = first_bytes => protocol,
+    };
+    let connection = Arc::new(Connection {
+        shared,
+        peer,
+        scope,
+    });
+    let ended = match protocol {
+        Ok(Ok(Protocol::Http1)) => connection.http1(io).await,
+        Ok(Ok(Protocol::Http2)) => connection.http2(io).await,
+        Ok(Err(error)) => return tracing::debug!(%peer, %error, "client left without a word"),
+        Err(_elapsed) => return tracing::debug!(%peer, "client sent nothing in time"),
+    };
+    if let Err(error) = ended {
+        // Clients do such things all day long.
+        let cause = std::error::Error::source(&error);
+        tracing::debug!(%peer, %error, cause, "connection broke off");
+    }
+}
+
+impl Connection {
+    async fn http1(self: &Arc<Self>, io: Io<Socket>) -> hyper::Result<()> {
+        let config = &self.shared.config;
+        let this = Arc::clone(self);
+        let service = service_fn(move |request| Arc::clone(&this).answer(request));
+        let mut hyper = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(config.header_timeout)
+            .max_header_size(config.header_bytes_max)
+            .max_buf_size(config.read_buffer_bytes_max.max(HYPER_BUFFER_BYTES_MIN))
+            // A client may close its sending side after its request and still gets the answer.
+            // hyper would otherwise take that for a client that left, and drop the handler. The
+            // price: one that really left after its whole body is noticed only when the answer
+            // cannot be written. A body that breaks off is noticed at once in either case.
+            .half_close(true)
+            .serve_connection(TokioIo::new(io), service);
+        let ended = drive(&mut hyper, &self.scope, |hyper| hyper.graceful_shutdown()).await;
+        if ended.as_ref().is_err_and(hyper::Error::is_parse) {
+            // hyper has refused the head of a request by itself (400, 414 or 431) and closed its
+            // sending side. The rest of what the client sends must not become a reset.
+            discard(hyper.into_parts().io.into_inner(), config.drain).await;
+        }
+        ended
+    }
+
+    async fn http2(self: &Arc<Self>, io: Io<Socket>) -> hyper::Result<()> {
+        let this = Arc::clone(self);
+        let service = service_fn(move |request| Arc::clone(&this).answer(request));
+        let mut hyper = http2::Builder::new(InScope(self.scope.clone()))
+            .timer(TokioTimer::new())
+            .max_header_list_size(self.shared.config.header_bytes_max as u32)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_concurrent_streams(STREAMS_MAX)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .serve_connection(TokioIo::new(io), service);
+        drive(&mut hyper, &self.scope, |hyper| hyper.graceful_shutdown()).await
+    }
+
+    /// Serves one request: names it, counts it, catches its panic, parts from its body.
+    async fn answer(
+        self: Arc<Self>,
+        request: http::Request<Incoming>,
+    ) -> Result<Response, Infallible> {
+        let (head, incoming) = request.into_parts();
+        let id = RequestId::of(&head.headers);
+        // At the level that no filter leaves out, so that whatever is logged has the id.
+        let span = tracing::error_span!(
+            "request", method = %head.method, path = head.uri.path(), %id
+        );
+        let serving = async move {
+            let access = Access::new(self.shared.metrics.clone(), head.method.clone());
+            let (method, uri, version) = (head.method.clone(), head.uri.clone(), head.version);
+            let (body, leftover) = Body::wire(incoming, version, is_hesitant(&head));
+            let request = Request {
+                head,
+                body,
+                caller: Caller::local(),
+                path: super::PathParams::default(),
+                id: id.clone(),
+                peer: self.peer,
+                scheme: Scheme::HTTP,
+            };
+            let served = AssertUnwindSafe(self.shared.router.serve(request))
+                .catch_unwind()
+                .await;
+            let mut response = served.unwrap_or_else(|panic| {
+                tracing::error!(message = message(&*panic), "a handler panicked");
+                reject::problem(&method, uri.path(), &Problem::Internal)
+            });
+            if let Some(id) = id.to_header() {
+                response.headers_mut().insert(RequestId::HEADER, id);
+            }
+            self.part_from(leftover, version, &mut response);
+            access.answered(response.status().as_u16());
+            Ok(response)
+        };
+        serving.instrument(span).await
+    }
+
+    /// Sees to it that the client gets to read an answer that comes before its body has ended.
+    ///
+    /// hyper writes the answer's head before it looks at the body again, so that whoever reads on
+    /// from here cannot provoke a `100 Continue` behind it.
+    fn part_from(&self, leftover: Leftover, version: Version, response: &mut Response) {
+        let limits = self.shared.config.drain;
+        match leftover.look() {
+            Left::Nothing => return,
+            // What it asks for is not wanted: the client keeps its body, there is nothing to drain.
+            Left::Unread(rest) if !rest.asked_for() => {}
+            Left::Unread(mut rest) => {
+                // A small body has often come with the head, and costs no connection.
+                if rest.skim() {
+                    return;
+                }
+                drop(self.scope.spawn(rest.drain(limits)));
+            }
+            Left::Held(back) => drop(self.scope.spawn(async move {
+                match back.await {
+                    Ok(rest) if rest.asked_for() => rest.drain(limits).await,
+                    // Read to its end after all, or never asked for.
+                    _ => {}
+                }
+            })),
+        }
+        if version < Version::HTTP_2 {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+/// The smallest read buffer that hyper takes.
+const HYPER_BUFFER_BYTES_MIN: usize = 8 * 1024;
+/// How much an HTTP/2 client may send ahead of a handler, per request and altogether. The latter
+/// also feeds the budget by which `h2` tells an honest sender of tiny frames from a flood.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const STREAMS_MAX: u32 = 128;
+/// An HTTP/2 client that does not answer a ping is gone.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Runs a connection, and lets it end gracefully from the moment the scope is cancelled.
+async fn drive<C>(connection: &mut C, scope: &Scope, close: fn(Pin<&mut C>)) -> hyper::Result<()>
+where
+    C: Future<Output = hyper::Result<()>> + Unpin,
+{
+    tokio::select! {
+        // Only a borrow is dropped: the connection is polled on below.
+        ended = &mut *connection => return ended,
+        // A signal that stays.
+        _ = scope.cancelled() => close(Pin::new(connection)),
+    }
+    connection.await
+}
+
+/// Reads and discards raw bytes until the client closes, or to the first limit.
+async fn discard(mut io: impl AsyncRead + Unpin, limits: DrainLimits) {
+    let reading = async {
+        let mut sink = vec![0; HYPER_BUFFER_BYTES_MIN];
+        let mut bytes = 0;
+        while bytes <= limits.bytes {
+            match timeout(limits.idle, io.read(&mut sink)).await {
+                Ok(Ok(n @ 1..)) => bytes += n as u64,
+                _closed_or_idle => break,
+            }
+        }
+    };
+    // Past the time the socket is closed just the same.
+    let _ = timeout(limits.total, reading).await;
+}
+
+/// Whether the client holds its body back until it is told to go on (RFC 9110, section 10.1.1).
+fn is_hesitant(head: &http::request::Parts) -> bool {
+    // The condition under which hyper sends `100 Continue`: the last of the fields counts.
+    let expect = head.headers.get_all(EXPECT).iter().next_back();
+    head.version > Version::HTTP_10
+        && expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+/// Runs hyper's HTTP/2 streams as tasks of the connection.
+#[derive(Clone)]
+struct InScope(Scope);
+
+impl<F> Executor<F> for InScope
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        drop(self.0.spawn(stream));
+    }
+}
+
+/// Counts and logs a request, when it is answered or else when it is dropped.
+struct Access {
+    metrics: HttpMetrics,
+    method: Method,
+    started: Instant,
+    status: u16,
+}
+
+impl Access {
+    fn new(metrics: HttpMetrics, method: Method) -> Self {
+        Self {
+            metrics,
+            method,
+            started: clock::monotonic(),
+            status: CLIENT_GONE,
+        }
+    }
+
+    fn answered(mut self, status: u16) {
+        self.status = status;
+    }
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        let took = clock::monotonic() - self.started;
+        self.metrics.answered(&self.method, self.status, took);
+        // Method and path stand in the span.
+        tracing::debug!(
+            status = self.status,
+            ms = took.as_millis() as u64,
+            "answered"
+        );
+    }
+}

@@ -1,0 +1,138 @@
+//! Cross-origin sharing (Fetch, "HTTP extensions").
+
+use http::{HeaderMap, HeaderValue, Method, header};
+
+/// Which web pages of other origins may use the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cors {
+    /// Nothing is said about it, which browsers read as none; for servers behind a proxy that
+    /// answers for them.
+    Off,
+    /// All of them, without credentials.
+    Any,
+    /// These, each as `scheme://host[:port]`.
+    Origins(Vec<HeaderValue>),
+}
+
+/// What a resource allows and shows to other origins.
+#[derive(Clone, Copy, Debug)]
+pub struct Shared {
+    /// `Access-Control-Allow-Methods`.
+    pub methods: &'static str,
+    /// `Access-Control-Allow-Headers`.
+    pub request_fields: &'static str,
+    /// `Access-Control-Expose-Headers`.
+    pub response_fields: &'static str,
+}
+
+/// Seconds for which a browser may remember a preflight.
+const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
+
+impl Cors {
+    /// Adds the fields to the answer to a request, be it a refusal or not: a browser's client
+    /// needs to read those too.
+    pub fn apply(
+        &self,
+        method: &Method,
+        request: &HeaderMap,
+        answer: &mut HeaderMap,
+        shared: Shared,
+    ) {
+        let Some(origin) = request.get(header::ORIGIN) else {
+            return;
+        };
+        let allowed = match self {
+            Self::Off => return,
+            Self::Any => HeaderValue::from_static("*"),
+            Self::Origins(origins) => {
+                answer.append(header::VARY, HeaderValue::from_static("Origin"));
+                match origins.iter().find(|allowed| *allowed == origin) {
+                    Some(origin) => origin.clone(),
+                    None => return,
+                }
+            }
+        };
+        answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+        let exposed = HeaderValue::from_static(shared.response_fields);
+        answer.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        if is_preflight(method, request) {
+            let methods = HeaderValue::from_static(shared.methods);
+            answer.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+            let fields = HeaderValue::from_static(shared.request_fields);
+            answer.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, fields);
+            answer.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+        }
+    }
+}
+
+fn is_preflight(method: &Method, request: &HeaderMap) -> bool {
+    *method == Method::OPTIONS && request.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHARED: Shared = Shared {
+        methods: "POST",
+        request_fields: "Upload-Length",
+        response_fields: "Location",
+    };
+
+    fn answer(cors: &Cors, method: &Method, origin: Option<&'static str>) -> HeaderMap {
+        let mut request = HeaderMap::new();
+        if let Some(origin) = origin {
+            request.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            request.insert(
+                header::ACCESS_CONTROL_REQUEST_METHOD,
+                HeaderValue::from_static("POST"),
+            );
+        }
+        let mut answer = HeaderMap::new();
+        cors.apply(method, &request, &mut answer, SHARED);
+        answer
+    }
+
+    #[test]
+    fn without_an_origin_nothing_is_said() {
+        assert!(answer(&Cors::Any, &Method::OPTIONS, None).is_empty());
+    }
+
+    #[test]
+    fn any_origin_is_answered_with_a_star() {
+        let fields = answer(&Cors::Any, &Method::OPTIONS, Some("https://a.example"));
+        assert_eq!(fields[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        assert_eq!(fields[header::ACCESS_CONTROL_ALLOW_METHODS], "POST");
+        let fields = answer(&Cors::Any, &Method::POST, Some("https://a.example"));
+        assert_eq!(fields[header::ACCESS_CONTROL_EXPOSE_HEADERS], "Location");
+        assert!(!fields.contains_key(header::ACCESS_CONTROL_ALLOW_METHODS));
+    }
+
+    #[test]
+    fn listed_origins_match_whole_or_not_at_all() {
+        let cors = Cors::Origins(vec![HeaderValue::from_static("https://a.example")]);
+        let fields = answer(&cors, &Method::POST, Some("https://a.example"));
+        assert_eq!(
+            fields[header::ACCESS_CONTROL_ALLOW_ORIGIN],
+            "https://a.example"
+        );
+        for foreign in [
+            "https://a.example.evil",
+            "http://a.example",
+            "null",
+            "https://b.example",
+        ] {
+            let fields = answer(&cors, &Method::POST, Some(foreign));
+            assert!(
+                !fields.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN),
+                "{foreign}"
+            );
+            assert_eq!(fields[header::VARY], "Origin");
+        }
+    }
+
+    #[test]
+    fn off_is_silent() {
+        assert!(answer(&Cors::Off, &Method::OPTIONS, Some("https://a.example")).is_empty());
+    }
+}

@@ -1,0 +1,156 @@
+//! Under which address clients reach this server: absolute URLs are built from it.
+
+use http::request::Parts;
+use http::{HeaderMap, header};
+
+/// How the server's own address is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// From the request's `Host` (HTTP/1.1) or `:authority` (HTTP/2), with plain HTTP.
+    Request,
+    /// From `Forwarded` or `X-Forwarded-Host` and `-Proto`, where a trusted proxy sets them.
+    Forwarded,
+    /// Always this: `scheme://host[:port][/prefix]`, without a slash at its end.
+    Fixed(String),
+}
+
+impl Origin {
+    /// `scheme://authority[/prefix]` for a request. Empty when the request does not say: then a
+    /// URL made with it is relative to the host.
+    pub fn of(&self, head: &Parts) -> String {
+        match self {
+            Self::Fixed(url) => url.clone(),
+            Self::Request => direct(head),
+            Self::Forwarded => {
+                let (scheme, authority) = forwarded(&head.headers);
+                match authority.or_else(|| authority_of(head)) {
+                    Some(authority) => format!("{}://{authority}", scheme.unwrap_or("http")),
+                    None => String::new(),
+                }
+            }
+        }
+    }
+
+    /// The authorities under which this server may appear in a URL that a client sends.
+    pub fn authorities(&self, head: &Parts) -> Vec<String> {
+        let of_origin = self.of(head);
+        let authority = of_origin.split_once("://").map(|(_, rest)| rest);
+        let authority = authority
+            .and_then(|rest| rest.split('/').next())
+            .map(str::to_owned);
+        authority
+            .into_iter()
+            .chain(authority_of(head).map(str::to_owned))
+            .collect()
+    }
+}
+
+fn direct(head: &Parts) -> String {
+    authority_of(head).map_or_else(String::new, |authority| format!("http://{authority}"))
+}
+
+/// The authority that the request names, if it is one that can stand in a URL.
+fn authority_of(head: &Parts) -> Option<&str> {
+    let authority = match head.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => head.headers.get(header::HOST)?.to_str().ok()?,
+    };
+    is_authority(authority).then_some(authority)
+}
+
+/// Scheme and authority as the proxy nearest to the client saw them. The first element counts.
+fn forwarded(headers: &HeaderMap) -> (Option<&str>, Option<&str>) {
+    let first = |name: &str| {
+        let value = headers.get(name)?.to_str().ok()?;
+        Some(value.split(',').next().unwrap_or(value).trim())
+    };
+    let mut scheme = first("x-forwarded-proto");
+    let mut authority = first("x-forwarded-host");
+    for pair in first("forwarded").unwrap_or("").split(';') {
+        let Some((key, value)) = pair.split_once('=') else {
+            continue;
+        };
+        let value = value.trim().trim_matches('"');
+        match key.trim() {
+            key if key.eq_ignore_ascii_case("proto") => scheme = Some(value),
+            key if key.eq_ignore_ascii_case("host") => authority = Some(value),
+            _ => {}
+        }
+    }
+    (
+        scheme.and_then(|scheme| {
+            ["http", "https"]
+                .into_iter()
+                .find(|known| scheme.eq_ignore_ascii_case(known))
+        }),
+        authority.filter(|authority| is_authority(authority)),
+    )
+}
+
+/// Whether the text is `host[:port]` and nothing that could break out of a URL.
+fn is_authority(text: &str) -> bool {
+    !text.contains('@') && text.parse::<http::uri::Authority>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(fields: &[(&'static str, &str)]) -> Parts {
+        let mut request = http::Request::builder().uri("/files");
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_request_names_its_own_authority() {
+        let request = head(&[("host", "up.example:7070")]);
+        assert_eq!(Origin::Request.of(&request), "http://up.example:7070");
+        assert_eq!(Origin::Request.authorities(&request)[0], "up.example:7070");
+    }
+
+    #[test]
+    fn nothing_that_breaks_out_of_a_url_is_an_authority() {
+        for host in ["a b", "user@host", "host/path", "<script>", "a\"b", ""] {
+            assert_eq!(Origin::Request.of(&head(&[("host", host)])), "", "{host}");
+        }
+    }
+
+    #[test]
+    fn proxies_are_believed_only_when_told_so() {
+        let fields = [
+            ("host", "inner:1"),
+            ("x-forwarded-host", "outer.example, other"),
+            ("x-forwarded-proto", "https"),
+        ];
+        assert_eq!(Origin::Request.of(&head(&fields)), "http://inner:1");
+        assert_eq!(
+            Origin::Forwarded.of(&head(&fields)),
+            "https://outer.example"
+        );
+    }
+
+    #[test]
+    fn forwarded_wins_over_its_predecessors() {
+        let fields = [
+            ("host", "inner:1"),
+            ("x-forwarded-host", "old.example"),
+            (
+                "forwarded",
+                "for=1.2.3.4;host=\"new.example:8443\";proto=https, for=5.6.7.8",
+            ),
+        ];
+        assert_eq!(
+            Origin::Forwarded.of(&head(&fields)),
+            "https://new.example:8443"
+        );
+    }
+
+    #[test]
+    fn an_odd_scheme_is_not_believed() {
+        let fields = [("host", "inner:1"), ("x-forwarded-proto", "javascript")];
+        assert_eq!(Origin::Forwarded.of(&head(&fields)), "http://inner:1");
+    }
+}

@@ -1,0 +1,31 @@
+//! Tidegate: a resumable upload server whose uploads can be cancelled.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`app`] | composition root: the only place that names concrete stores and mounts modules |
+//! | [`config`] | flags, environment and file become one typed configuration |
+//! | [`upload`] | module: uploads |
+//! | [`ops`] | module: health, metrics, problem pages |
+//! | [`module`] | what a module hands to the composition root |
+//! | [`http`] | mechanism: transport; knows no domain |
+//! | [`blob`] | mechanism: stored bytes |
+//! | [`db`] | mechanism: SQLite and PostgreSQL, one SQL text |
+//! | [`work`] | mechanism: background work |
+//! | [`cancel`] | leaf: the one concept of cancellation |
+//! | [`auth`], [`clock`], [`id`] | leaves: who calls, what time it is, what things are called |
+//!
+//! The rules of the protocols are a crate of their own, `tidegate-protocol`, without any I/O.
+
+pub mod app;
+pub mod auth;
+pub mod blob;
+pub mod cancel;
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod http;
+pub mod id;
+pub mod module;
+pub mod ops;
+pub mod upload;
+pub mod work;

@@ -1,0 +1,73 @@
+//! Health, metrics, and the pages that problem types point to.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Method, StatusCode, header};
+use tidegate_protocol::problem::{Problem, explanation};
+
+use crate::http::telemetry::Metrics;
+use crate::http::{OutBody, Request, Response, Route, reject};
+use crate::module::Mount;
+
+/// Says why something that serving needs does not work.
+pub type Probe = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// What the module needs of the rest of the house.
+pub struct Deps {
+    /// Everything that is counted.
+    pub metrics: Arc<Metrics>,
+    /// All of them have to work for the server to be ready.
+    pub probes: Vec<Probe>,
+}
+
+/// Mounts the module.
+pub fn mount(deps: Deps) -> Mount {
+    let probes = Arc::new(deps.probes);
+    let metrics = deps.metrics;
+    Mount {
+        routes: vec![
+            Route::new(Method::GET, "/healthz", |_| async { text(StatusCode::OK, "ok\n") }),
+            Route::new(Method::GET, "/readyz", move |_| ready(probes.clone())),
+            Route::new(Method::GET, "/metrics", move |_| {
+                let mut response = text(StatusCode::OK, &metrics.encode());
+                let media_type = HeaderValue::from_static(Metrics::CONTENT_TYPE);
+                response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+                async { response }
+            }),
+            Route::new(Method::GET, "/problems/{slug}", |request| {
+                let response = problem(&request);
+                async { response }
+            }),
+        ],
+        workers: Vec::new(),
+    }
+}
+
+async fn ready(probes: Arc<Vec<Probe>>) -> Response {
+    for probe in probes.iter() {
+        if let Err(reason) = probe().await {
+            return text(StatusCode::SERVICE_UNAVAILABLE, &format!("{reason}\n"));
+        }
+    }
+    text(StatusCode::OK, "ready\n")
+}
+
+fn problem(request: &Request) -> Response {
+    match request.path.get("slug").and_then(explanation) {
+        Some((title, words)) => text(StatusCode::OK, &format!("{title}\n\n{words}\n")),
+        None => {
+            reject::problem(&request.head.method, request.head.uri.path(), &Problem::NotFound)
+        }
+    }
+}
+
+fn text(status: StatusCode, words: &str) -> Response {
+    let mut response = Response::new(OutBody::full(words.to_owned()));
+    *response.status_mut() = status;
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

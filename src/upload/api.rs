@@ -1,0 +1,107 @@
+//! Uploads as JSON (contract, "Uploads"). Looking never disturbs a running append.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tidegate_protocol::field::metadata::Metadata;
+use tidegate_protocol::problem::Problem;
+
+use super::store::{Filter, State, Upload};
+use super::{DEFAULT_PROJECT, Uploads, refuse};
+use crate::clock::rfc3339;
+use crate::http::{Page, Request, Response, reject};
+use crate::id::UploadId;
+
+/// An upload, as a client sees it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct View {
+    id: String,
+    project_id: String,
+    owner_id: String,
+    state: &'static str,
+    offset: u64,
+    length: Option<u64>,
+    filename: Option<String>,
+    content_type: Option<String>,
+    metadata: Map<String, Value>,
+    sha256: Option<String>,
+    created_at: String,
+    updated_at: String,
+    completed_at: Option<String>,
+    expires_at: Option<String>,
+    url: String,
+}
+
+impl View {
+    fn of(upload: Upload) -> Self {
+        let metadata = Metadata::from_stored(upload.metadata);
+        Self {
+            id: upload.id.to_string(),
+            project_id: upload.project,
+            owner_id: upload.owner,
+            state: upload.state.as_str(),
+            offset: upload.offset,
+            length: upload.length,
+            filename: metadata.filename(),
+            content_type: metadata.filetype(),
+            metadata: metadata
+                .pairs()
+                .map(|(key, value)| {
+                    (key.to_owned(), String::from_utf8_lossy(&value).into_owned().into())
+                })
+                .collect(),
+            sha256: upload.sha256,
+            created_at: rfc3339(upload.created_at),
+            updated_at: rfc3339(upload.updated_at),
+            completed_at: upload.completed_at.map(rfc3339),
+            expires_at: upload.expires_at.map(rfc3339),
+            url: format!("/files/{}", upload.id),
+        }
+    }
+}
+
+/// `GET /api/uploads/{id}`.
+pub(super) async fn find(uploads: Arc<Uploads>, request: Request) -> Response {
+    let found = async {
+        let id = request.path.get("id").unwrap_or_default();
+        let id = id.parse::<UploadId>().map_err(|error| Problem::ValidationFailed {
+            field: "id".into(),
+            message: error.to_string().into(),
+        })?;
+        let found = uploads.store.find(id).await.map_err(|error| refuse::store(&error))?;
+        found.filter(|upload| upload.state != State::Deleting).ok_or(Problem::NotFound)
+    };
+    match found.await {
+        Ok(upload) => reject::success(StatusCode::OK, &View::of(upload), None),
+        Err(problem) => reject::problem(&request.head.method, request.head.uri.path(), &problem),
+    }
+}
+
+/// `GET /api/projects/{project}/uploads?state=&page=&limit=`.
+pub(super) async fn list(uploads: Arc<Uploads>, request: Request) -> Response {
+    let listed = async {
+        let project = request.path.get("project").filter(|project| *project == DEFAULT_PROJECT);
+        let project = project.ok_or(Problem::NotFound)?.to_owned();
+        let page = Page::of(&request.head)?;
+        let state = page.query("state").map(|state| {
+            State::parse(&state).ok_or_else(|| Problem::ValidationFailed {
+                field: "state".into(),
+                message: "is not a state of an upload".into(),
+            })
+        });
+        let filter =
+            Filter { project, state: state.transpose()?, page: page.number, limit: page.limit };
+        let listed = uploads.store.list(filter).await.map_err(|error| refuse::store(&error))?;
+        Ok::<_, Problem>((page, listed))
+    };
+    match listed.await {
+        Ok((page, (rows, total))) => {
+            let views: Vec<View> = rows.into_iter().map(View::of).collect();
+            reject::list(&views, &page, total)
+        }
+        Err(problem) => reject::problem(&request.head.method, request.head.uri.path(), &problem),
+    }
+}

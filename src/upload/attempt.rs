@@ -1,0 +1,457 @@
+//! The driver of one append: the only loop in the module.
+//!
+//! It moves bytes from a request into a blob and tells the protocol machine what happened; the
+//! machine decides what it all means. Receiving, writing (with hashing) and committing overlap:
+//! at most one write and one commit are under way, and reading pauses when [`PENDING_BYTES_MAX`]
+//! wait for the write.
+//!
+//! Invariant: effects are polled only while no write is under way, so the digests at hand are
+//! those of exactly the written bytes, which is what a commit saves.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, poll_fn};
+use http_body::{Body, Frame};
+use tidegate_protocol::field::checksum::Checksum;
+use tidegate_protocol::problem::Problem;
+use tidegate_protocol::request::{Append, Expected};
+use tidegate_protocol::upload::{Commit, Effect, Ending, Limits, Outcome, Stop, Verdict};
+use tidegate_protocol::upload::{Mark, Upload as Machine};
+use tokio::time::{Instant, Sleep};
+
+use super::progress::Progress;
+use super::refuse;
+use super::store::{Advance, Advanced, Upload, UploadStore};
+use crate::blob::{Appended, BlobWriter, Digests};
+use crate::cancel::{self, CancelReason, Reading, Scope};
+
+/// Bytes that may wait for the write under way before reading pauses.
+const PENDING_BYTES_MAX: usize = 512 * 1024;
+
+/// Frames that may wait: many tiny ones must not cost more than their bytes.
+const PENDING_FRAMES_MAX: usize = 256;
+
+/// The pace of an attempt.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Uncommitted bytes are committed at least this often.
+    pub(super) checkpoint_interval: Duration,
+    /// A sender slower than `rate_min` over this long is stalled.
+    pub(super) stall_timeout: Duration,
+    /// Bytes per second.
+    pub(super) rate_min: u64,
+    pub(super) expires_after: Duration,
+}
+
+/// One request moving bytes into one upload. Owned by a tracked task, never by the request.
+pub(super) struct Attempt {
+    machine: Machine,
+    store: Arc<dyn UploadStore>,
+    blob: Arc<dyn BlobWriter>,
+    progress: Arc<Progress>,
+    pace: Pace,
+    upload: Upload,
+    expected: Option<Expected>,
+    /// Bytes that the request announced, to tell a cut request from a finished one.
+    announced: Option<u64>,
+    /// Away while a write is under way.
+    digests: Option<Digests>,
+    pending: Vec<Bytes>,
+    pending_bytes: usize,
+    /// Bytes of content received, taken or not.
+    received: u64,
+    expires_at: Option<i64>,
+}
+
+/// What became of an attempt.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    pub(super) expires_at: Option<i64>,
+    /// Bytes of content received.
+    pub(super) received: u64,
+}
+
+type Slot<T> = Option<BoxFuture<'static, T>>;
+
+/// What woke the loop.
+enum Input {
+    Cancelled(CancelReason),
+    Written(Appended),
+    Committed(Result<Advanced, Problem>),
+    Frame(Option<Result<Frame<Bytes>, Cut>>),
+    CheckpointDue,
+    Stalled,
+}
+
+/// The request ended before its content did.
+struct Cut;
+
+impl Attempt {
+    /// Checks `append` against `upload` and prepares to receive.
+    ///
+    /// # Errors
+    /// The problem to answer with; nothing has changed.
+    pub(super) fn begin(
+        upload: Upload,
+        append: Append,
+        limits: Limits,
+        pace: Pace,
+        store: Arc<dyn UploadStore>,
+        blob: Arc<dyn BlobWriter>,
+        progress: Arc<Progress>,
+    ) -> Result<Self, Problem> {
+        let mut machine = Machine::new(upload.facts(), limits);
+        machine.handle_append(&append)?;
+        let mut digests = Digests::resume(upload.digest.as_deref()).map_err(|error| {
+            tracing::error!(upload = %upload.id, %error, "digest state");
+            Problem::Internal
+        })?;
+        match &append.checksum {
+            Some(Expected::Header(checksum)) => digests = digests.with_part(checksum.algorithm()),
+            // Which algorithm it will be is only known at the end.
+            Some(Expected::Trailer) => digests = digests.with_every_part(),
+            None => {}
+        }
+        Ok(Self {
+            machine,
+            store,
+            blob,
+            progress,
+            pace,
+            expires_at: upload.expires_at,
+            upload,
+            expected: append.checksum,
+            announced: append.content_length,
+            digests: Some(digests),
+            pending: Vec::new(),
+            pending_bytes: 0,
+            received: 0,
+        })
+    }
+
+    /// Runs to the end. Returns once nothing of it is under way any more: what it says is what
+    /// the store has.
+    ///
+    /// # Cancel safety
+    /// Dropping it equals a crash: the upload is as last committed, and opening it again cuts or
+    /// adopts the rest.
+    pub(super) async fn run<B>(mut self, body: B, scope: &Scope) -> Ended
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        if self.machine.is_staged()
+            && let Err(error) = self.blob.clone().stage().await
+        {
+            return self.ended_early(refuse::blob(&error));
+        }
+        let outcome = self.drive(body, scope).await;
+        if self.expected.is_some()
+            && let Err(error) = self.blob.clone().unstage().await
+        {
+            // The mark only makes a later crash discard a tail, which nobody was promised.
+            tracing::warn!(upload = %self.upload.id, %error, "removing the mark of a staged append");
+        }
+        Ended { outcome, expires_at: self.expires_at, received: self.received }
+    }
+
+    async fn drive<B>(&mut self, mut body: B, scope: &Scope) -> Outcome
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let mut write: Slot<Appended> = None;
+        let mut commit: Slot<Result<Advanced, Problem>> = None;
+        let mut obey = true;
+        let mut pulse = Pulse::new(self.pace);
+        loop {
+            while write.is_none()
+                && let Some(effect) = self.machine.poll_effect()
+            {
+                match effect {
+                    Effect::Commit(step) => commit = Some(self.commit(step)),
+                    Effect::Verify => {
+                        let verdict = self.verdict();
+                        self.machine.handle_verified(verdict);
+                    }
+                    Effect::Truncate { to } => self.truncate(to).await,
+                    Effect::Answer(outcome) => return outcome,
+                }
+            }
+            if write.is_none() {
+                write = self.write();
+            }
+            let reading = self.machine.is_receiving()
+                && self.pending_bytes < PENDING_BYTES_MAX
+                && self.pending.len() < PENDING_FRAMES_MAX;
+            pulse.listening(reading);
+            let input = tokio::select! {
+                biased;
+                // Dropped without loss: asking again gives the same reason.
+                reason = scope.cancelled(), if obey => Input::Cancelled(reason),
+                // Polled in place, never dropped before they are done.
+                appended = occupied(&mut write) => Input::Written(appended),
+                advanced = occupied(&mut commit) => Input::Committed(advanced),
+                // A frame is either returned or still in the body.
+                frame = next_frame(&mut body), if reading => Input::Frame(frame),
+                // Timers keep their deadline.
+                input = pulse.beat(reading), if self.machine.is_receiving() => input,
+            };
+            match input {
+                Input::Cancelled(reason) => {
+                    obey = false;
+                    self.cancelled(reason);
+                }
+                Input::Written(appended) => {
+                    write = None;
+                    self.written(appended);
+                }
+                Input::Committed(advanced) => {
+                    commit = None;
+                    self.committed(advanced);
+                }
+                Input::Frame(frame) => self.frame(frame, &mut pulse),
+                Input::CheckpointDue => self.machine.handle_checkpoint_due(),
+                Input::Stalled => self.cancelled(CancelReason::Stalled),
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: Option<Result<Frame<Bytes>, Cut>>, pulse: &mut Pulse) {
+        match frame {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => self.data(data, pulse),
+                Err(frame) => {
+                    if let Some(trailers) = frame.trailers_ref() {
+                        self.trailer(trailers);
+                    }
+                }
+            },
+            None if self.announced.is_none_or(|announced| announced == self.received) => {
+                self.machine.handle_end();
+            }
+            // Without an error, but short: the connection went away.
+            None | Some(Err(Cut)) => {
+                self.machine.handle_stop(Stop { problem: None, ending: Ending::Settle });
+            }
+        }
+    }
+
+    fn data(&mut self, mut data: Bytes, pulse: &mut Pulse) {
+        let length = data.len();
+        self.received += length as u64;
+        pulse.received(length as u64);
+        self.progress.heard();
+        let take = self.machine.handle_data(length as u64);
+        data.truncate(usize::try_from(take).unwrap_or(length));
+        if !data.is_empty() {
+            self.pending_bytes += data.len();
+            self.pending.push(data);
+        }
+    }
+
+    fn trailer(&mut self, trailers: &http::HeaderMap) {
+        if self.expected == Some(Expected::Trailer)
+            && let Ok(Some(checksum)) = Checksum::from_headers(trailers)
+        {
+            self.expected = Some(Expected::Header(checksum));
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        let matches = match (&self.expected, &self.digests) {
+            (Some(Expected::Header(checksum)), Some(digests)) => {
+                let computed = digests.part(checksum.algorithm());
+                computed.is_some_and(|computed| checksum.matches(&computed))
+            }
+            (Some(Expected::Trailer) | None, _) | (_, None) => false,
+        };
+        if matches { Verdict::Match } else { Verdict::Mismatch }
+    }
+
+    fn cancelled(&mut self, reason: CancelReason) {
+        match reason.reading() {
+            // The body ends by itself: what had arrived before its sender left is kept.
+            Reading::RunDry => {}
+            Reading::Stop => {
+                let ending = match reason.ending() {
+                    cancel::Ending::Settle => Ending::Settle,
+                    // What is about to be destroyed, or is somebody else's, is not written.
+                    cancel::Ending::SettleThenDestroy | cancel::Ending::Abandon => Ending::Abandon,
+                };
+                self.machine.handle_stop(Stop { problem: refuse::cancelled(reason), ending });
+            }
+        }
+    }
+
+    /// Starts the next write, if there is something to write.
+    fn write(&mut self) -> Slot<Appended> {
+        if !self.machine.is_storing() {
+            self.pending.clear();
+            self.pending_bytes = 0;
+        }
+        if self.pending.is_empty() {
+            return None;
+        }
+        let digests = self.digests.take()?;
+        let data = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
+        Some(self.blob.clone().append(self.machine.written(), data, digests))
+    }
+
+    fn written(&mut self, appended: Appended) {
+        self.digests = Some(appended.digests);
+        self.machine.handle_written(appended.end);
+        if let Some(error) = appended.error {
+            tracing::error!(upload = %self.upload.id, error = &error as &dyn std::error::Error, "append");
+            self.pending.clear();
+            self.pending_bytes = 0;
+            self.machine.handle_write_failed(refuse::blob(&error));
+        }
+    }
+
+    /// Makes what is written durable, then commits it: in this order, always.
+    fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Advanced, Problem>> {
+        let digests = self.digests.as_ref();
+        let completes = commit.mark == Mark::Completed;
+        let advance = Advance {
+            id: self.upload.id,
+            epoch: self.upload.epoch,
+            commit,
+            digest: digests.filter(|_| !completes).and_then(Digests::save),
+            sha256: digests.filter(|_| completes).and_then(Digests::whole_hex),
+            expires_after: self.pace.expires_after,
+        };
+        let (store, blob, id) = (self.store.clone(), self.blob.clone(), self.upload.id);
+        async move {
+            if let Err(error) = blob.clone().sync().await {
+                tracing::error!(upload = %id, error = &error as &dyn std::error::Error, "sync");
+                // The kernel may have dropped the pages: no later crash may adopt them.
+                if let Err(error) = blob.truncate(commit.from).await {
+                    tracing::error!(upload = %id, error = &error as &dyn std::error::Error, "cut after a failed sync");
+                }
+                return Err(refuse::blob(&error));
+            }
+            store.advance(advance).await.map_err(|error| refuse::store(&error))
+        }
+        .boxed()
+    }
+
+    fn committed(&mut self, advanced: Result<Advanced, Problem>) {
+        match advanced {
+            Ok(Advanced::Committed { expires_at }) => {
+                self.expires_at = expires_at;
+                self.machine.handle_committed();
+            }
+            // Whoever took it says why; the handler asks the store.
+            Ok(Advanced::Refused) => self.machine.handle_refused(Problem::UploadSuperseded),
+            Err(problem) => self.machine.handle_refused(problem),
+        }
+    }
+
+    async fn truncate(&mut self, to: u64) {
+        match self.blob.clone().truncate(to).await {
+            Ok(()) => self.machine.handle_truncated(),
+            Err(error) => {
+                tracing::error!(upload = %self.upload.id, error = &error as &dyn std::error::Error, "truncate");
+                self.machine.handle_refused(refuse::blob(&error));
+            }
+        }
+    }
+
+    fn ended_early(self, problem: Problem) -> Ended {
+        let outcome = Outcome { facts: self.machine.facts(), problem: Some(problem) };
+        Ended { outcome, expires_at: self.expires_at, received: 0 }
+    }
+}
+
+/// The next frame of `body`; `None` at its end.
+///
+/// # Cancel safety
+/// Cancel safe: a frame is returned or stays in the body.
+async fn next_frame<B>(body: &mut B) -> Option<Result<Frame<Bytes>, Cut>>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await?;
+    Some(frame.map_err(|_| Cut))
+}
+
+/// Waits for what is in the slot; for ever, if there is nothing.
+///
+/// # Cancel safety
+/// Cancel safe: the future stays in the slot.
+async fn occupied<T>(slot: &mut Slot<T>) -> T {
+    poll_fn(|context| match slot {
+        Some(future) => future.as_mut().poll(context),
+        None => Poll::Pending,
+    })
+    .await
+}
+
+/// The two clocks of an attempt.
+struct Pulse {
+    pace: Pace,
+    checkpoint: Pin<Box<Sleep>>,
+    stall: Pin<Box<Sleep>>,
+    /// Bytes since the stall clock was last put back.
+    since: u64,
+    /// Whether the sender is being listened to.
+    listening: bool,
+}
+
+impl Pulse {
+    fn new(pace: Pace) -> Self {
+        Self {
+            pace,
+            checkpoint: Box::pin(tokio::time::sleep(pace.checkpoint_interval)),
+            stall: Box::pin(tokio::time::sleep(pace.stall_timeout)),
+            since: 0,
+            listening: true,
+        }
+    }
+
+    /// Tells whether the sender is being listened to: what this server's disk takes is not held
+    /// against it.
+    fn listening(&mut self, now: bool) {
+        if now && !self.listening {
+            self.rewind();
+        }
+        self.listening = now;
+    }
+
+    /// Content arrived. The stall clock goes back only for as much of it as `rate_min` asks for,
+    /// so a trickle does not keep a connection for ever.
+    fn received(&mut self, bytes: u64) {
+        self.since = self.since.saturating_add(bytes);
+        let enough = self.pace.rate_min.saturating_mul(self.pace.stall_timeout.as_secs()).max(1);
+        if self.since >= enough {
+            self.rewind();
+        }
+    }
+
+    fn rewind(&mut self) {
+        self.since = 0;
+        self.stall.as_mut().reset(Instant::now() + self.pace.stall_timeout);
+    }
+
+    /// Waits for the clock that is first. The stall clock only counts while `listening`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the clocks keep their deadlines.
+    async fn beat(&mut self, listening: bool) -> Input {
+        tokio::select! {
+            // Both keep their deadline.
+            () = self.checkpoint.as_mut() => {
+                let next = Instant::now() + self.pace.checkpoint_interval;
+                self.checkpoint.as_mut().reset(next);
+                Input::CheckpointDue
+            }
+            () = self.stall.as_mut(), if listening => Input::Stalled,
+        }
+    }
+}

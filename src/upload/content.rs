@@ -1,0 +1,281 @@
+//! Reading what is complete: ranges, validators, and fields that keep a browser from running it.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode, header};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use sha2::{Digest, Sha256};
+use tidegate_protocol::field::metadata::Metadata;
+use tidegate_protocol::field::precondition::{self, Validators, Verdict};
+use tidegate_protocol::field::range::{self, Selection};
+use tidegate_protocol::field::{date, disposition, media};
+use tidegate_protocol::problem::Problem;
+
+use super::store::{Kind, State, Upload};
+use super::{Uploads, refuse};
+use crate::blob::BlobStore;
+use crate::http::{OutBody, Response};
+use crate::id::UploadId;
+
+/// Bytes read from the store at a time.
+const READ_BYTES: u64 = 256 * 1024;
+
+/// Answers a GET of an upload.
+///
+/// # Errors
+/// The problem to answer with.
+pub(super) async fn read(
+    uploads: &Arc<Uploads>,
+    id: UploadId,
+    head: &Parts,
+) -> Result<Response, Problem> {
+    let upload = uploads.settled(id).await?.ok_or(Problem::NotFound)?;
+    if let Some(problem) = refuse::ended(&upload) {
+        return Err(problem);
+    }
+    if upload.state != State::Completed {
+        return Err(Problem::UploadIncomplete);
+    }
+    let content = Content::of(uploads, upload).await?;
+    content.answer(head)
+}
+
+/// The bytes of a complete upload, wherever they are.
+struct Content {
+    upload: Upload,
+    /// In order; of a final upload its parts, of any other itself.
+    segments: Arc<[Segment]>,
+    etag: String,
+    blobs: Arc<dyn BlobStore>,
+}
+
+#[derive(Clone, Copy)]
+struct Segment {
+    blob: UploadId,
+    bytes: u64,
+}
+
+impl Content {
+    async fn of(uploads: &Uploads, upload: Upload) -> Result<Self, Problem> {
+        let parts = match upload.kind {
+            Kind::Whole | Kind::Partial => vec![upload.clone()],
+            Kind::Final => {
+                uploads.store.parts(upload.id).await.map_err(|error| refuse::store(&error))?
+            }
+        };
+        let etag = match (&upload.sha256, upload.kind) {
+            (Some(sha256), _) => format!("\"{sha256}\""),
+            (None, Kind::Final) => etag_of_parts(&parts),
+            // Content never changes, so the id is as strong a validator as any.
+            (None, Kind::Whole | Kind::Partial) => format!("\"{}\"", upload.id),
+        };
+        let segments =
+            parts.iter().map(|part| Segment { blob: part.id, bytes: part.offset }).collect();
+        Ok(Self { upload, segments, etag, blobs: uploads.blobs.clone() })
+    }
+
+    fn answer(self, head: &Parts) -> Result<Response, Problem> {
+        let length = self.upload.offset;
+        let completed_at = self.upload.completed_at.unwrap_or(self.upload.updated_at);
+        let modified = u64::try_from(completed_at / 1000).unwrap_or(0);
+        let validators = Validators { etag: &self.etag, modified };
+        match precondition::evaluate(&head.headers, &validators) {
+            Verdict::Proceed => {}
+            Verdict::Failed => return Err(Problem::PreconditionFailed),
+            Verdict::NotModified => {
+                let mut response = Response::new(OutBody::empty());
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+                self.describe(&mut response, modified);
+                return Ok(response);
+            }
+        }
+        let mut response = match range::requested(&head.headers, &validators, length) {
+            Selection::Unsatisfiable => return Err(Problem::RangeNotSatisfiable { length }),
+            Selection::Whole => self.whole(length),
+            Selection::Parts(parts) => match <[Range<u64>; 1]>::try_from(parts) {
+                Ok([part]) => self.part(part, length),
+                Err(parts) => self.parts(&parts, length),
+            },
+        };
+        self.describe(&mut response, modified);
+        Ok(response)
+    }
+
+    fn whole(&self, length: u64) -> Response {
+        let mut response = Response::new(self.body(vec![Piece::Content(0..length)]));
+        self.put_content_type(&mut response);
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        response
+    }
+
+    fn part(&self, part: Range<u64>, length: u64) -> Response {
+        let bytes = part.end - part.start;
+        let content_range = range::satisfied(&part, length);
+        let mut response = Response::new(self.body(vec![Piece::Content(part)]));
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        self.put_content_type(&mut response);
+        response.headers_mut().insert(header::CONTENT_RANGE, content_range);
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
+        response
+    }
+
+    /// `multipart/byteranges` (RFC 9110, section 14.6).
+    fn parts(&self, parts: &[Range<u64>], length: u64) -> Response {
+        // Random, so that no content holds it on purpose.
+        let boundary = UploadId::random().to_string();
+        let content_type = self.content_type();
+        let mut pieces = Vec::with_capacity(parts.len() * 2 + 1);
+        let mut total = 0;
+        for part in parts {
+            let mut head = format!("\r\n--{boundary}\r\ncontent-type: ").into_bytes();
+            head.extend_from_slice(content_type.as_bytes());
+            head.extend_from_slice(b"\r\ncontent-range: ");
+            head.extend_from_slice(range::satisfied(part, length).as_bytes());
+            head.extend_from_slice(b"\r\n\r\n");
+            total += head.len() as u64 + (part.end - part.start);
+            pieces.push(Piece::Text(Bytes::from(head)));
+            pieces.push(Piece::Content(part.clone()));
+        }
+        let end = Bytes::from(format!("\r\n--{boundary}--\r\n"));
+        total += end.len() as u64;
+        pieces.push(Piece::Text(end));
+        let mut response = Response::new(self.body(pieces));
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let media_type = format!("multipart/byteranges; boundary={boundary}");
+        if let Ok(media_type) = HeaderValue::from_str(&media_type) {
+            response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        }
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(total));
+        response
+    }
+
+    fn content_type(&self) -> HeaderValue {
+        media::content_type(Metadata::from_stored(self.upload.metadata.clone()).filetype().as_deref())
+    }
+
+    fn put_content_type(&self, response: &mut Response) {
+        response.headers_mut().insert(header::CONTENT_TYPE, self.content_type());
+    }
+
+    /// The fields that every answer about this content has, a 304 included.
+    fn describe(&self, response: &mut Response, modified: u64) {
+        let metadata = Metadata::from_stored(self.upload.metadata.clone());
+        let disposition = disposition::content_disposition(
+            metadata.filename().as_deref(),
+            metadata.filetype().as_deref(),
+        );
+        let fields = response.headers_mut();
+        if let Ok(etag) = HeaderValue::from_str(&self.etag) {
+            fields.insert(header::ETAG, etag);
+        }
+        fields.insert(header::LAST_MODIFIED, date::value(modified));
+        if let Some(digest) = self.upload.sha256.as_deref().and_then(repr_digest) {
+            fields.insert("repr-digest", digest);
+        }
+        fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        fields.insert(header::CONTENT_DISPOSITION, disposition);
+        // It never changes, but it may be deleted, or denied to the next who asks.
+        fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        fields.insert(
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("sandbox; default-src 'none'"),
+        );
+        fields.insert(
+            "cross-origin-resource-policy",
+            HeaderValue::from_static("cross-origin"),
+        );
+    }
+
+    fn body(&self, pieces: Vec<Piece>) -> OutBody {
+        let reads = pieces.into_iter().flat_map(|piece| self.reads(piece)).collect();
+        OutBody::stream(StreamBody::new(read_all(self.blobs.clone(), reads)))
+    }
+
+    /// Splits a piece at the borders of the segments.
+    fn reads(&self, piece: Piece) -> Vec<Read> {
+        let wanted = match piece {
+            Piece::Text(text) => return vec![Read::Text(text)],
+            Piece::Content(wanted) => wanted,
+        };
+        let mut start = 0;
+        let mut reads = Vec::new();
+        for segment in self.segments.iter() {
+            let from = wanted.start.max(start);
+            let to = wanted.end.min(start + segment.bytes);
+            if from < to {
+                reads.push(Read::Blob(segment.blob, from - start..to - start));
+            }
+            start += segment.bytes;
+        }
+        reads
+    }
+}
+
+/// What a response is made of.
+enum Piece {
+    Text(Bytes),
+    /// A range of the content.
+    Content(Range<u64>),
+}
+
+enum Read {
+    Text(Bytes),
+    /// A range of one blob.
+    Blob(UploadId, Range<u64>),
+}
+
+fn read_all(
+    blobs: Arc<dyn BlobStore>,
+    reads: Vec<Read>,
+) -> impl Stream<Item = Result<Frame<Bytes>, io::Error>> + Send {
+    let reads = reads.into_iter();
+    stream::try_unfold((blobs, reads, None), |(blobs, mut reads, rest)| async move {
+        let next = match rest {
+            Some((blob, range)) => Some(Read::Blob(blob, range)),
+            None => reads.next(),
+        };
+        match next {
+            None => Ok(None),
+            Some(Read::Text(text)) => Ok(Some((Frame::data(text), (blobs, reads, None)))),
+            Some(Read::Blob(blob, range)) => {
+                let to = range.end.min(range.start + READ_BYTES);
+                let bytes = blobs.read(blob, range.start..to).await.map_err(|error| {
+                    let told = &error as &dyn std::error::Error;
+                    tracing::error!(upload = %blob, error = told, "reading content");
+                    io::Error::other(error)
+                })?;
+                let rest = (to < range.end).then_some((blob, to..range.end));
+                Ok(Some((Frame::data(bytes), (blobs, reads, rest))))
+            }
+        }
+    })
+}
+
+/// A strong validator for content whose digest nobody has computed: that of its parts' digests.
+fn etag_of_parts(parts: &[Upload]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.id.to_string());
+        hash.update(part.sha256.as_deref().unwrap_or(""));
+        hash.update(part.offset.to_be_bytes());
+    }
+    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("\"parts-{hex}\"")
+}
+
+/// `Repr-Digest` (RFC 9530) of a SHA-256 in hexadecimal.
+fn repr_digest(hex: &str) -> Option<HeaderValue> {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    let bytes: Option<Vec<u8>> = (0..hex.len() / 2)
+        .map(|i| u8::from_str_radix(hex.get(2 * i..2 * i + 2)?, 16).ok())
+        .collect();
+    HeaderValue::from_str(&format!("sha-256=:{}:", STANDARD.encode(bytes?))).ok()
+}

@@ -1,0 +1,153 @@
+//! Uploads: create, append, resume, read, cancel.
+//!
+//! A request takes this path: [`handler`] decodes it and answers; an append runs as a tracked
+//! task, admitted by [`cancel::Live`](crate::cancel::Live), through [`receive`] and its loop
+//! [`attempt`]; [`end`] is the one way out of life, for a cancel as for an expiry; [`sweep`]
+//! finishes whatever a crash has left.
+//!
+//! | may be relied on | kept by |
+//! |---|---|
+//! | an offset that was told is durable and never taken back | [`attempt`]: sync, commit, tell |
+//! | at most one attempt writes to an upload | [`cancel::Live`](crate::cancel::Live), one per id |
+//! | a stale attempt commits nothing | the epoch, in every statement of [`sql`] |
+//! | a cancel is final once its row is written | [`end`], [`sweep`] |
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::Method;
+use tidegate_protocol::dialect::{Settings, Target};
+
+use crate::blob::{BlobStore, Digests};
+use crate::cancel::{Live, Scope};
+use crate::http::{Cors, Origin, Route};
+use crate::id::UploadId;
+use crate::module::Mount;
+
+mod api;
+mod attempt;
+mod content;
+mod end;
+pub mod fsck;
+mod handler;
+mod metrics;
+mod progress;
+mod receive;
+mod recover;
+mod refuse;
+pub mod sql;
+mod statement;
+pub mod store;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+pub use metrics::Metrics;
+
+/// The project that everybody has until there are others.
+pub const DEFAULT_PROJECT: &str = "default";
+
+/// What the module needs of the rest of the house.
+pub struct Deps {
+    pub store: Arc<dyn store::UploadStore>,
+    pub blobs: Arc<dyn BlobStore>,
+    /// Everything of the module runs below it.
+    pub scope: Scope,
+    pub metrics: Metrics,
+    /// Whether bytes past a committed offset, as found at the start, are still those that their
+    /// sender sent: the machine has been up ever since.
+    pub tails_are_good: bool,
+}
+
+/// What an operator may choose.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Bounds that are announced to clients.
+    pub settings: Settings,
+    /// Whether a SHA-256 of each upload is computed as it comes in.
+    pub digest: bool,
+    /// An unfinished upload that nobody goes on with is removed after this long.
+    pub expires_after: Duration,
+    /// For how long the row of a cancelled or expired upload is kept.
+    pub tombstone_keep: Duration,
+    /// Uncommitted bytes are committed at least this often.
+    pub checkpoint_interval: Duration,
+    /// A sender slower than `rate_min` over this long is stalled.
+    pub stall_timeout: Duration,
+    /// Bytes per second.
+    pub rate_min: u64,
+    pub cors: Cors,
+    /// How absolute URLs are made.
+    pub origin: Origin,
+}
+
+/// Mounts the module.
+pub fn mount(deps: Deps, config: Config) -> Mount {
+    let uploads = Arc::new(Uploads {
+        store: deps.store,
+        blobs: deps.blobs,
+        scope: deps.scope,
+        live: Live::new(),
+        unsettled: Mutex::default(),
+        metrics: deps.metrics,
+        config,
+    });
+    let serve = |target| {
+        let uploads = uploads.clone();
+        move |request| handler::serve(uploads.clone(), target, request)
+    };
+    let (find, list) = (uploads.clone(), uploads.clone());
+    Mount {
+        routes: vec![
+            Route::any("/files", serve(Target::Creation)),
+            Route::any("/files/", serve(Target::Creation)),
+            Route::any("/files/{id}", serve(Target::Upload)),
+            Route::any("/files/{id}/", serve(Target::Upload)),
+            Route::any("/api/projects/{project}/uploads", serve(Target::Creation)),
+            Route::new(Method::GET, "/api/projects/{project}/uploads", move |request| {
+                api::list(list.clone(), request)
+            }),
+            Route::new(Method::GET, "/api/uploads/{id}", move |request| {
+                api::find(find.clone(), request)
+            }),
+        ],
+        workers: vec![
+            Box::new(recover::Tails::new(&uploads, deps.tails_are_good)),
+            Box::new(sweep::Sweeper::new(&uploads)),
+        ],
+    }
+}
+
+/// The module's state, shared by its handlers and workers.
+struct Uploads {
+    store: Arc<dyn store::UploadStore>,
+    blobs: Arc<dyn BlobStore>,
+    scope: Scope,
+    live: Live<UploadId, Arc<progress::Progress>>,
+    /// Uploads whose blob may hold good bytes past the committed offset. Filled once, at the
+    /// start; an id leaves when its tail has been adopted.
+    unsettled: Mutex<HashSet<UploadId>>,
+    metrics: Metrics,
+    config: Config,
+}
+
+impl Uploads {
+    fn unsettled(&self) -> std::sync::MutexGuard<'_, HashSet<UploadId>> {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The digest of a new upload.
+    fn digests(&self) -> Digests {
+        if self.config.digest { Digests::sha256() } else { Digests::none() }
+    }
+
+    fn pace(&self) -> attempt::Pace {
+        attempt::Pace {
+            checkpoint_interval: self.config.checkpoint_interval,
+            stall_timeout: self.config.stall_timeout,
+            rate_min: self.config.rate_min,
+            expires_after: self.config.expires_after,
+        }
+    }
+}

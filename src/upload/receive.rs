@@ -1,0 +1,158 @@
+//! From a checked request to a settled append, in a task that outlives its connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_protocol::problem::Problem;
+use tidegate_protocol::request::Append;
+
+use super::attempt::{Attempt, Ended};
+use super::progress::Progress;
+use super::refuse;
+use super::store::Upload;
+use super::{Uploads, recover};
+use crate::cancel::{CancelReason, Lease, Scope};
+use crate::http::Body;
+use crate::id::UploadId;
+
+/// How long a newcomer waits for the one before it to settle.
+const TAKE_OVER_WITHIN: Duration = Duration::from_secs(5);
+
+/// How an append ended, and what its upload looks like now.
+pub(super) struct Received {
+    /// As committed. `None`: the client may not be told.
+    pub(super) upload: Option<Upload>,
+    pub(super) problem: Option<Problem>,
+}
+
+impl Received {
+    fn refused(problem: Problem) -> Self {
+        Self { upload: None, problem: Some(problem) }
+    }
+}
+
+/// Appends `body` to the upload `id`.
+///
+/// # Cancel safety
+/// Dropping the future tells the running attempt that its client is gone; it settles by itself.
+pub(super) async fn append(
+    uploads: &Arc<Uploads>,
+    id: UploadId,
+    append: Append,
+    body: Body,
+) -> Received {
+    let scope = uploads.scope.child("append");
+    let gone = scope.cancel_on_drop(CancelReason::ClientGone);
+    let task = {
+        let (uploads, scope) = (uploads.clone(), scope.clone());
+        scope.clone().spawn(async move { uploads.run(id, append, body, scope).await })
+    };
+    let received = task.await.unwrap_or_else(|panicked| {
+        tracing::error!(upload = %id, %panicked, "append");
+        Received::refused(Problem::Internal)
+    });
+    gone.disarm();
+    received
+}
+
+impl Uploads {
+    /// Admits one attempt at an upload; the one before it ends with `reason`.
+    pub(super) async fn admit(
+        &self,
+        id: UploadId,
+        scope: Scope,
+        progress: Arc<Progress>,
+        reason: CancelReason,
+    ) -> Result<Lease<UploadId, Arc<Progress>>, Problem> {
+        let admitted = self.live.take_over(id, scope, progress, reason, TAKE_OVER_WITHIN).await;
+        admitted.map_err(refuse::not_admitted)
+    }
+
+    /// The upload, if it can still be gone on with.
+    pub(super) async fn usable(&self, id: UploadId) -> Result<Upload, Problem> {
+        let upload = self.store.find(id).await.map_err(|error| refuse::store(&error))?;
+        let upload = upload.ok_or(Problem::NotFound)?;
+        match refuse::ended(&upload) {
+            Some(problem) => Err(problem),
+            None => Ok(upload),
+        }
+    }
+
+    async fn run(
+        self: Arc<Self>,
+        id: UploadId,
+        append: Append,
+        body: Body,
+        scope: Scope,
+    ) -> Received {
+        let progress = Arc::new(Progress::new());
+        let admitted =
+            self.admit(id, scope.clone(), progress.clone(), CancelReason::Superseded).await;
+        // Held until everything of this attempt has ended.
+        let _lease = match admitted {
+            Ok(lease) => lease,
+            Err(problem) => return Received::refused(problem),
+        };
+        let upload = match self.usable(id).await {
+            Ok(upload) => upload,
+            Err(problem) => return Received::refused(problem),
+        };
+        let upload = match recover::adopt(&self, upload).await {
+            Ok(upload) => upload,
+            Err(problem) => return Received::refused(problem),
+        };
+        let attempt = Attempt::begin(
+            upload.clone(),
+            append,
+            self.config.settings.limits,
+            self.pace(),
+            self.store.clone(),
+            self.blobs.writer(id, upload.offset),
+            progress,
+        );
+        let attempt = match attempt {
+            Ok(attempt) => attempt,
+            Err(problem) => return Received { upload: Some(upload), problem: Some(problem) },
+        };
+        let ended = attempt.run(body, &scope).await;
+        self.metrics.received(ended.received);
+        self.ended(upload, ended).await
+    }
+
+    /// Finds the words for an attempt's end. The row knows better than the attempt why it was
+    /// refused.
+    async fn ended(&self, mut upload: Upload, ended: Ended) -> Received {
+        let facts = ended.outcome.facts;
+        let mut problem = ended.outcome.problem;
+        let taken_away = matches!(
+            problem,
+            Some(
+                Problem::UploadSuperseded
+                    | Problem::UploadCancelled { .. }
+                    | Problem::UploadExpired
+                    | Problem::UploadFailed
+            )
+        );
+        if problem == Some(Problem::UploadFailed) {
+            self.lost(upload.id).await;
+        }
+        if taken_away && let Ok(Some(now)) = self.store.find(upload.id).await {
+            problem = refuse::ended(&now).or(problem);
+            let known = refuse::ended(&now).is_none();
+            return Received { upload: known.then_some(now), problem };
+        }
+        upload.offset = facts.offset;
+        upload.length = facts.length;
+        upload.expires_at = ended.expires_at;
+        Received { upload: Some(upload), problem }
+    }
+
+    /// Fewer bytes are there than were committed: the offset would have to be taken back, so the
+    /// upload ends instead.
+    pub(super) async fn lost(&self, id: UploadId) {
+        tracing::error!(upload = %id, "committed bytes are missing");
+        if let Err(error) = self.store.fail(id, String::from("stored bytes were lost")).await {
+            tracing::error!(upload = %id, error = &error as &dyn std::error::Error, "fail");
+        }
+    }
+}

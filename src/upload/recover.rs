@@ -1,0 +1,181 @@
+//! Bytes past the committed offset, after a crash.
+//!
+//! While the kernel is the same, what the dead process had written is still in the page cache: it
+//! is adopted, hashing only it. After a reboot nothing is known about it, and the next writer
+//! cuts it. Which of the two is decided once, at the start.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tidegate_protocol::problem::Problem;
+use tidegate_protocol::upload::{Commit, Mark};
+
+use super::progress::Progress;
+use super::store::{Advance, Advanced, State, StoreError, Upload};
+use super::{Uploads, refuse};
+use crate::blob::{BlobError, Digests};
+use crate::cancel::CancelReason;
+use crate::id::UploadId;
+use crate::work::{Next, Worker};
+
+/// Uploads looked at in one step of the scan at the start.
+const SCAN_PAGE: u32 = 1_000;
+
+/// Brings an upload's row up to what its blob holds, if it is one whose tail may be good. The
+/// caller holds the upload's lease.
+pub(super) async fn adopt(uploads: &Uploads, upload: Upload) -> Result<Upload, Problem> {
+    if !uploads.unsettled().contains(&upload.id) {
+        return Ok(upload);
+    }
+    let id = upload.id;
+    let adopted = adopt_tail(uploads, upload).await?;
+    uploads.unsettled().remove(&id);
+    Ok(adopted)
+}
+
+async fn adopt_tail(uploads: &Uploads, mut upload: Upload) -> Result<Upload, Problem> {
+    let id = upload.id;
+    let end_max = upload
+        .length
+        .or(uploads.config.settings.limits.size_max)
+        .unwrap_or(i64::MAX.unsigned_abs());
+    let digests = Digests::resume(upload.digest.as_deref()).map_err(|error| {
+        tracing::error!(upload = %id, %error, "digest state");
+        Problem::Internal
+    })?;
+    let blob = uploads.blobs.writer(id, upload.offset);
+    let (digests, end) = match blob.clone().adopt(end_max, digests).await {
+        Ok(adopted) => adopted,
+        Err(error) => {
+            if matches!(error, BlobError::Short { .. }) {
+                uploads.lost(id).await;
+            }
+            return Err(refuse::blob(&error));
+        }
+    };
+    if end == upload.offset {
+        return Ok(upload);
+    }
+    let completes = upload.length == Some(end);
+    blob.sync().await.map_err(|error| refuse::blob(&error))?;
+    let advance = Advance {
+        id,
+        epoch: upload.epoch,
+        commit: Commit {
+            from: upload.offset,
+            to: end,
+            length: None,
+            mark: if completes { Mark::Completed } else { Mark::Open },
+        },
+        digest: digests.save().filter(|_| !completes),
+        sha256: digests.whole_hex().filter(|_| completes),
+        expires_after: uploads.config.expires_after,
+    };
+    let advanced = uploads.store.advance(advance.clone()).await;
+    match advanced.map_err(|error| refuse::store(&error))? {
+        Advanced::Committed { expires_at } => {
+            tracing::info!(upload = %id, bytes = end - upload.offset, "adopted after a crash");
+            upload.offset = end;
+            upload.expires_at = expires_at;
+            upload.digest = advance.digest;
+            upload.sha256 = advance.sha256;
+            if completes {
+                upload.state = State::Completed;
+            }
+            Ok(upload)
+        }
+        Advanced::Refused => Err(Problem::UploadSuperseded),
+    }
+}
+
+impl Uploads {
+    /// The upload as it stands, with its tail adopted if that is still to be done.
+    pub(super) async fn settled(self: &Arc<Self>, id: UploadId) -> Result<Option<Upload>, Problem> {
+        if self.unsettled().contains(&id) {
+            let scope = self.scope.child("recover");
+            let this = self.clone();
+            // As a task: a client that leaves must not leave half of it behind.
+            let task = scope.clone().spawn(async move {
+                let progress = Arc::new(Progress::new());
+                let _lease = this.admit(id, scope, progress, CancelReason::Superseded).await?;
+                match this.usable(id).await {
+                    Ok(upload) => adopt(&this, upload).await.map(drop),
+                    // Nothing can be appended to it any more.
+                    Err(_) => {
+                        this.unsettled().remove(&id);
+                        Ok(())
+                    }
+                }
+            });
+            task.await.unwrap_or(Err(Problem::Internal))?;
+        }
+        self.store.find(id).await.map_err(|error| refuse::store(&error))
+    }
+
+    /// Finds the uploads whose blob is longer than its row says. To be done before the first
+    /// request; costs one look at each unfinished upload.
+    ///
+    /// # Errors
+    /// The database failed.
+    async fn find_tails(&self) -> Result<usize, StoreError> {
+        let mut after = None;
+        loop {
+            let page = self.store.open(after, SCAN_PAGE).await?;
+            let Some((last, _)) = page.last() else { return Ok(self.unsettled().len()) };
+            after = Some(*last);
+            for (id, committed) in page {
+                match self.blobs.len(id).await {
+                    Ok(found) if found.unwrap_or(0) == committed => {}
+                    // What cannot be looked at now is looked at when it is asked for.
+                    Ok(_) | Err(_) => {
+                        self.unsettled().insert(id);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Adopts in the background what no request has asked for yet.
+pub(super) struct Tails {
+    uploads: Arc<Uploads>,
+    good: bool,
+}
+
+impl Tails {
+    pub(super) fn new(uploads: &Arc<Uploads>, good: bool) -> Self {
+        Self { uploads: uploads.clone(), good }
+    }
+}
+
+impl Worker for Tails {
+    fn name(&self) -> &'static str {
+        "tails"
+    }
+
+    fn prepare(&mut self) -> BoxFuture<'_, Result<(), Box<dyn std::error::Error + Send + Sync>>> {
+        async move {
+            if self.good {
+                let found = self.uploads.find_tails().await?;
+                tracing::info!(uploads = found, "bytes past a committed offset, to be adopted");
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn work(&mut self) -> BoxFuture<'_, Next> {
+        async move {
+            let next = self.uploads.unsettled().iter().next().copied();
+            let Some(id) = next else { return Next::Never };
+            if let Err(problem) = self.uploads.settled(id).await {
+                tracing::warn!(upload = %id, ?problem, "adopting");
+                // It stays for whoever asks for it; the others must not wait for it.
+                return Next::Later;
+            }
+            Next::Now
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,77 @@
+//! Errors and ends, as the problems that clients are told.
+
+use tidegate_protocol::problem::Problem;
+
+use super::store::{NotConcatenated, State, StoreError, Upload};
+use crate::blob::BlobError;
+use crate::cancel::{CancelReason, Refused};
+
+/// Seconds after which a client is asked to try again when the server goes down.
+const RETRY_AFTER_SHUTDOWN: u64 = 5;
+
+pub(super) fn blob(error: &BlobError) -> Problem {
+    match error {
+        BlobError::Full => Problem::StorageFull,
+        BlobError::Short { .. } => Problem::UploadFailed,
+        BlobError::Io(_) => Problem::Internal,
+    }
+}
+
+pub(super) fn store(error: &StoreError) -> Problem {
+    match error {
+        StoreError::Full => Problem::StorageFull,
+        StoreError::Failed(source) => {
+            tracing::error!(error = &**source as &dyn std::error::Error, "database");
+            Problem::Internal
+        }
+    }
+}
+
+/// What the sender of a cancelled attempt is told, if it still listens.
+pub(super) fn cancelled(reason: CancelReason) -> Option<Problem> {
+    match reason {
+        CancelReason::ClientGone => None,
+        CancelReason::Superseded | CancelReason::LeaseLost => Some(Problem::UploadSuperseded),
+        CancelReason::Requested => Some(Problem::UploadCancelled { reason: None, at: None }),
+        CancelReason::Denied => Some(Problem::Forbidden),
+        CancelReason::Stalled => Some(Problem::UploadStalled),
+        CancelReason::Expired => Some(Problem::UploadExpired),
+        CancelReason::Shutdown => Some(shutdown()),
+    }
+}
+
+pub(super) fn not_admitted(refused: Refused) -> Problem {
+    match refused {
+        Refused::Closed => shutdown(),
+        Refused::Overdue => Problem::UploadBusy,
+        Refused::Superseded => Problem::UploadSuperseded,
+    }
+}
+
+pub(super) fn not_concatenated(error: NotConcatenated, size_max: Option<u64>) -> Problem {
+    match error {
+        NotConcatenated::PartNotFound(part) => Problem::PartNotFound { part },
+        NotConcatenated::NotPartial(part) => Problem::InvalidPart { part },
+        NotConcatenated::TooLarge => {
+            Problem::TooLarge { limit: size_max.unwrap_or(i64::MAX.unsigned_abs()) }
+        }
+    }
+}
+
+/// Why nothing can be done with an upload any more, if so.
+pub(super) fn ended(upload: &Upload) -> Option<Problem> {
+    match upload.state {
+        State::Uploading | State::Completed => None,
+        State::Cancelling | State::Cancelled => Some(Problem::UploadCancelled {
+            reason: upload.end_reason.clone(),
+            at: upload.ended_at.and_then(|at| u64::try_from(at).ok()),
+        }),
+        State::Expired => Some(Problem::UploadExpired),
+        State::Failed => Some(Problem::UploadFailed),
+        State::Deleting => Some(Problem::NotFound),
+    }
+}
+
+pub(super) fn shutdown() -> Problem {
+    Problem::ShuttingDown { retry_after: RETRY_AFTER_SHUTDOWN }
+}

@@ -1,0 +1,439 @@
+//! The module's transactions on SQLite and PostgreSQL, from one text each.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tidegate_protocol::upload::Mark;
+
+use super::statement as sql;
+use super::store::{
+    Advance, Advanced, CancelOutcome, Filter, Kind, NewFinal, NewUpload, NotConcatenated, State,
+    StoreError, Upload, UploadStore,
+};
+use crate::db::{Db, DbError, Line, Param, Row, Tx};
+use crate::id::UploadId;
+
+/// The module's migrations.
+pub const LINE: Line = Line {
+    name: "upload",
+    sqlite: &[(1, "upload", include_str!("../../migrations/sqlite/upload/0001_upload.sql"))],
+    postgres: &[(1, "upload", include_str!("../../migrations/postgres/upload/0001_upload.sql"))],
+};
+
+/// Uploads in the database.
+#[derive(Clone)]
+pub struct SqlStore {
+    db: Db,
+}
+
+impl SqlStore {
+    /// Over a database whose migrations have been applied.
+    pub fn new(db: Db) -> Self {
+        Self { db }
+    }
+
+    fn write<T: Send + 'static>(
+        &self,
+        work: impl for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, DbError>> + Send + Sync + 'static,
+    ) -> BoxFuture<'static, Result<T, StoreError>> {
+        let db = self.db.clone();
+        async move { Ok(db.write(work).await?) }.boxed()
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        work: impl for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, DbError>> + Send + Sync + 'static,
+    ) -> BoxFuture<'static, Result<T, StoreError>> {
+        let db = self.db.clone();
+        async move { Ok(db.read(work).await?) }.boxed()
+    }
+}
+
+impl fmt::Debug for SqlStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlStore").finish_non_exhaustive()
+    }
+}
+
+impl From<DbError> for StoreError {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::Full => Self::Full,
+            error => Self::Failed(Box::new(error)),
+        }
+    }
+}
+
+impl UploadStore for SqlStore {
+    fn create(&self, new: NewUpload) -> BoxFuture<'static, Result<Upload, StoreError>> {
+        self.write(move |tx| insert(tx, new.clone()).boxed())
+    }
+
+    fn concatenate(
+        &self,
+        new: NewFinal,
+    ) -> BoxFuture<'static, Result<Result<Upload, NotConcatenated>, StoreError>> {
+        self.write(move |tx| concatenate(tx, new.clone()).boxed())
+    }
+
+    fn find(&self, id: UploadId) -> BoxFuture<'static, Result<Option<Upload>, StoreError>> {
+        self.read(move |tx| find(tx, &sql::FIND, id).boxed())
+    }
+
+    fn parts(&self, id: UploadId) -> BoxFuture<'static, Result<Vec<Upload>, StoreError>> {
+        self.read(move |tx| {
+            async move {
+                let id = id.to_string();
+                let rows = tx.fetch_all(&sql::PARTS, &[Param::Text(&id)]).await?;
+                rows.iter().map(upload).collect()
+            }
+            .boxed()
+        })
+    }
+
+    fn advance(&self, step: Advance) -> BoxFuture<'static, Result<Advanced, StoreError>> {
+        self.write(move |tx| advance(tx, step.clone()).boxed())
+    }
+
+    fn cancel(
+        &self,
+        id: UploadId,
+        reason: Option<String>,
+    ) -> BoxFuture<'static, Result<CancelOutcome, StoreError>> {
+        self.write(move |tx| cancel(tx, id, reason.clone()).boxed())
+    }
+
+    fn fail(&self, id: UploadId, reason: String) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.write(move |tx| {
+            let reason = reason.clone();
+            async move {
+                let id = id.to_string();
+                let ended = tx.execute(&sql::FAIL, &[Param::Text(&id), Param::Text(&reason)]).await?;
+                if ended > 0 { fail_waiting(tx, &id).await } else { Ok(()) }
+            }
+            .boxed()
+        })
+    }
+
+    fn expire(&self, id: UploadId) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.write(move |tx| {
+            async move {
+                let id = id.to_string();
+                if tx.execute(&sql::EXPIRE, &[Param::Text(&id)]).await? == 0 {
+                    return Ok(false);
+                }
+                fail_waiting(tx, &id).await?;
+                Ok(true)
+            }
+            .boxed()
+        })
+    }
+
+    fn may_release(&self, id: UploadId) -> BoxFuture<'static, Result<bool, StoreError>> {
+        // In a write, so that it sees what was committed a moment ago on either engine.
+        self.write(move |tx| {
+            async move {
+                let id = id.to_string();
+                Ok(tx.fetch_optional(&sql::MAY_RELEASE, &[Param::Text(&id)]).await?.is_some())
+            }
+            .boxed()
+        })
+    }
+
+    fn released(&self, id: UploadId, bytes: u64) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.write(move |tx| {
+            async move {
+                let id = id.to_string();
+                tx.execute(&sql::RELEASED, &[Param::Text(&id), Param::Int(int(bytes))]).await?;
+                tx.execute(&sql::FORGET_PARTS_OF_DELETED, &[Param::Text(&id)]).await?;
+                tx.execute(&sql::FORGET_DELETED, &[Param::Text(&id)]).await?;
+                Ok(())
+            }
+            .boxed()
+        })
+    }
+
+    fn expiring(&self, limit: u32) -> BoxFuture<'static, Result<Vec<UploadId>, StoreError>> {
+        self.read(move |tx| ids(tx, &sql::EXPIRING, vec![Param::Int(limit.into())]).boxed())
+    }
+
+    fn releasable(&self, limit: u32) -> BoxFuture<'static, Result<Vec<UploadId>, StoreError>> {
+        self.read(move |tx| ids(tx, &sql::RELEASABLE, vec![Param::Int(limit.into())]).boxed())
+    }
+
+    fn forget(&self, keep: Duration) -> BoxFuture<'static, Result<u64, StoreError>> {
+        self.write(move |tx| {
+            async move {
+                let keep = Param::Int(millis(keep));
+                tx.execute(&sql::FORGET_PARTS_OF_TOMBSTONES, &[keep]).await?;
+                tx.execute(&sql::FORGET_TOMBSTONES, &[keep]).await
+            }
+            .boxed()
+        })
+    }
+
+    fn open(
+        &self,
+        after: Option<UploadId>,
+        limit: u32,
+    ) -> BoxFuture<'static, Result<Vec<(UploadId, u64)>, StoreError>> {
+        self.read(move |tx| {
+            async move {
+                let after = after.map(|id| id.to_string()).unwrap_or_default();
+                let params = [Param::Text(&after), Param::Int(limit.into())];
+                let rows = tx.fetch_all(&sql::OPEN, &params).await?;
+                rows.iter().map(|row| Ok((id(row, 0)?, count(row, 1)?))).collect()
+            }
+            .boxed()
+        })
+    }
+
+    fn every(
+        &self,
+        after: Option<UploadId>,
+        limit: u32,
+    ) -> BoxFuture<'static, Result<Vec<Upload>, StoreError>> {
+        self.read(move |tx| {
+            async move {
+                let after = after.map(|id| id.to_string()).unwrap_or_default();
+                let params = [Param::Text(&after), Param::Int(limit.into())];
+                tx.fetch_all(&sql::EVERY, &params).await?.iter().map(upload).collect()
+            }
+            .boxed()
+        })
+    }
+
+    fn with_blob(
+        &self,
+        wanted: Vec<UploadId>,
+    ) -> BoxFuture<'static, Result<Vec<UploadId>, StoreError>> {
+        self.read(move |tx| {
+            let wanted = wanted.clone();
+            async move {
+                let mut known = Vec::with_capacity(wanted.len());
+                for id in wanted {
+                    let text = id.to_string();
+                    if tx.fetch_optional(&sql::WITH_BLOB, &[Param::Text(&text)]).await?.is_some() {
+                        known.push(id);
+                    }
+                }
+                Ok(known)
+            }
+            .boxed()
+        })
+    }
+
+    fn list(&self, filter: Filter) -> BoxFuture<'static, Result<(Vec<Upload>, u64), StoreError>> {
+        self.read(move |tx| {
+            let filter = filter.clone();
+            async move {
+                let state = filter.state.map(State::as_str);
+                let which = [Param::Text(&filter.project), Param::OptText(state)];
+                let total = tx.fetch_optional(&sql::COUNT, &which).await?;
+                let total = total.as_ref().map_or(Ok(0), |row| count(row, 0))?;
+                let skip = i64::from(filter.page.saturating_sub(1)) * i64::from(filter.limit);
+                let page = [which[0], which[1], Param::Int(filter.limit.into()), Param::Int(skip)];
+                let rows = tx.fetch_all(&sql::LIST, &page).await?;
+                Ok((rows.iter().map(upload).collect::<Result<_, _>>()?, total))
+            }
+            .boxed()
+        })
+    }
+}
+
+async fn find(tx: &mut Tx, which: &sql::Sql, id: UploadId) -> Result<Option<Upload>, DbError> {
+    let id = id.to_string();
+    let row = tx.fetch_optional(which, &[Param::Text(&id)]).await?;
+    row.as_ref().map(upload).transpose()
+}
+
+async fn ids(
+    tx: &mut Tx,
+    which: &sql::Sql,
+    params: Vec<Param<'_>>,
+) -> Result<Vec<UploadId>, DbError> {
+    tx.fetch_all(which, &params).await?.iter().map(|row| id(row, 0)).collect()
+}
+
+async fn insert(tx: &mut Tx, new: NewUpload) -> Result<Upload, DbError> {
+    let id = new.id.to_string();
+    let kind = if new.partial { Kind::Partial } else { Kind::Whole };
+    let empty = new.length == Some(0);
+    let state = if empty { State::Completed } else { State::Uploading };
+    // A complete partial upload is kept for its final one only as long as an unfinished one.
+    let expires = (!empty || new.partial).then(|| millis(new.expires_after));
+    let params = [
+        Param::Text(&id),
+        Param::Text(&new.project),
+        Param::Text(&new.owner),
+        Param::Text(kind.as_str()),
+        Param::Text(state.as_str()),
+        Param::Int(0),
+        Param::OptInt(new.length.map(int)),
+        Param::Text(&new.metadata),
+        Param::OptText(None),
+        Param::OptBlob(new.digest.as_deref().filter(|_| !empty)),
+        Param::OptText(new.sha256_of_nothing.as_deref().filter(|_| empty)),
+        Param::OptInt(expires),
+    ];
+    let row = tx.fetch_optional(&sql::INSERT, &params).await?;
+    row.as_ref().map_or(Err(STRANGE), upload)
+}
+
+async fn concatenate(
+    tx: &mut Tx,
+    new: NewFinal,
+) -> Result<Result<Upload, NotConcatenated>, DbError> {
+    let mut length = Some(0_u64);
+    let mut whole = true;
+    for (number, part) in (1..).zip(&new.parts) {
+        let found = find(tx, &sql::FIND_PART, *part).await?;
+        let usable = |part: &Upload| {
+            part.project == new.project
+                && matches!(part.state, State::Uploading | State::Completed)
+        };
+        let Some(found) = found.filter(usable) else {
+            return Ok(Err(NotConcatenated::PartNotFound(number)));
+        };
+        if found.kind != Kind::Partial {
+            return Ok(Err(NotConcatenated::NotPartial(number)));
+        }
+        whole &= found.state == State::Completed;
+        length = length.zip(found.length).map(|(sum, part)| sum.saturating_add(part));
+        if let (Some(length), Some(limit)) = (length, new.size_max.or(Some(i64::MAX.unsigned_abs())))
+            && length > limit
+        {
+            return Ok(Err(NotConcatenated::TooLarge));
+        }
+    }
+    let id = new.id.to_string();
+    let state = if whole { State::Completed } else { State::Uploading };
+    let params = [
+        Param::Text(&id),
+        Param::Text(&new.project),
+        Param::Text(&new.owner),
+        Param::Text(Kind::Final.as_str()),
+        Param::Text(state.as_str()),
+        Param::Int(length.filter(|_| whole).map_or(0, int)),
+        Param::OptInt(length.map(int)),
+        Param::Text(&new.metadata),
+        Param::OptText(Some(&new.concat)),
+        Param::OptBlob(None),
+        Param::OptText(None),
+        Param::OptInt((!whole).then(|| millis(new.expires_after))),
+    ];
+    let row = tx.fetch_optional(&sql::INSERT, &params).await?;
+    for (position, part) in (0_i64..).zip(&new.parts) {
+        let part = part.to_string();
+        let params = [Param::Text(&id), Param::Int(position), Param::Text(&part)];
+        tx.execute(&sql::INSERT_PART, &params).await?;
+    }
+    row.as_ref().map_or(Err(STRANGE), upload).map(Ok)
+}
+
+async fn advance(tx: &mut Tx, step: Advance) -> Result<Advanced, DbError> {
+    let id = step.id.to_string();
+    let (state, reason) = match step.commit.mark {
+        Mark::Open => (State::Uploading, None),
+        Mark::Completed => (State::Completed, None),
+        Mark::Invalidated => (State::Failed, Some("content past its length")),
+    };
+    let params = [
+        Param::Text(&id),
+        Param::Int(step.epoch),
+        Param::Int(int(step.commit.from)),
+        Param::Int(int(step.commit.to)),
+        Param::OptInt(step.commit.length.map(int)),
+        Param::Text(state.as_str()),
+        Param::OptBlob(step.digest.as_deref()),
+        Param::OptText(step.sha256.as_deref()),
+        Param::Int(millis(step.expires_after)),
+        Param::OptText(reason),
+    ];
+    let Some(row) = tx.fetch_optional(&sql::ADVANCE, &params).await? else {
+        return Ok(Advanced::Refused);
+    };
+    let expires_at = row.opt_int(0)?;
+    if row.text(1)? == Kind::Partial.as_str() {
+        match state {
+            State::Completed => complete_waiting(tx, &id).await?,
+            State::Failed => fail_waiting(tx, &id).await?,
+            _ => {}
+        }
+    }
+    Ok(Advanced::Committed { expires_at })
+}
+
+/// Completes the final uploads for which `part` was the last one missing. They are locked first:
+/// of two parts that complete at once, the later transaction has to see the earlier one.
+async fn complete_waiting(tx: &mut Tx, part: &str) -> Result<(), DbError> {
+    tx.fetch_all(&sql::LOCK_WAITING, &[Param::Text(part)]).await?;
+    tx.execute(&sql::COMPLETE_WAITING, &[Param::Text(part)]).await?;
+    Ok(())
+}
+
+/// Fails the final uploads that can never become whole without `part` (row T114).
+async fn fail_waiting(tx: &mut Tx, part: &str) -> Result<(), DbError> {
+    tx.execute(&sql::FAIL_WAITING, &[Param::Text(part)]).await?;
+    Ok(())
+}
+
+async fn cancel(
+    tx: &mut Tx,
+    id: UploadId,
+    reason: Option<String>,
+) -> Result<CancelOutcome, DbError> {
+    let text = id.to_string();
+    let params = [Param::Text(&text), Param::OptText(reason.as_deref())];
+    if tx.execute(&sql::CANCEL, &params).await? > 0 {
+        fail_waiting(tx, &text).await?;
+        return Ok(CancelOutcome::Begun);
+    }
+    let found = find(tx, &sql::FIND, id).await?;
+    Ok(found.map_or(CancelOutcome::Unknown, |upload| CancelOutcome::Already(upload.state)))
+}
+
+fn upload(row: &Row) -> Result<Upload, DbError> {
+    Ok(Upload {
+        id: id(row, 0)?,
+        project: row.text(1)?.to_owned(),
+        owner: row.text(2)?.to_owned(),
+        kind: Kind::parse(row.text(3)?).ok_or(STRANGE)?,
+        state: State::parse(row.text(4)?).ok_or(STRANGE)?,
+        epoch: row.int(5)?,
+        offset: count(row, 6)?,
+        length: row.opt_int(7)?.map(u64::try_from).transpose().map_err(|_| STRANGE)?,
+        metadata: row.text(8)?.to_owned(),
+        concat: row.opt_text(9)?.map(str::to_owned),
+        digest: row.opt_blob(10)?.map(<[u8]>::to_vec),
+        sha256: row.opt_text(11)?.map(str::to_owned),
+        created_at: row.int(12)?,
+        updated_at: row.int(13)?,
+        completed_at: row.opt_int(14)?,
+        expires_at: row.opt_int(15)?,
+        ended_at: row.opt_int(16)?,
+        end_reason: row.opt_text(17)?.map(str::to_owned),
+    })
+}
+
+/// A row that no statement of this module writes.
+const STRANGE: DbError = DbError::Aborted("a row of an upload holds what it never should");
+
+fn id(row: &Row, column: usize) -> Result<UploadId, DbError> {
+    row.text(column)?.parse().map_err(|_| STRANGE)
+}
+
+fn count(row: &Row, column: usize) -> Result<u64, DbError> {
+    u64::try_from(row.int(column)?).map_err(|_| STRANGE)
+}
+
+/// Offsets and lengths are bounded by `i64::MAX` where they are parsed.
+fn int(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,208 @@
+//! Every statement of the module: one text for both engines.
+//!
+//! A commit, a cancel and an expiry are each one conditional UPDATE. What it does not match it
+//! does not change, and then nothing of its transaction has happened.
+
+use crate::db::sql;
+
+pub(super) use crate::db::Sql;
+
+/// The columns of an upload, in the order in which they are decoded.
+macro_rules! columns {
+    () => {
+        "id, project_id, owner_id, kind, state, epoch, committed, length, metadata, concat, \
+         digest, sha256, created_at, updated_at, completed_at, expires_at, ended_at, end_reason"
+    };
+}
+
+/// $1 id … $4 kind, $5 state, $6 committed, $7 length, $8 metadata, $9 concat, $10 digest,
+/// $11 sha256, $12 milliseconds until expiry.
+pub(super) static INSERT: Sql = sql!(
+    "INSERT INTO upload (",
+    columns!(),
+    ") VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8, $9, $10, $11, {now}, {now}, \
+     CASE WHEN $5 = 'completed' THEN {now} END, {now} + $12, NULL, NULL) RETURNING ",
+    columns!()
+);
+
+pub(super) static INSERT_PART: Sql =
+    sql!("INSERT INTO upload_part (final_id, position, part_id) VALUES ($1, $2, $3)");
+
+pub(super) static FIND: Sql = sql!("SELECT ", columns!(), " FROM upload WHERE id = $1");
+
+/// Locks the part, so that it cannot end between this and the commit.
+pub(super) static FIND_PART: Sql =
+    sql!("SELECT ", columns!(), " FROM upload WHERE id = $1 {for_update}");
+
+pub(super) static PARTS: Sql = sql!(
+    "SELECT ",
+    columns!(),
+    " FROM upload JOIN upload_part ON upload_part.part_id = upload.id \
+     WHERE upload_part.final_id = $1 ORDER BY upload_part.position"
+);
+
+/// $1 id, $2 epoch, $3 from, $4 to, $5 length, $6 state, $7 digest, $8 sha256, $9 milliseconds
+/// until expiry, $10 reason. A partial upload keeps its expiry when it is complete.
+pub(super) static ADVANCE: Sql = sql!(
+    "UPDATE upload SET committed = $4, length = COALESCE($5, length), state = $6, digest = $7, \
+     sha256 = $8, updated_at = {now}, end_reason = $10, \
+     completed_at = CASE WHEN $6 = 'completed' THEN {now} END, \
+     ended_at = CASE WHEN $6 = 'failed' THEN {now} END, \
+     expires_at = CASE WHEN $6 = 'uploading' OR ($6 = 'completed' AND kind = 'partial') \
+     THEN {now} + $9 END \
+     WHERE id = $1 AND epoch = $2 AND committed = $3 AND state = 'uploading' \
+     RETURNING expires_at, kind"
+);
+
+pub(super) static LOCK_WAITING: Sql = sql!(
+    "SELECT id FROM upload WHERE kind = 'final' AND state = 'uploading' \
+     AND id IN (SELECT final_id FROM upload_part WHERE part_id = $1) ORDER BY id {for_update}"
+);
+
+pub(super) static COMPLETE_WAITING: Sql = sql!(
+    "UPDATE upload SET state = 'completed', updated_at = {now}, completed_at = {now}, \
+     expires_at = NULL, \
+     committed = (SELECT CAST(SUM(part.committed) AS BIGINT) FROM upload_part use \
+     JOIN upload part ON part.id = use.part_id WHERE use.final_id = upload.id), \
+     length = (SELECT CAST(SUM(part.committed) AS BIGINT) FROM upload_part use \
+     JOIN upload part ON part.id = use.part_id WHERE use.final_id = upload.id) \
+     WHERE kind = 'final' AND state = 'uploading' \
+     AND id IN (SELECT final_id FROM upload_part WHERE part_id = $1) \
+     AND NOT EXISTS (SELECT 1 FROM upload_part use JOIN upload part ON part.id = use.part_id \
+     WHERE use.final_id = upload.id AND part.state <> 'completed')"
+);
+
+pub(super) static FAIL_WAITING: Sql = sql!(
+    "UPDATE upload SET state = 'failed', epoch = epoch + 1, updated_at = {now}, ended_at = {now}, \
+     end_reason = 'a part of it has ended', expires_at = NULL \
+     WHERE kind = 'final' AND state = 'uploading' \
+     AND id IN (SELECT final_id FROM upload_part WHERE part_id = $1)"
+);
+
+/// $1 id, $2 reason.
+pub(super) static CANCEL: Sql = sql!(
+    "UPDATE upload SET state = CASE state WHEN 'completed' THEN 'deleting' ELSE 'cancelling' END, \
+     epoch = epoch + 1, updated_at = {now}, ended_at = {now}, end_reason = $2, expires_at = NULL \
+     WHERE id = $1 AND state IN ('uploading', 'completed')"
+);
+
+/// $1 id, $2 reason.
+pub(super) static FAIL: Sql = sql!(
+    "UPDATE upload SET state = 'failed', epoch = epoch + 1, updated_at = {now}, ended_at = {now}, \
+     end_reason = $2, expires_at = NULL WHERE id = $1 AND state IN ('uploading', 'completed')"
+);
+
+/// A complete partial upload goes like a deleted one, but not while a final upload has it.
+pub(super) static EXPIRE: Sql = sql!(
+    "UPDATE upload SET state = CASE state WHEN 'completed' THEN 'deleting' ELSE 'expired' END, \
+     epoch = epoch + 1, updated_at = {now}, ended_at = {now}, expires_at = NULL \
+     WHERE id = $1 AND expires_at < {now} AND (state = 'uploading' OR (state = 'completed' \
+     AND NOT EXISTS (SELECT 1 FROM upload_part use JOIN upload whole ON whole.id = use.final_id \
+     WHERE use.part_id = upload.id AND whole.state IN ('uploading', 'completed'))))"
+);
+
+pub(super) static EXPIRING: Sql = sql!(
+    "SELECT id FROM upload WHERE expires_at < {now} AND (state = 'uploading' OR \
+     (state = 'completed' AND NOT EXISTS (SELECT 1 FROM upload_part use \
+     JOIN upload whole ON whole.id = use.final_id \
+     WHERE use.part_id = upload.id AND whole.state IN ('uploading', 'completed')))) \
+     ORDER BY expires_at LIMIT $1"
+);
+
+/// What stands between an ended upload and the end of its blob: a final upload that has it.
+pub(super) static MAY_RELEASE: Sql = sql!(
+    "SELECT id FROM upload WHERE id = $1 AND ended_at IS NOT NULL AND NOT EXISTS \
+     (SELECT 1 FROM upload_part use JOIN upload whole ON whole.id = use.final_id \
+     WHERE use.part_id = upload.id AND whole.state IN ('uploading', 'completed'))"
+);
+
+pub(super) static RELEASABLE: Sql = sql!(
+    "SELECT id FROM upload WHERE ended_at IS NOT NULL AND released_bytes IS NULL AND NOT EXISTS \
+     (SELECT 1 FROM upload_part use JOIN upload whole ON whole.id = use.final_id \
+     WHERE use.part_id = upload.id AND whole.state IN ('uploading', 'completed')) \
+     ORDER BY ended_at LIMIT $1"
+);
+
+/// $1 id, $2 bytes.
+pub(super) static RELEASED: Sql = sql!(
+    "UPDATE upload SET state = CASE state WHEN 'cancelling' THEN 'cancelled' ELSE state END, \
+     released_bytes = $2, digest = NULL, updated_at = {now} \
+     WHERE id = $1 AND ended_at IS NOT NULL AND released_bytes IS NULL"
+);
+
+pub(super) static FORGET_PARTS_OF_DELETED: Sql = sql!(
+    "DELETE FROM upload_part WHERE final_id = $1 \
+     AND final_id IN (SELECT id FROM upload WHERE id = $1 AND state = 'deleting')"
+);
+
+pub(super) static FORGET_DELETED: Sql =
+    sql!("DELETE FROM upload WHERE id = $1 AND state = 'deleting'");
+
+/// $1 milliseconds for which a tombstone is kept.
+pub(super) static FORGET_PARTS_OF_TOMBSTONES: Sql = sql!(
+    "DELETE FROM upload_part WHERE final_id IN (SELECT id FROM upload \
+     WHERE ended_at < {now} - $1 AND released_bytes IS NOT NULL)"
+);
+
+/// $1 milliseconds for which a tombstone is kept.
+pub(super) static FORGET_TOMBSTONES: Sql =
+    sql!("DELETE FROM upload WHERE ended_at < {now} - $1 AND released_bytes IS NOT NULL");
+
+/// $1 id to go on after, $2 limit.
+pub(super) static OPEN: Sql = sql!(
+    "SELECT id, committed FROM upload WHERE id > $1 AND state = 'uploading' AND kind <> 'final' \
+     ORDER BY id LIMIT $2"
+);
+
+/// $1 id to go on after, $2 limit.
+pub(super) static EVERY: Sql = sql!(
+    "SELECT ",
+    columns!(),
+    " FROM upload WHERE id > $1 AND released_bytes IS NULL ORDER BY id LIMIT $2"
+);
+
+pub(super) static WITH_BLOB: Sql =
+    sql!("SELECT id FROM upload WHERE id = $1 AND released_bytes IS NULL AND kind <> 'final'");
+
+/// $1 project, $2 state or NULL.
+pub(super) static COUNT: Sql = sql!(
+    "SELECT COUNT(*) FROM upload WHERE project_id = $1 AND ($2 IS NULL OR state = $2) \
+     AND state <> 'deleting'"
+);
+
+/// $1 project, $2 state or NULL, $3 limit, $4 offset.
+pub(super) static LIST: Sql = sql!(
+    "SELECT ",
+    columns!(),
+    " FROM upload WHERE project_id = $1 AND ($2 IS NULL OR state = $2) AND state <> 'deleting' \
+     ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4"
+);
+
+/// All of them, so that a test can prepare each on both engines.
+pub(super) static ALL: &[&Sql] = &[
+    &INSERT,
+    &INSERT_PART,
+    &FIND,
+    &FIND_PART,
+    &PARTS,
+    &ADVANCE,
+    &LOCK_WAITING,
+    &COMPLETE_WAITING,
+    &FAIL_WAITING,
+    &CANCEL,
+    &FAIL,
+    &EXPIRE,
+    &EXPIRING,
+    &MAY_RELEASE,
+    &RELEASABLE,
+    &RELEASED,
+    &FORGET_PARTS_OF_DELETED,
+    &FORGET_DELETED,
+    &FORGET_PARTS_OF_TOMBSTONES,
+    &FORGET_TOMBSTONES,
+    &OPEN,
+    &EVERY,
+    &WITH_BLOB,
+    &COUNT,
+    &LIST,
+];

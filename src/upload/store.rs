@@ -1,0 +1,302 @@
+//! What the module needs of a database: whole transactions, never single rows.
+//!
+//! Every change of an upload is one conditional statement on its state, its epoch and its
+//! committed offset, so all changes of one upload form one order. Terminal states have no way
+//! out; each step out of `uploading` raises the epoch, which makes an older attempt's commits
+//! fail.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tidegate_protocol::upload::{Commit, Facts};
+
+use crate::id::UploadId;
+
+/// Where an upload is in its life.
+///
+/// ```text
+///  uploading ──► completed ──► deleting ──► (no row)
+///      ├───────► cancelling ─► cancelled ─┐
+///      ├───────► expired ─────────────────┼──► (no row) after the tombstone
+///      └───────► failed ──────────────────┘
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Takes appends; a final upload waits for its parts.
+    Uploading,
+    /// The content is whole and stays as it is.
+    Completed,
+    /// Cancelled for good; its bytes are going.
+    Cancelling,
+    /// Its bytes are gone, this row is its tombstone.
+    Cancelled,
+    /// Nobody went on with it in time.
+    Expired,
+    /// It can never become whole: bytes were lost, or a part of a final upload ended.
+    Failed,
+    /// Deleted after completion; the row goes with its bytes.
+    Deleting,
+}
+
+impl State {
+    /// The word used in rows and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Uploading => "uploading",
+            Self::Completed => "completed",
+            Self::Cancelling => "cancelling",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::Failed => "failed",
+            Self::Deleting => "deleting",
+        }
+    }
+
+    /// The inverse of [`Self::as_str`].
+    pub fn parse(text: &str) -> Option<Self> {
+        [
+            Self::Uploading,
+            Self::Completed,
+            Self::Cancelling,
+            Self::Cancelled,
+            Self::Expired,
+            Self::Failed,
+            Self::Deleting,
+        ]
+        .into_iter()
+        .find(|state| state.as_str() == text)
+    }
+}
+
+/// Where an upload's content comes from, and what it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Appended to; a file of its own.
+    Whole,
+    /// Appended to; meant as a part of final uploads.
+    Partial,
+    /// Made of partial uploads, in order; owns no bytes.
+    Final,
+}
+
+impl Kind {
+    /// The word used in rows.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Partial => "partial",
+            Self::Final => "final",
+        }
+    }
+
+    /// The inverse of [`Self::as_str`].
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Whole, Self::Partial, Self::Final].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// An upload as the database has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upload {
+    pub id: UploadId,
+    pub project: String,
+    pub owner: String,
+    pub kind: Kind,
+    pub state: State,
+    /// Raised by whatever ends the upload; a commit needs the current one.
+    pub epoch: i64,
+    /// Committed bytes: the only offset a client is ever told.
+    pub offset: u64,
+    /// `None` until declared.
+    pub length: Option<u64>,
+    /// `Upload-Metadata` as received.
+    pub metadata: String,
+    /// `Upload-Concat` as received.
+    pub concat: Option<String>,
+    /// State of the running SHA-256 at `offset`; cleared on completion. `None` without digests.
+    pub digest: Option<Vec<u8>>,
+    /// Set on completion, lower-case hexadecimal. `None` for final uploads.
+    pub sha256: Option<String>,
+    /// Times are milliseconds since the Unix epoch by the database's clock.
+    pub created_at: i64,
+    pub updated_at: i64,
+    /// Set on completion.
+    pub completed_at: Option<i64>,
+    /// When it may be removed. `None`: never by itself.
+    pub expires_at: Option<i64>,
+    /// Set by whatever ended it before completion.
+    pub ended_at: Option<i64>,
+    /// Why, in the canceller's words.
+    pub end_reason: Option<String>,
+}
+
+impl Upload {
+    /// What the machine needs to know.
+    pub fn facts(&self) -> Facts {
+        Facts {
+            offset: self.offset,
+            length: self.length,
+            complete: self.state == State::Completed,
+            concatenated: self.kind == Kind::Final,
+        }
+    }
+}
+
+/// An upload to be.
+#[derive(Clone, Debug)]
+pub struct NewUpload {
+    pub id: UploadId,
+    pub project: String,
+    pub owner: String,
+    /// [`Kind::Whole`] or [`Kind::Partial`]; final uploads are made by `concatenate`.
+    pub partial: bool,
+    pub length: Option<u64>,
+    pub metadata: String,
+    /// The state of a digest of nothing, or `None` without digests.
+    pub digest: Option<Vec<u8>>,
+    /// The digest of nothing: an upload of length 0 is complete at once.
+    pub sha256_of_nothing: Option<String>,
+    pub expires_after: Duration,
+}
+
+/// A final upload to be.
+#[derive(Clone, Debug)]
+pub struct NewFinal {
+    pub id: UploadId,
+    pub project: String,
+    pub owner: String,
+    /// In the order of the content; one may be there several times.
+    pub parts: Vec<UploadId>,
+    pub metadata: String,
+    /// `Upload-Concat` as received.
+    pub concat: String,
+    pub size_max: Option<u64>,
+    pub expires_after: Duration,
+}
+
+/// Why a final upload was not made. Nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotConcatenated {
+    /// There is no such upload any more, or it is not the caller's to use. Parts count from 1.
+    PartNotFound(usize),
+    /// It is not a partial upload.
+    NotPartial(usize),
+    /// The parts are larger than an upload may be.
+    TooLarge,
+}
+
+/// One step of an append, with what has to be saved along.
+#[derive(Clone, Debug)]
+pub struct Advance {
+    pub id: UploadId,
+    pub epoch: i64,
+    pub commit: Commit,
+    /// State of the running digest at `commit.to`.
+    pub digest: Option<Vec<u8>>,
+    /// The digest of the whole, if this completes the upload.
+    pub sha256: Option<String>,
+    pub expires_after: Duration,
+}
+
+/// What became of an [`Advance`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advanced {
+    /// It is committed.
+    Committed {
+        /// The new expiry.
+        expires_at: Option<i64>,
+    },
+    /// The upload has moved on (cancelled, expired, advanced by somebody else).
+    Refused,
+}
+
+/// What a cancel found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelOutcome {
+    /// It was active and is `cancelling`, or was complete and is `deleting`, for good.
+    Begun,
+    /// It had ended before.
+    Already(State),
+    /// There is no such upload.
+    Unknown,
+}
+
+/// Failures that are nobody's decision.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database has no space left; reading and cancelling still work.
+    #[error("no space left for the database")]
+    Full,
+    /// Anything else.
+    #[error("the database failed")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
+
+/// The module's transactions. Each is durable when its future is done; each goes on to its end
+/// when its future is dropped.
+pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
+    /// Makes an upload; complete at once if its length is 0.
+    fn create(&self, new: NewUpload) -> Answer<Upload>;
+
+    /// Makes a final upload: only rows, no bytes. It is complete at once if all parts are.
+    fn concatenate(&self, new: NewFinal) -> Answer<Result<Upload, NotConcatenated>>;
+
+    /// The upload, ended ones included while their row is there.
+    fn find(&self, id: UploadId) -> Answer<Option<Upload>>;
+
+    /// The parts of a final upload in order, with duplicates.
+    fn parts(&self, id: UploadId) -> Answer<Vec<Upload>>;
+
+    /// Commits a step of an append, and completes the final uploads that waited for it.
+    fn advance(&self, advance: Advance) -> Answer<Advanced>;
+
+    /// First step of a cancel: irrevocable from here on.
+    fn cancel(&self, id: UploadId, reason: Option<String>) -> Answer<CancelOutcome>;
+
+    /// Marks an upload whose stored bytes are fewer than were committed.
+    fn fail(&self, id: UploadId, reason: String) -> Answer<()>;
+
+    /// Ends an upload whose time is over. False if it is not, or not any more.
+    fn expire(&self, id: UploadId) -> Answer<bool>;
+
+    /// Whether the blob of an ended upload may go: nothing refers to it.
+    fn may_release(&self, id: UploadId) -> Answer<bool>;
+
+    /// Last step: the blob is gone.
+    fn released(&self, id: UploadId, bytes: u64) -> Answer<()>;
+
+    /// Uploads whose time seems to be over, oldest first.
+    fn expiring(&self, limit: u32) -> Answer<Vec<UploadId>>;
+
+    /// Ended uploads whose blob nothing refers to and which is still there.
+    fn releasable(&self, limit: u32) -> Answer<Vec<UploadId>>;
+
+    /// Forgets tombstones older than `keep`. Returns how many.
+    fn forget(&self, keep: Duration) -> Answer<u64>;
+
+    /// Uploads with an id past `after` that take appends, by id.
+    fn open(&self, after: Option<UploadId>, limit: u32) -> Answer<Vec<(UploadId, u64)>>;
+
+    /// Every upload with an id past `after`, by id, but those whose bytes are gone.
+    fn every(&self, after: Option<UploadId>, limit: u32) -> Answer<Vec<Upload>>;
+
+    /// Of `ids`, those whose row says that there may be a blob.
+    fn with_blob(&self, ids: Vec<UploadId>) -> Answer<Vec<UploadId>>;
+
+    /// A page of a project's uploads, newest first, and how many there are in all.
+    fn list(&self, filter: Filter) -> Answer<(Vec<Upload>, u64)>;
+}
+
+/// What to list.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    pub project: String,
+    pub state: Option<State>,
+    /// From 1.
+    pub page: u32,
+    /// Rows a page, 1 to 100.
+    pub limit: u32,
+}

@@ -1,0 +1,37 @@
+//! Black-box tests of the `tidegate` binary over real sockets.
+//!
+//! One binary on purpose. Every integration test file at the top of `tests/` is linked on its own,
+//! against the whole server with its bundled database: a dozen of them cost a dozen slow links and
+//! a dozen copies on disk. As modules of one binary they share the client code in `support`, run
+//! in parallel with each other, and a concern is still picked by its path:
+//! `cargo test --test it leave::`.
+//!
+//! Nothing here links the server. Each test starts the real program on a free port and a fresh data
+//! directory, speaks bytes to it, and ends it. What a test may assume stands in the contract and in
+//! the rows of the protocol digest, whose numbers the tests in `tus` carry in their names.
+//!
+//! Knobs: `TIDEGATE_TEST_ROUNDS` (rounds of every randomised test) and `TIDEGATE_TEST_SEED` (their
+//! first seed, as printed by a run that failed).
+
+mod support;
+
+mod bad_input;
+mod concurrency;
+mod crash;
+mod disk_full;
+mod download;
+mod leave;
+mod ops;
+mod shutdown;
+
+/// The rows of the protocol digest, one test or more for each.
+mod tus {
+    mod checksum;
+    mod concatenation;
+    mod core;
+    mod cors;
+    mod creation;
+    mod expiration;
+    mod override_;
+    mod termination;
+}
