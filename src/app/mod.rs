@@ -27,9 +27,6 @@ mod identity;
 /// Threads that may wait for the disk at once. More would only queue there.
 const BLOCKING_THREADS_MAX: usize = 64;
 
-/// How long a connection may still take, after the work in hand has settled, to send its answer.
-const ANSWER_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
-
 /// Why the program could not do what it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -118,15 +115,17 @@ struct Opened {
     db: Db,
     uploads: Arc<dyn UploadStore>,
     blobs: Arc<dyn BlobStore>,
+    /// All that is to settle before the database closes.
     scope: Scope,
 }
 
 impl Opened {
     async fn open(config: &Config) -> Result<Self, AppError> {
         let lock = lock(&config.data_dir)?;
-        let scope = Scope::root("server");
+        let root_scope = Scope::root("server");
+        let scope = root_scope.child("serving");
         let db_config = DbConfig { url: database(config), durability: durability(config) };
-        let db = Db::open(&db_config, &scope).await?;
+        let db = Db::open(&db_config, &root_scope).await?;
         db.migrate(&[CORE, upload::sql::LINE]).await?;
         let root = config.store.as_ref().unwrap_or(&config.data_dir);
         let blobs = LocalStore::open(root, config.durability == Durability::PowerLoss)
@@ -294,9 +293,10 @@ async fn stop(config: &Config, opened: &Opened) -> Result<(), AppError> {
     };
     signalled().await;
     tracing::info!("stopping");
+    opened.scope.cancel(CancelReason::Shutdown);
     let settle = async {
-        opened.scope.cancel(CancelReason::Shutdown);
         let settled = opened.scope.settle(config.shutdown_grace).await;
+        opened.db.close().await;
         settled
     };
     tokio::select! {

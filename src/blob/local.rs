@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
 
 use super::{Appended, BlobError, BlobStore, BlobWriter, Digests, Found};
 use crate::id::UploadId;
@@ -25,6 +26,9 @@ const STAGED: &str = ".staged";
 /// Bytes read at a time when a tail is adopted.
 const ADOPT_BYTES: usize = 256 * 1024;
 
+/// Writes under way at once. They are work for a processor, not waiting: more would only contend.
+const LANES: usize = 4;
+
 /// Most slices in one vectored write; the kernel's own bound is 1,024.
 const SLICES_MAX: usize = 64;
 
@@ -33,6 +37,7 @@ const SLICES_MAX: usize = 64;
 pub struct LocalStore {
     root: Arc<PathBuf>,
     sync: bool,
+    lanes: Arc<Semaphore>,
 }
 
 impl LocalStore {
@@ -50,7 +55,7 @@ impl LocalStore {
             sync_dir(&root)?;
             sync_dir(dir)?;
         }
-        Ok(Self { root: Arc::new(root), sync })
+        Ok(Self { root: Arc::new(root), sync, lanes: Arc::new(Semaphore::new(LANES)) })
     }
 
     fn path(&self, id: UploadId) -> PathBuf {
@@ -89,6 +94,7 @@ impl BlobStore for LocalStore {
             path: self.path(id),
             committed,
             sync: self.sync,
+            lanes: self.lanes.clone(),
             file: OnceLock::new(),
             named: AtomicBool::new(committed > 0),
         })
@@ -183,6 +189,7 @@ struct LocalWriter {
     /// Bytes that were promised when the writer was made.
     committed: u64,
     sync: bool,
+    lanes: Arc<Semaphore>,
     file: OnceLock<File>,
     /// Whether the file's name is durable; set by the first sync.
     named: AtomicBool,
@@ -261,7 +268,8 @@ impl BlobWriter for LocalWriter {
         data: Vec<Bytes>,
         mut digests: Digests,
     ) -> BoxFuture<'static, Appended> {
-        let task = tokio::task::spawn_blocking(move || {
+        let lanes = self.lanes.clone();
+        let work = move || {
             let (end, error) = match self.write(at, &data) {
                 Ok(end) => (end, None),
                 Err((end, error)) => (end, Some(error)),
@@ -273,8 +281,15 @@ impl BlobWriter for LocalWriter {
                 left -= n as u64;
             }
             Appended { digests, end, error }
-        });
+        };
         async move {
+            // The semaphore is never closed.
+            let lane = lanes.acquire_owned().await;
+            let task = tokio::task::spawn_blocking(move || {
+                let appended = work();
+                drop(lane);
+                appended
+            });
             task.await.unwrap_or_else(|error| Appended {
                 digests: Digests::none(),
                 end: at,

@@ -19,8 +19,8 @@
 //! # Rules
 //!
 //! 1. **A service future may only signal; a tracked owner settles.** hyper drops the service future
-//!    when an HTTP/2 stream is reset, and when an HTTP/1 client leaves after its body. A commit that
-//!    lives in it is lost at that moment, so the service future holds a [`Guard`] and awaits a
+//!    when an HTTP/2 stream is reset, and when an HTTP/1 client leaves after its body. A commit
+//!    that lives in it is lost at that moment, so the service future holds a [`Guard`] and awaits a
 //!    [`Task`], and the work itself runs in [`Scope::spawn`].
 //! 2. **Settle steps are outside every `select!`.** A `select!` drops the arms that lose. What must
 //!    be done to the end is awaited alone, after the loop that selects has been left.

@@ -7,18 +7,21 @@ use std::fmt;
 
 /// Why a unit of work is cancelled.
 ///
-/// | reason | keep reading? | ending | answer if the client still listens | queue: attempt counted? |
+/// | reason | keep reading? | ending | answer | queue: attempt counted? |
 /// |---|---|---|---|---|
 /// | `ClientGone` | run dry what arrived | settle | - | - |
-/// | `Superseded` | stop | settle | 400 problem `upload-superseded` (not retried by clients, so that two senders never fight) | - |
+/// | `Superseded` | stop | settle | 400 problem `upload-superseded` | - |
 /// | `Requested` | stop | settle, then destroy | 410 problem `upload-cancelled` | no, final |
 /// | `Denied` | stop | settle | 4xx problem | no, final |
-/// | `Stalled` | stop | settle | 503 problem `upload-stalled` (clients retry 5xx, not 408) | yes |
+/// | `Stalled` | stop | settle | 503 problem `upload-stalled` | yes |
 /// | `Expired` | stop | settle, then destroy | 410 | no, final |
 /// | `LeaseLost` | stop | **abandon**: write nothing more | - | no, someone else has it |
 /// | `Shutdown` | stop | settle | 503 and `Retry-After` | no, back to queued |
 ///
-/// The answer column is kept by the transport; the others are the functions below.
+/// The answer goes to a client that still listens, and is not chosen here. It is 400 for
+/// `Superseded` because clients do not retry that, so that two senders never fight; it is 503 for
+/// `Stalled` because they retry a 5xx, but not 408. The other columns are the functions below,
+/// where "-" in the last one means that no queue item ends for this reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CancelReason {
     /// The client closed, reset or lost the connection that carried its request.

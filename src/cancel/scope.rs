@@ -90,7 +90,7 @@ impl Scope {
         true
     }
 
-    /// Why this scope is cancelled, or `None` while it is not.
+    /// Why this scope is cancelled, or `None` while it is not. A reason seen once never changes.
     pub fn reason(&self) -> Option<CancelReason> {
         if let Some(reason) = self.0.reason.get() {
             return Some(*reason);
@@ -256,8 +256,8 @@ impl<T> Future for Task<T> {
 
 /// A task panicked, or its runtime went down under it: it ended without a result.
 ///
-/// Its scope still settles. A panic is logged in the scope's span, whether or not anybody awaits the
-/// [`Task`].
+/// Its scope still settles. A panic of the future is logged in the scope's span, whether or not
+/// anybody awaits the [`Task`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Panicked {
     scope: &'static str,

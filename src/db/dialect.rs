@@ -133,6 +133,17 @@ pub(super) const SQLITE_COMMIT: &str = "COMMIT";
 /// Ends a transaction and forgets it.
 pub(super) const SQLITE_ROLLBACK: &str = "ROLLBACK";
 
+/// Brings the whole write-ahead log into the database file and lets the next write begin it
+/// anew. The log keeps its size on the disk.
+pub(super) const SQLITE_CHECKPOINT: &str = "PRAGMA wal_checkpoint(RESTART)";
+/// How many pages the database has.
+pub(super) const SQLITE_PAGES: &str = "PRAGMA page_count";
+
+/// Limits how many pages the database may have.
+pub(super) fn sqlite_limit(pages: i64) -> String {
+    format!("PRAGMA max_page_count = {pages}")
+}
+
 /// Begins a write. The level is named because a server's default can be changed.
 pub(super) const POSTGRES_BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 /// Begins a read of several statements that see one moment.

@@ -15,8 +15,8 @@ pub enum DbError {
     /// fails too, and only a restart shows whether this one was kept.
     #[error("the database is broken: restart the server and look at its disk")]
     Broken,
-    /// The disk is full. Deleting and cancelling may still work: see
-    /// [`Db::restore_reserve`](super::Db::restore_reserve).
+    /// The disk is full. Works that change or delete rows, instead of adding some, may still
+    /// succeed: see [`Db::is_full`](super::Db::is_full).
     #[error("no space is left for the database")]
     Full,
     /// Others held what was needed for too long, retries included. Later may be better.

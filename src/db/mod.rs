@@ -18,10 +18,10 @@
 //! * A work may run more than once. Only its last run counts, so it must do nothing but
 //!   statements on its [`Tx`], and must not wait for anything else: on SQLite it holds up all
 //!   other writers.
-//! * A column or a count of one statement is text, bytes, a 64-bit number or a truth value.
+//! * Columns are BIGINT, TEXT, BOOLEAN or bytes, and nothing else.
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 pub mod dialect;
 mod error;
 mod migrate;
@@ -242,10 +242,19 @@ impl Db {
         }
     }
 
+    /// Whether the disk was found full and the reserve could not be made again yet. Begin nothing
+    /// new then: what room is left is for changing and deleting what is there.
+    pub fn is_full(&self) -> bool {
+        match &*self.backend {
+            Backend::Sqlite(sqlite) => sqlite.is_full(),
+            Backend::Postgres(_) => false,
+        }
+    }
+
     /// Tries to make the reserve again that a full disk used up, and says whether it is there.
     ///
-    /// The reserve is room on the disk that lets the next writes, such as cancelling and
-    /// deleting, succeed when all else is full. A sweeper calls this now and then.
+    /// The reserve is room on the disk that lets cancelling and deleting succeed when all else
+    /// is full. A sweeper calls this now and then.
     ///
     /// # Cancel safety
     /// A dropped call may leave a part of the reserve; the next one replaces it.

@@ -19,12 +19,14 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use sqlx::error::DatabaseError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Executor, Row, SqlSafeStr};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row, SqlSafeStr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use self::reserve::Reserve;
 use self::writer::{Job, Message, Writer};
-use super::dialect::{Engine, SQLITE_BEGIN_SNAPSHOT, SQLITE_COMMIT, Sql};
+use super::dialect::{
+    Engine, SQLITE_BEGIN_SNAPSHOT, SQLITE_COMMIT, SQLITE_PAGES, Sql, sqlite_limit,
+};
 use super::tx::{Conn, Tx, Work};
 use super::{DbError, Durability};
 use crate::cancel::Scope;
@@ -46,6 +48,8 @@ pub(super) struct Sqlite {
 struct Shared {
     /// Cleared once, by a failed sync or a damaged file; set again by a restart only.
     healthy: AtomicBool,
+    /// Set when the disk is found full, until the reserve could be made again.
+    full: AtomicBool,
     reserve: Reserve,
     reader_options: SqliteConnectOptions,
     /// One permit for each reader in use. Closed at the end.
@@ -78,11 +82,13 @@ impl Sqlite {
         }
 
         let reserve = Reserve::beside(path);
-        if !reserve.hold().await {
+        let full = !reserve.hold().await;
+        if full {
             tracing::warn!("no room for the database's reserve: the disk is nearly full");
         }
         let shared = Arc::new(Shared {
             healthy: AtomicBool::new(true),
+            full: AtomicBool::new(full),
             reserve,
             reader_options: reader_options(path),
             reader_permits: Arc::new(Semaphore::new(READERS_MAX)),
@@ -145,8 +151,16 @@ impl Sqlite {
         self.shared.is_healthy() && !self.inbox.is_closed()
     }
 
+    pub(super) fn is_full(&self) -> bool {
+        self.shared.is_full()
+    }
+
     pub(super) async fn restore_reserve(&self) -> bool {
-        self.shared.reserve.hold().await
+        let held = self.shared.reserve.hold().await;
+        if held {
+            self.shared.full.store(false, Ordering::Release);
+        }
+        held
     }
 
     /// Ends the writer after what is queued.
@@ -184,6 +198,10 @@ impl Sqlite {
 impl Shared {
     fn is_healthy(&self) -> bool {
         self.healthy.load(Ordering::Acquire)
+    }
+
+    fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
     }
 
     fn idle_readers(&self) -> MutexGuard<'_, Vec<SqliteConnection>> {
@@ -261,8 +279,24 @@ impl Held {
         DbError::Broken
     }
 
-    /// Begins or ends a transaction.
-    async fn control(&mut self, statement: &'static str) -> Result<(), DbError> {
+    /// Lets the database grow by that many pages at most, or without a limit.
+    async fn limit(&mut self, growth: Option<i64>) -> Result<(), DbError> {
+        let pages = match growth {
+            Some(growth) => {
+                let pages = sqlx::query_scalar(SQLITE_PAGES)
+                    .fetch_one(self.connection()?)
+                    .await;
+                let pages: i64 = pages.map_err(|error| self.judge(error))?;
+                pages.saturating_add(growth)
+            }
+            // SQLite takes the largest number that it can.
+            None => i64::MAX,
+        };
+        self.control(AssertSqlSafe(sqlite_limit(pages))).await
+    }
+
+    /// Runs a statement that is not part of a work.
+    async fn control(&mut self, statement: impl SqlSafeStr) -> Result<(), DbError> {
         match sqlx::query(statement).execute(self.connection()?).await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.judge(error)),

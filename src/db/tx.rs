@@ -79,13 +79,13 @@ impl Tx {
     /// All rows of a statement. They are held in memory: limit what can grow.
     ///
     /// # Cancel safety
-    /// A dropped call may still change rows within this transaction.
+    /// A dropped call dooms the transaction: nobody knows how the statement ended.
     pub async fn fetch_all(
         &mut self,
         sql: &Sql,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, DbError> {
-        self.check()?;
+        self.begin_statement()?;
         let text = sql.text(self.engine());
         let rows = match &mut self.conn {
             Conn::Sqlite(held) => sqlx::query_with(text, bind::<Sqlite>(params)?)
@@ -97,19 +97,19 @@ impl Tx {
                 .await
                 .map(|rows| rows.into_iter().map(Row::Postgres).collect()),
         };
-        rows.map_err(|error| self.doom(error))
+        self.end_statement(rows)
     }
 
     /// The first row of a statement, if it has any. A changing statement changes all it names.
     ///
     /// # Cancel safety
-    /// A dropped call may still change rows within this transaction.
+    /// A dropped call dooms the transaction: nobody knows how the statement ended.
     pub async fn fetch_optional(
         &mut self,
         sql: &Sql,
         params: &[Param<'_>],
     ) -> Result<Option<Row>, DbError> {
-        self.check()?;
+        self.begin_statement()?;
         let text = sql.text(self.engine());
         let row = match &mut self.conn {
             Conn::Sqlite(held) => sqlx::query_with(text, bind::<Sqlite>(params)?)
@@ -121,15 +121,15 @@ impl Tx {
                 .await
                 .map(|row| row.map(Row::Postgres)),
         };
-        row.map_err(|error| self.doom(error))
+        self.end_statement(row)
     }
 
     /// Runs a statement for its effect and returns how many rows it changed.
     ///
     /// # Cancel safety
-    /// A dropped call may still change rows within this transaction.
+    /// A dropped call dooms the transaction: nobody knows how the statement ended.
     pub async fn execute(&mut self, sql: &Sql, params: &[Param<'_>]) -> Result<u64, DbError> {
-        self.check()?;
+        self.begin_statement()?;
         let text = sql.text(self.engine());
         let affected = match &mut self.conn {
             Conn::Sqlite(held) => sqlx::query_with(text, bind::<Sqlite>(params)?)
@@ -141,18 +141,18 @@ impl Tx {
                 .await
                 .map(|done| done.rows_affected()),
         };
-        affected.map_err(|error| self.doom(error))
+        self.end_statement(affected)
     }
 
     /// Runs a migration: several statements without parameters.
     pub(super) async fn run_script(&mut self, script: &'static str) -> Result<(), DbError> {
-        self.check()?;
+        self.begin_statement()?;
         let script = sqlx::raw_sql(script);
         let done = match &mut self.conn {
             Conn::Sqlite(held) => script.execute(held.connection()?).await.map(drop),
             Conn::Postgres(held) => script.execute(held.connection()).await.map(drop),
         };
-        done.map_err(|error| self.doom(error))
+        self.end_statement(done)
     }
 
     /// Runs `work` on a fresh transaction and tells whether it may be committed: it returned
@@ -171,20 +171,32 @@ impl Tx {
         }
     }
 
-    fn check(&self) -> Result<(), DbError> {
+    /// Refuses to go on in a doomed transaction, and dooms this one until the statement's end.
+    fn begin_statement(&mut self) -> Result<(), DbError> {
         match &self.doomed {
             Some(error) => Err(error.clone()),
-            None => Ok(()),
+            None => {
+                self.doomed = Some(DbError::Aborted("a statement was dropped before its end"));
+                Ok(())
+            }
         }
     }
 
-    fn doom(&mut self, error: sqlx::Error) -> DbError {
-        let error = match &mut self.conn {
-            Conn::Sqlite(held) => held.judge(error),
-            Conn::Postgres(_) => postgres::classify(error),
-        };
-        self.doomed = Some(error.clone());
-        error
+    fn end_statement<T>(&mut self, outcome: Result<T, sqlx::Error>) -> Result<T, DbError> {
+        match outcome {
+            Ok(value) => {
+                self.doomed = None;
+                Ok(value)
+            }
+            Err(error) => {
+                let error = match &mut self.conn {
+                    Conn::Sqlite(held) => held.judge(error),
+                    Conn::Postgres(_) => postgres::classify(error),
+                };
+                self.doomed = Some(error.clone());
+                Err(error)
+            }
+        }
     }
 }
 

@@ -42,7 +42,7 @@ struct Wire {
     rest: Rest,
     version: Version,
     /// Where an unfinished body goes; dropped unused when the body has ended.
-    back: oneshot::Sender<Rest>,
+    back: oneshot::Sender<Remains>,
 }
 
 impl Body {
@@ -125,7 +125,11 @@ impl http_body::Body for Body {
             }
         };
         if ended {
-            this.source = Source::Ended;
+            let source = mem::replace(&mut this.source, Source::Ended);
+            if let (Source::Wire(wire), Some(Err(_))) = (source, &polled) {
+                // As in `drop`.
+                drop(wire.back.send(Remains::Broken));
+            }
         }
         Poll::Ready(polled)
     }
@@ -151,7 +155,7 @@ impl Drop for Body {
     fn drop(&mut self) {
         if let Source::Wire(wire) = mem::replace(&mut self.source, Source::Ended) {
             // Without a receiver the connection or the stream is gone, and the rest with it.
-            drop(wire.back.send(wire.rest));
+            drop(wire.back.send(Remains::Rest(wire.rest)));
         }
     }
 }
@@ -290,17 +294,25 @@ impl Rest {
     }
 }
 
+/// What a request body leaves behind that was not read to its end.
+pub(super) enum Remains {
+    /// It was dropped before.
+    Rest(Rest),
+    /// It broke off. The connection cannot tell what the bytes after that mean.
+    Broken,
+}
+
 /// The connection's end of a request body.
-pub(super) struct Leftover(Option<oneshot::Receiver<Rest>>);
+pub(super) struct Leftover(Option<oneshot::Receiver<Remains>>);
 
 /// What has become of a request body.
 pub(super) enum Left {
     /// It was read to its end.
     Nothing,
-    /// The handler let go of it.
-    Unread(Rest),
-    /// Somebody still holds it, and may read on.
-    Held(oneshot::Receiver<Rest>),
+    /// Whoever had it is done with it.
+    Remains(Remains),
+    /// Somebody still has it, and may read on.
+    Held(oneshot::Receiver<Remains>),
 }
 
 impl Leftover {
@@ -309,7 +321,7 @@ impl Leftover {
             return Left::Nothing;
         };
         match back.try_recv() {
-            Ok(rest) => Left::Unread(rest),
+            Ok(remains) => Left::Remains(remains),
             Err(oneshot::error::TryRecvError::Closed) => Left::Nothing,
             Err(oneshot::error::TryRecvError::Empty) => Left::Held(back),
         }

@@ -10,6 +10,7 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -26,8 +27,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use super::body::{Left, Leftover};
-use super::io::{Io, Protocol, Socket};
+use super::body::{Left, Leftover, Remains};
+use super::io::{FastReaders, Io, Protocol, Socket};
 use super::route::Router;
 use super::server::Config;
 use super::telemetry::{CLIENT_GONE, HttpMetrics};
@@ -41,6 +42,7 @@ pub(super) struct Shared {
     pub(super) router: Router,
     pub(super) config: Config,
     pub(super) metrics: HttpMetrics,
+    pub(super) fast: FastReaders,
 }
 
 /// What all requests of a connection have in common.
@@ -48,13 +50,15 @@ struct Connection {
     shared: Arc<Shared>,
     peer: Peer,
     scope: Scope,
+    /// Set when hyper is to close an HTTP/1.1 connection on which bytes may be unread.
+    discarding: AtomicBool,
 }
 
 /// Serves a connection to its end.
 ///
 /// When `scope` is cancelled, requests under way are finished and no further ones are taken.
 pub(super) async fn run(socket: Socket, peer: Peer, shared: Arc<Shared>, scope: Scope) {
-    let mut io = Io::new(socket);
+    let mut io = Io::new(socket, shared.fast.clone());
     let first_bytes = timeout(shared.config.header_timeout, io.protocol());
     let protocol = tokio::select! {
         // Nobody waits for an answer yet.
@@ -66,6 +70,7 @@ pub(super) async fn run(socket: Socket, peer: Peer, shared: Arc<Shared>, scope: 
         shared,
         peer,
         scope,
+        discarding: AtomicBool::new(false),
     });
     let ended = match protocol {
         Ok(Ok(Protocol::Http1)) => connection.http1(io).await,
@@ -97,9 +102,10 @@ impl Connection {
             .half_close(true)
             .serve_connection(TokioIo::new(io), service);
         let ended = drive(&mut hyper, &self.scope, |hyper| hyper.graceful_shutdown()).await;
-        if ended.as_ref().is_err_and(hyper::Error::is_parse) {
-            // hyper has refused the head of a request by itself (400, 414 or 431) and closed its
-            // sending side. The rest of what the client sends must not become a reset.
+        // hyper refuses the head of a request by itself (400, 414 or 431).
+        let refused = ended.as_ref().is_err_and(hyper::Error::is_parse);
+        if refused || self.discarding.load(Ordering::Relaxed) {
+            // hyper has answered and closed its sending side, but the client may still be sending.
             discard(hyper.into_parts().io.into_inner(), config.drain).await;
         }
         ended
@@ -133,7 +139,10 @@ impl Connection {
         );
         let serving = async move {
             let access = Access::new(self.shared.metrics.clone(), head.method.clone());
-            let (method, uri, version) = (head.method.clone(), head.uri.clone(), head.version);
+            // The path is copied: a clone of the URI would keep hyper's read buffer alive for as long
+            // as the handler runs, even if that lets go of the head.
+            let (method, version) = (head.method.clone(), head.version);
+            let path = head.uri.path().to_owned();
             let (body, leftover) = Body::wire(incoming, version, is_hesitant(&head));
             let request = Request {
                 head,
@@ -149,7 +158,7 @@ impl Connection {
                 .await;
             let mut response = served.unwrap_or_else(|panic| {
                 tracing::error!(message = message(&*panic), "a handler panicked");
-                reject::problem(&method, uri.path(), &Problem::Internal)
+                reject::problem(&method, &path, &Problem::Internal)
             });
             if let Some(id) = id.to_header() {
                 response.headers_mut().insert(RequestId::HEADER, id);
@@ -169,19 +178,21 @@ impl Connection {
         let limits = self.shared.config.drain;
         match leftover.look() {
             Left::Nothing => return,
-            // What it asks for is not wanted: the client keeps its body, there is nothing to drain.
-            Left::Unread(rest) if !rest.asked_for() => {}
-            Left::Unread(mut rest) => {
+            // What it asks for is not wanted, so it has no reason to send its body; nor could more
+            // be read of it without telling it to go on.
+            Left::Remains(Remains::Rest(rest)) if !rest.asked_for() => self.discards(),
+            Left::Remains(Remains::Rest(mut rest)) => {
                 // A small body has often come with the head, and costs no connection.
                 if rest.skim() {
                     return;
                 }
                 drop(self.scope.spawn(rest.drain(limits)));
             }
+            Left::Remains(Remains::Broken) => self.discards(),
             Left::Held(back) => drop(self.scope.spawn(async move {
                 match back.await {
-                    Ok(rest) if rest.asked_for() => rest.drain(limits).await,
-                    // Read to its end after all, or never asked for.
+                    Ok(Remains::Rest(rest)) if rest.asked_for() => rest.drain(limits).await,
+                    // Never asked for, broken off, or read to its end after all.
                     _ => {}
                 }
             })),
@@ -191,6 +202,11 @@ impl Connection {
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
+    }
+
+    /// Has what the client sends beyond this request discarded, without a look at what it is.
+    fn discards(&self) {
+        self.discarding.store(true, Ordering::Relaxed);
     }
 }
 

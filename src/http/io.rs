@@ -5,10 +5,14 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
 
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -93,18 +97,18 @@ pub(super) struct Io<S> {
     first: [u8; PREFACE.len()],
     seen: usize,
     read: usize,
-    slow_start: SlowStart,
+    pace: Pace,
 }
 
 impl<S: AsyncRead + Unpin> Io<S> {
-    pub(super) fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S, fast: FastReaders) -> Self {
         let first = [0; PREFACE.len()];
         Self {
             stream,
             first,
             seen: 0,
             read: 0,
-            slow_start: SlowStart::default(),
+            pace: Pace::new(fast),
         }
     }
 
@@ -140,20 +144,36 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.read < this.seen {
-            let n = buf.remaining().min(this.seen - this.read);
-            buf.put_slice(&this.first[this.read..this.read + n]);
-            this.read += n;
-            return Poll::Ready(Ok(()));
+        if this.read == this.seen {
+            return this.poll_stream(cx, buf, 0);
         }
+        let n = buf.remaining().min(this.seen - this.read);
+        buf.put_slice(&this.first[this.read..this.read + n]);
+        this.read += n;
+        // Together with what follows them, as one read within its limit: hyper would double its
+        // first buffer for a head that comes in two, and the head keeps that buffer alive.
+        if let Poll::Ready(Err(error)) = this.poll_stream(cx, buf, n) {
+            // The next read finds the socket closed.
+            tracing::debug!(%error, "connection broke off behind its first bytes");
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> Io<S> {
+    /// Reads behind `filled` bytes that this read has already been given.
+    fn poll_stream(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        filled: usize,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let polled = match this.slow_start.read_bytes_max() {
-            Some(max) => Pin::new(&mut (&mut this.stream).take(max)).poll_read(cx, buf),
-            None => Pin::new(&mut this.stream).poll_read(cx, buf),
-        };
+        let max = self.pace.read_bytes_max().saturating_sub(filled as u64);
+        let polled = Pin::new(&mut (&mut self.stream).take(max)).poll_read(cx, buf);
         match &polled {
-            Poll::Ready(_) => this.slow_start.arrived(buf.filled().len() - before),
-            Poll::Pending => this.slow_start.ran_dry(),
+            Poll::Ready(_) => self.pace.arrived(buf.filled().len() - before),
+            Poll::Pending => self.pace.ran_dry(),
         }
         polled
     }
@@ -189,36 +209,79 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Io<S> {
     }
 }
 
-/// Lets large reads through only for a sender that keeps the socket full.
+/// How large the reads of one connection may be.
 ///
 /// hyper doubles its HTTP/1.1 read buffer with every read that fills it, reserves the buffer before
-/// it reads, and keeps it while the client is silent. Thousands of stalled uploads would then own
-/// hundreds of KiB each for having been fast once. So reads are kept below hyper's second buffer
-/// size until [`LIFT_AFTER_BYTES`] came in a row, and again as soon as the socket runs dry.
-#[derive(Debug, Default)]
-struct SlowStart {
-    /// Bytes since the socket ran dry last.
+/// it reads, and keeps it while the client is silent. Thousands of stalled uploads would own
+/// hundreds of KiB each for having been fast once. So reads do not fill hyper's first buffer until
+/// [`LIFT_AFTER_BYTES`] came without a pause, and from then on a connection takes its share of
+/// [`FAST_BYTES`], which all fast ones have together.
+#[derive(Debug)]
+struct Pace {
+    fast: FastReaders,
+    is_fast: bool,
+    /// Bytes since the last pause.
     in_a_row: u64,
+    /// Since when the socket has been dry; cleared by the next byte.
+    dry_since: Option<Instant>,
 }
 
-/// One byte less than 16 KiB, because filling a buffer of 16 KiB makes hyper reserve one of 32.
-const SLOW_READ_BYTES_MAX: u64 = 16 * 1024 - 1;
+/// How many connections of a server read fast. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FastReaders(Arc<AtomicU64>);
 
-/// How much must arrive without the socket running dry before reads may be large.
+/// One byte less than hyper's first buffer: a read that fills it, and hyper reserves 24 KiB.
+const SLOW_READ_BYTES_MAX: u64 = 8 * 1024 - 1;
+
+/// How much must arrive without a pause before reads may be large.
 const LIFT_AFTER_BYTES: u64 = 512 * 1024;
 
-impl SlowStart {
-    /// How much may be read at once; `None` for as much as there is room for.
-    fn read_bytes_max(&self) -> Option<u64> {
-        (self.in_a_row < LIFT_AFTER_BYTES).then_some(SLOW_READ_BYTES_MAX)
+/// What all fast connections may have in their read buffers together.
+const FAST_BYTES: u64 = 8 * 1024 * 1024;
+
+/// A sender that was silent for this long has to prove itself again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+impl Pace {
+    fn new(fast: FastReaders) -> Self {
+        Self { fast, is_fast: false, in_a_row: 0, dry_since: None }
+    }
+
+    /// How much may be read at once.
+    fn read_bytes_max(&self) -> u64 {
+        if !self.is_fast {
+            return SLOW_READ_BYTES_MAX;
+        }
+        (FAST_BYTES / self.fast.0.load(Relaxed).max(1)).max(SLOW_READ_BYTES_MAX)
     }
 
     fn arrived(&mut self, bytes: usize) {
+        if self.dry_since.take().is_some_and(|since| since.elapsed() >= PAUSE) {
+            self.in_a_row = 0;
+            self.set_fast(false);
+        }
         self.in_a_row = self.in_a_row.saturating_add(bytes as u64);
+        if self.in_a_row >= LIFT_AFTER_BYTES {
+            self.set_fast(true);
+        }
     }
 
     fn ran_dry(&mut self) {
-        self.in_a_row = 0;
+        self.dry_since.get_or_insert_with(Instant::now);
+    }
+
+    fn set_fast(&mut self, fast: bool) {
+        match (std::mem::replace(&mut self.is_fast, fast), fast) {
+            (false, true) => drop(self.fast.0.fetch_add(1, Relaxed)),
+            (true, false) => drop(self.fast.0.fetch_sub(1, Relaxed)),
+            (false, false) | (true, true) => {}
+        }
+    }
+}
+
+impl Drop for Pace {
+    fn drop(&mut self) {
+        self.set_fast(false);
     }
 }
 
@@ -231,7 +294,10 @@ mod tests {
     use futures_util::FutureExt;
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf, duplex};
 
-    use super::{Io, LIFT_AFTER_BYTES, PREFACE, Protocol, SLOW_READ_BYTES_MAX};
+    use super::{
+        FAST_BYTES, FastReaders, Io, LIFT_AFTER_BYTES, PAUSE, PREFACE, Pace, Protocol,
+        SLOW_READ_BYTES_MAX,
+    };
 
     #[tokio::test]
     async fn a_protocol_is_told_from_as_few_bytes_as_possible_and_all_are_read_again() {
@@ -245,7 +311,7 @@ mod tests {
             (&["PRI * HTTP/2.0\r\n\r\nS", "X"], Protocol::Http1),
         ] {
             let (mut client, server) = duplex(1024);
-            let mut io = Io::new(server);
+            let mut io = Io::new(server, FastReaders::default());
             for (index, piece) in pieces.iter().enumerate() {
                 assert!(
                     io.protocol().now_or_never().is_none(),
@@ -263,9 +329,9 @@ mod tests {
 
     #[tokio::test]
     async fn half_a_preface_is_handed_on_and_nothing_at_all_is_an_error() {
-        let mut io = Io::new(&PREFACE[..5]);
+        let mut io = Io::new(&PREFACE[..5], FastReaders::default());
         assert_eq!(io.protocol().await.unwrap(), Protocol::Http1);
-        let nothing = Io::new(&b""[..]).protocol().await.unwrap_err();
+        let nothing = Io::new(&b""[..], FastReaders::default()).protocol().await.unwrap_err();
         assert_eq!(nothing.kind(), io::ErrorKind::UnexpectedEof);
     }
 
@@ -290,9 +356,9 @@ mod tests {
         }
     }
 
-    #[test]
-    fn reads_are_small_until_the_socket_stays_full_for_long_and_again_when_it_runs_dry() {
-        let mut io = Io::new(Firehose::default());
+    #[tokio::test(start_paused = true)]
+    async fn reads_are_small_until_much_came_without_a_pause() {
+        let mut io = Io::new(Firehose::default(), FastReaders::default());
         let mut room = vec![0; 256 * 1024];
         let mut read = |io: &mut Io<Firehose>| io.read(&mut room).now_or_never()?.ok();
         let small = SLOW_READ_BYTES_MAX as usize;
@@ -300,12 +366,30 @@ mod tests {
             for _ in 0..LIFT_AFTER_BYTES.div_ceil(SLOW_READ_BYTES_MAX) {
                 assert_eq!(read(&mut io), Some(small));
             }
-            for _ in 0..3 {
-                assert_eq!(read(&mut io), Some(256 * 1024));
+            for dry in [false, true, false] {
+                io.stream.dry = dry;
+                assert_eq!(read(&mut io), (!dry).then_some(256 * 1024), "dry for a moment only");
             }
             io.stream.dry = true;
             assert_eq!(read(&mut io), None);
+            tokio::time::advance(PAUSE).await;
             io.stream.dry = false;
+            assert_eq!(read(&mut io), Some(256 * 1024), "the first read shows that there was one");
+            io.pace.in_a_row = 0;
         }
+    }
+
+    #[test]
+    fn fast_connections_share_what_there_is() {
+        let fast = FastReaders::default();
+        let mut paces: Vec<_> = (0..64).map(|_| Pace::new(fast.clone())).collect();
+        paces[0].arrived(1 << 20);
+        assert_eq!(paces[0].read_bytes_max(), FAST_BYTES);
+        for pace in &mut paces {
+            pace.arrived(1 << 20);
+        }
+        assert_eq!(paces[0].read_bytes_max(), FAST_BYTES / 64);
+        paces.truncate(2);
+        assert_eq!(paces[0].read_bytes_max(), FAST_BYTES / 2, "who has left takes nothing");
     }
 }

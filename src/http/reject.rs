@@ -2,12 +2,13 @@
 //! for success (contract, "Errors").
 
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, HeaderName, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Method, StatusCode};
 use hyper::ext::ReasonPhrase;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use tidegate_protocol::field::range;
 use tidegate_protocol::problem::{Member, Problem};
 
 use super::{OutBody, Page, Response};
@@ -30,6 +31,9 @@ pub fn problem(method: &Method, path: &str, problem: &Problem) -> Response {
     }
     if let Some(Ok(allow)) = problem.allow().map(HeaderValue::from_str) {
         headers.insert(ALLOW, allow);
+    }
+    if let Problem::RangeNotSatisfiable { length } = problem {
+        headers.insert(CONTENT_RANGE, range::unsatisfied(*length));
     }
     if let Some(phrase) = problem.reason_phrase() {
         response
@@ -81,7 +85,14 @@ pub fn success<T: Serialize>(status: StatusCode, data: &T, message: Option<&str>
         #[serde(skip_serializing_if = "Option::is_none")]
         message: Option<&'a str>,
     }
-    json(status, &Success { success: true, data, message })
+    json(
+        status,
+        &Success {
+            success: true,
+            data,
+            message,
+        },
+    )
 }
 
 /// A page of a list: `{"success":true,"data":[...],"pagination":{...}}`.
@@ -101,8 +112,20 @@ pub fn list<T: Serialize>(rows: &[T], page: &Page, total: u64) -> Response {
         total_pages: u64,
     }
     let (limit, total_pages) = (page.limit, total.div_ceil(page.limit.into()));
-    let pagination = Pagination { page: page.number, limit, total, total_pages };
-    json(StatusCode::OK, &List { success: true, data: rows, pagination })
+    let pagination = Pagination {
+        page: page.number,
+        limit,
+        total,
+        total_pages,
+    };
+    json(
+        StatusCode::OK,
+        &List {
+            success: true,
+            data: rows,
+            pagination,
+        },
+    )
 }
 
 fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {

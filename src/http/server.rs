@@ -7,6 +7,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::connection::{self, Shared};
-use super::io::Socket;
+use super::io::{FastReaders, Socket};
 use super::telemetry::HttpMetrics;
 use super::{DrainLimits, Peer, Router};
 use crate::cancel::Scope;
@@ -44,7 +45,7 @@ impl Default for Config {
         Self {
             header_timeout: Duration::from_secs(30),
             header_bytes_max: 16 * 1024,
-            read_buffer_bytes_max: 256 * 1024,
+            read_buffer_bytes_max: 64 * 1024,
             connections_max: 16 * 1024,
             drain: DrainLimits::default(),
         }
@@ -239,13 +240,16 @@ impl Drop for SocketPath {
     }
 }
 
-/// Removes a socket that nobody listens on.
+/// Removes a socket that nobody listens on. Anything else at this path is for `bind` to complain of.
 async fn remove_stale(path: &Path) -> io::Result<()> {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|at| at.file_type().is_socket());
+    if !is_socket {
+        return Ok(());
+    }
     match UnixStream::connect(path).await {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path)
         }
-        // Free, in use, or no socket at all: binding it will tell.
         _ => Ok(()),
     }
 }
@@ -272,6 +276,7 @@ pub async fn serve(
         router,
         config,
         metrics,
+        fast: FastReaders::default(),
     });
     let mut backoff = Backoff::default();
     loop {

@@ -2,8 +2,8 @@
 //!
 //! It moves bytes from a request into a blob and tells the protocol machine what happened; the
 //! machine decides what it all means. Receiving, writing (with hashing) and committing overlap:
-//! at most one write and one commit are under way, and reading pauses when [`PENDING_BYTES_MAX`]
-//! wait for the write.
+//! at most one write and one commit are under way, and reading pauses when enough waits for the
+//! write.
 //!
 //! Invariant: effects are polled only while no write is under way, so the digests at hand are
 //! those of exactly the written bytes, which is what a commit saves.
@@ -24,14 +24,19 @@ use tidegate_protocol::upload::{Commit, Effect, Ending, Limits, Outcome, Stop, V
 use tidegate_protocol::upload::{Mark, Upload as Machine};
 use tokio::time::{Instant, Sleep};
 
+use super::held::{Held, Share};
 use super::progress::Progress;
 use super::refuse;
 use super::store::{Advance, Advanced, Upload, UploadStore};
 use crate::blob::{Appended, BlobWriter, Digests};
 use crate::cancel::{self, CancelReason, Reading, Scope};
 
-/// Bytes that may wait for the write under way before reading pauses.
-const PENDING_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of one attempt that may wait for the write under way, while there is room.
+const PENDING_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of all attempts that may be in memory at once. Each may always hold one frame, so that
+/// none waits for another.
+const HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Frames that may wait: many tiny ones must not cost more than their bytes.
 const PENDING_FRAMES_MAX: usize = 256;
@@ -63,6 +68,7 @@ pub(super) struct Attempt {
     digests: Option<Digests>,
     pending: Vec<Bytes>,
     pending_bytes: usize,
+    held: Share,
     /// Bytes of content received, taken or not.
     received: u64,
     expires_at: Option<i64>,
@@ -105,6 +111,7 @@ impl Attempt {
         store: Arc<dyn UploadStore>,
         blob: Arc<dyn BlobWriter>,
         progress: Arc<Progress>,
+        held: Held,
     ) -> Result<Self, Problem> {
         let mut machine = Machine::new(upload.facts(), limits);
         machine.handle_append(&append)?;
@@ -131,6 +138,7 @@ impl Attempt {
             digests: Some(digests),
             pending: Vec::new(),
             pending_bytes: 0,
+            held: Share::of(held),
             received: 0,
         })
     }
@@ -185,9 +193,7 @@ impl Attempt {
             if write.is_none() {
                 write = self.write();
             }
-            let reading = self.machine.is_receiving()
-                && self.pending_bytes < PENDING_BYTES_MAX
-                && self.pending.len() < PENDING_FRAMES_MAX;
+            let reading = self.machine.is_receiving() && self.has_room();
             pulse.listening(reading);
             let input = tokio::select! {
                 biased;
@@ -236,9 +242,18 @@ impl Attempt {
             }
             // Without an error, but short: the connection went away.
             None | Some(Err(Cut)) => {
-                self.machine.handle_stop(Stop { problem: None, ending: Ending::Settle });
+                let problem = Some(refuse::cut());
+                self.machine.handle_stop(Stop { problem, ending: Ending::Settle });
             }
         }
+    }
+
+    /// Whether another frame may be held beside what is being written.
+    fn has_room(&self) -> bool {
+        self.held.is_empty()
+            || (self.pending_bytes < PENDING_BYTES_MAX
+                && self.pending.len() < PENDING_FRAMES_MAX
+                && self.held.by_all() < HELD_BYTES_MAX)
     }
 
     fn data(&mut self, mut data: Bytes, pulse: &mut Pulse) {
@@ -250,6 +265,7 @@ impl Attempt {
         data.truncate(usize::try_from(take).unwrap_or(length));
         if !data.is_empty() {
             self.pending_bytes += data.len();
+            self.held.add(data.len());
             self.pending.push(data);
         }
     }
@@ -291,8 +307,7 @@ impl Attempt {
     /// Starts the next write, if there is something to write.
     fn write(&mut self) -> Slot<Appended> {
         if !self.machine.is_storing() {
-            self.pending.clear();
-            self.pending_bytes = 0;
+            self.drop_pending();
         }
         if self.pending.is_empty() {
             return None;
@@ -303,13 +318,19 @@ impl Attempt {
         Some(self.blob.clone().append(self.machine.written(), data, digests))
     }
 
+    fn drop_pending(&mut self) {
+        self.pending.clear();
+        self.held.remove(std::mem::take(&mut self.pending_bytes));
+    }
+
     fn written(&mut self, appended: Appended) {
+        // Everything that is still held is pending now.
+        self.held.keep(self.pending_bytes);
         self.digests = Some(appended.digests);
         self.machine.handle_written(appended.end);
         if let Some(error) = appended.error {
             tracing::error!(upload = %self.upload.id, error = &error as &dyn std::error::Error, "append");
-            self.pending.clear();
-            self.pending_bytes = 0;
+            self.drop_pending();
             self.machine.handle_write_failed(refuse::blob(&error));
         }
     }

@@ -117,6 +117,9 @@ async fn dispatch(
 }
 
 async fn creating(uploads: &Arc<Uploads>, create: Create, request: transport::Request) -> Answer {
+    if !uploads.store.has_room() {
+        return Problem::StorageFull.into();
+    }
     let id = UploadId::random();
     let origin = uploads.config.origin.of(&request.head);
     let location = format!("{origin}{BASE_PATH}/{id}");
@@ -216,7 +219,7 @@ fn new_final(
         let id = part_id(url, BASE_PATH, &authorities).map_err(|fault| match fault {
             PartFault::Foreign | PartFault::NotAnUpload => Problem::InvalidPart { part },
         })?;
-        parts.push(id.parse().map_err(|_| Problem::PartNotFound { part })?);
+        parts.push(id.parse().map_err(|_| Problem::InvalidPart { part })?);
     }
     Ok(NewFinal {
         id,

@@ -27,10 +27,15 @@ use crate::module::Mount;
 
 mod api;
 mod attempt;
+#[cfg(test)]
+mod conformance;
 mod content;
 mod end;
 pub mod fsck;
 mod handler;
+mod held;
+#[cfg(test)]
+mod memory;
 mod metrics;
 mod progress;
 mod receive;
@@ -90,6 +95,7 @@ pub fn mount(deps: Deps, config: Config) -> Mount {
         scope: deps.scope,
         live: Live::new(),
         unsettled: Mutex::default(),
+        held: held::Held::default(),
         metrics: deps.metrics,
         config,
     });
@@ -128,6 +134,7 @@ struct Uploads {
     /// Uploads whose blob may hold good bytes past the committed offset. Filled once, at the
     /// start; an id leaves when its tail has been adopted.
     unsettled: Mutex<HashSet<UploadId>>,
+    held: held::Held,
     metrics: Metrics,
     config: Config,
 }

@@ -101,6 +101,9 @@ impl Uploads {
             Ok(upload) => upload,
             Err(problem) => return Received::refused(problem),
         };
+        if !self.store.has_room() {
+            return Received { upload: Some(upload), problem: Some(Problem::StorageFull) };
+        }
         let attempt = Attempt::begin(
             upload.clone(),
             append,
@@ -109,6 +112,7 @@ impl Uploads {
             self.store.clone(),
             self.blobs.writer(id, upload.offset),
             progress,
+            self.held.clone(),
         );
         let attempt = match attempt {
             Ok(attempt) => attempt,

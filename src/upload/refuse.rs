@@ -72,6 +72,11 @@ pub(super) fn ended(upload: &Upload) -> Option<Problem> {
     }
 }
 
+/// For a sender that is still there but has ended its content early, or malformed it.
+pub(super) fn cut() -> Problem {
+    Problem::BadRequest { detail: "the content broke off; what had arrived is kept".into() }
+}
+
 pub(super) fn shutdown() -> Problem {
     Problem::ShuttingDown { retry_after: RETRY_AFTER_SHUTDOWN }
 }

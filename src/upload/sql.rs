@@ -225,6 +225,19 @@ impl UploadStore for SqlStore {
         })
     }
 
+    fn has_room(&self) -> bool {
+        !self.db.is_full()
+    }
+
+    fn restore_room(&self) -> BoxFuture<'static, Result<(), StoreError>> {
+        let db = self.db.clone();
+        async move {
+            db.restore_reserve().await;
+            Ok(())
+        }
+        .boxed()
+    }
+
     fn list(&self, filter: Filter) -> BoxFuture<'static, Result<(Vec<Upload>, u64), StoreError>> {
         self.read(move |tx| {
             let filter = filter.clone();

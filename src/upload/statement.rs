@@ -166,7 +166,7 @@ pub(super) static WITH_BLOB: Sql =
 
 /// $1 project, $2 state or NULL.
 pub(super) static COUNT: Sql = sql!(
-    "SELECT COUNT(*) FROM upload WHERE project_id = $1 AND ($2 IS NULL OR state = $2) \
+    "SELECT COUNT(*) FROM upload WHERE project_id = $1 AND (CAST($2 AS TEXT) IS NULL OR state = $2) \
      AND state <> 'deleting'"
 );
 
@@ -174,7 +174,7 @@ pub(super) static COUNT: Sql = sql!(
 pub(super) static LIST: Sql = sql!(
     "SELECT ",
     columns!(),
-    " FROM upload WHERE project_id = $1 AND ($2 IS NULL OR state = $2) AND state <> 'deleting' \
+    " FROM upload WHERE project_id = $1 AND (CAST($2 AS TEXT) IS NULL OR state = $2) AND state <> 'deleting' \
      ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4"
 );
 

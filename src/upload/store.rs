@@ -286,6 +286,13 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
     /// Of `ids`, those whose row says that there may be a blob.
     fn with_blob(&self, ids: Vec<UploadId>) -> Answer<Vec<UploadId>>;
 
+    /// Whether there is room for new uploads and appends. What is left on a full disk is kept for
+    /// cancels and deletions.
+    fn has_room(&self) -> bool;
+
+    /// Tries to get the room back that a full disk used up.
+    fn restore_room(&self) -> Answer<()>;
+
     /// A page of a project's uploads, newest first, and how many there are in all.
     fn list(&self, filter: Filter) -> Answer<(Vec<Upload>, u64)>;
 }

@@ -36,6 +36,9 @@ impl Sweeper {
     }
 
     async fn step(&mut self) -> Result<Next, StoreError> {
+        if !self.uploads.store.has_room() {
+            self.uploads.store.restore_room().await?;
+        }
         let expiring = self.uploads.store.expiring(BATCH).await?;
         for id in &expiring {
             self.uploads.expire(*id).await?;

@@ -30,15 +30,19 @@ const NOT_NUMBERS: [&str; 18] = [
     "NaN",
 ];
 
+/// The request was refused with a problem, and nothing was created.
 #[track_caller]
-fn refused(answer: &Answer, what: &str) {
+fn refused(answer: Answer, what: &str) {
     assert!((400..500).contains(&answer.status), "{what}:\n{answer}");
-    drop(
-        answer
-            .clone()
-            .expect_problem(answer.status)
-            .expect_no_header("Location"),
-    );
+    let status = answer.status;
+    answer.expect_problem(status).expect_no_header("Location");
+}
+
+/// As [`refused`], with 400.
+#[track_caller]
+fn refused_as_malformed(answer: Answer, what: &str) {
+    assert_eq!(answer.status, 400, "{what:?}:\n{answer}");
+    refused(answer, what);
 }
 
 /// An upload of `hello` that has `he`, against which everything bad is sent.
@@ -78,12 +82,12 @@ async fn a_length_that_is_no_number_is_400() {
         let answer = server
             .send(tus::post().header("Upload-Length", value))
             .await;
-        refused(&answer.expect(400), value);
+        refused_as_malformed(answer, value);
         let deferred = server.create_deferred().await;
         let patch = tus::patch(&deferred, 0)
             .header("Upload-Length", value)
             .body("x");
-        refused(&server.send(patch).await.expect(400), value);
+        refused_as_malformed(server.send(patch).await, value);
         server
             .send(tus::head(&deferred))
             .await
@@ -100,7 +104,7 @@ async fn an_offset_that_is_no_number_is_400() {
         let patch = tus::patch(&upload, 2)
             .with("Upload-Offset", value)
             .body("llo");
-        refused(&server.send(patch).await.expect(400), value);
+        refused_as_malformed(server.send(patch).await, value);
     }
     server.expect_resumable(&upload, 2, b"hello").await;
 }
@@ -125,7 +129,7 @@ async fn a_field_that_is_there_twice_is_refused() {
             .header("Upload-Length", "5"),
     ];
     for request in patches {
-        refused(&server.send(request.clone()).await, &format!("{request:?}"));
+        refused(server.send(request.clone()).await, &format!("{request:?}"));
     }
     let creations = [
         tus::create(5).header("Upload-Length", "5"),
@@ -138,7 +142,7 @@ async fn a_field_that_is_there_twice_is_refused() {
         tus::create_partial(5).header("Upload-Concat", format!("final;{}", upload.path)),
     ];
     for request in creations {
-        refused(&server.send(request.clone()).await, &format!("{request:?}"));
+        refused(server.send(request.clone()).await, &format!("{request:?}"));
     }
     server.expect_resumable(&upload, 2, b"hello").await;
 }
@@ -146,7 +150,7 @@ async fn a_field_that_is_there_twice_is_refused() {
 #[tokio::test]
 async fn malformed_metadata_is_400() {
     let server = Server::start(&[]).await;
-    let malformed: [&[u8]; 14] = [
+    let malformed: [&[u8]; 13] = [
         b"a YQ==,a Yg==",
         b"a,a",
         b"a YQ==,,b Yg==",
@@ -159,13 +163,12 @@ async fn malformed_metadata_is_400() {
         b"a Y?==",
         b"a _-8=",
         b"a Y Q==",
-        b"k\xc3\xa9y YQ==",
         b"a YQ==\xff",
     ];
     for value in malformed {
         let request = tus::create(5).header("Upload-Metadata", value);
         let answer = server.send(request).await;
-        refused(&answer.expect(400), &String::from_utf8_lossy(value));
+        refused_as_malformed(answer, &String::from_utf8_lossy(value));
     }
 }
 
@@ -191,11 +194,11 @@ async fn a_malformed_checksum_is_400_and_keeps_nothing() {
         let patch = tus::patch(&upload, 2)
             .header("Upload-Checksum", value)
             .body("llo");
-        refused(&server.send(patch).await.expect(400), value);
+        refused_as_malformed(server.send(patch).await, value);
         let create = tus::create_with_data(5)
             .header("Upload-Checksum", value)
             .body("hello");
-        refused(&server.send(create).await.expect(400), value);
+        refused_as_malformed(server.send(create).await, value);
     }
     // In the header and announced for the trailer as well.
     let both = tus::patch(&upload, 2)
@@ -204,7 +207,7 @@ async fn a_malformed_checksum_is_400_and_keeps_nothing() {
     let both = both.header("Upload-Checksum", checksum("sha1", b"llo"));
     let both = both.trailer("Upload-Checksum", &checksum("sha1", b"llo"));
     refused(
-        &server.send(both).await.expect(400),
+        server.send(both).await.expect(400),
         "checksum in header and trailer",
     );
     server.expect_resumable(&upload, 2, b"hello").await;
@@ -234,13 +237,13 @@ async fn a_malformed_concatenation_is_400() {
         let answer = server
             .send(tus::post().header("Upload-Concat", value))
             .await;
-        refused(&answer.expect(400), value);
+        refused_as_malformed(answer, value);
     }
     for value in ["whole", "final", ""] {
         let answer = server
             .send(tus::create(5).header("Upload-Concat", value))
             .await;
-        refused(&answer.expect(400), value);
+        refused_as_malformed(answer, value);
     }
     assert_eq!(server.download(&part).await, b"hello");
 }

@@ -344,6 +344,7 @@ async fn repeated_deletes_at_once_are_all_204() {
 }
 
 #[tokio::test]
+#[ignore = "Upload-Id comes with the cancel interface, a later step of the project"]
 async fn creations_that_name_the_same_id_make_one_upload() {
     let server = Server::start(&[]).await;
     let named = Upload::unknown();

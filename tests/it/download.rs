@@ -313,13 +313,18 @@ async fn ranges_cross_the_seams_of_a_concatenation() {
         assert_same_bytes(&answer.body, &bytes[from..=to], &range);
     }
     let answer = server.send(tus::get(&upload)).await;
-    if let Some(tag) = answer.header("ETag") {
+    // Nobody has hashed the parts in this order; but what looks like a digest must be one.
+    if let Some(tag) = answer
+        .header("ETag")
+        .filter(|tag| tag.len() == etag(b"").len())
+    {
         assert_eq!(
             tag,
             etag(&bytes),
             "a tag, but not that of the bytes:\n{answer}"
         );
     }
+    answer.expect_no_header("Repr-Digest");
 }
 
 #[tokio::test]

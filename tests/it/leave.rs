@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::support::h2c::{Exchange, H2};
 use crate::support::server::Server;
 use crate::support::tus::{self, Upload, checksum};
-use crate::support::wire::{Conn, Req};
+use crate::support::wire::{Answer, Conn, Req};
 use crate::support::{content, eventually};
 
 /// Small enough for one TCP and one HTTP/2 window: what was sent has arrived.
@@ -102,6 +102,14 @@ impl Sender {
         server.quiesce().await;
     }
 
+    /// The answer, if there is one before the end of the stream or of the connection.
+    async fn try_answer(self) -> Option<Answer> {
+        match self {
+            Self::One(mut conn) => conn.try_answer().await.ok(),
+            Self::Two(_h2, exchange) => exchange.try_answer().await.ok(),
+        }
+    }
+
     /// Leaves. What is returned must be held, for the client to be silent instead of gone.
     async fn leave(self, way: Way) -> Option<Self> {
         match (way, self) {
@@ -186,23 +194,28 @@ async fn leaves(http: Http, way: Way, when: When) {
     }
     sender.settle(&server).await;
     let silent = sender.leave(way).await;
-    if way == Way::Stall && when != When::After {
+    let answer = match (way, when, silent) {
         // Looking earlier would take the upload over, which is another test.
-        stalled(silent.expect("the sender is still there")).await;
-        expect_kept(&server, &upload, sent, &whole).await;
-        return;
+        (Way::Stall, When::Before | When::During, Some(sender)) => {
+            let answer = sender.try_answer().await;
+            Some(
+                answer
+                    .expect("an answer")
+                    .expect_slug(503, "upload-stalled"),
+            )
+        }
+        (Way::HalfClose, _, Some(sender)) => sender.try_answer().await,
+        (_, _, silent) => {
+            expect_kept(&server, &upload, sent, &whole).await;
+            drop(silent);
+            return;
+        }
+    };
+    // Who still reads must not read that a body cut short was taken for a whole one.
+    if let Some(answer) = answer.filter(|_| when != When::After) {
+        assert!(answer.status >= 400, "a success:\n{answer}");
     }
     expect_kept(&server, &upload, sent, &whole).await;
-    drop(silent);
-}
-
-/// A sender that has stalled is told so, if it listens.
-async fn stalled(sender: Sender) {
-    let answer = match sender {
-        Sender::One(mut conn) => conn.answer().await,
-        Sender::Two(_h2, exchange) => exchange.answer().await,
-    };
-    answer.expect_slug(503, "upload-stalled");
 }
 
 /// One test per way, so that a failure names it.
@@ -246,7 +259,9 @@ async fn leaves_with_checksum(http: Http, way: Way) {
     sender.settle(&server).await;
     let silent = sender.leave(way).await;
     if way == Way::Stall {
-        stalled(silent.expect("the sender is still there")).await;
+        let sender = silent.expect("the sender is still there");
+        let answer = sender.try_answer().await.expect("an answer");
+        answer.expect_slug(503, "upload-stalled");
     }
     server.quiesce().await;
     server

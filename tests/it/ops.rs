@@ -378,7 +378,8 @@ async fn fsck_keeps_away_from_a_running_server() {
 #[tokio::test]
 async fn stored_bytes_are_for_their_owner_only() {
     use std::os::unix::fs::PermissionsExt as _;
-    let blob = Stopped::new().await.blob();
+    let stopped = Stopped::new().await;
+    let blob = stopped.blob();
     let mode = std::fs::metadata(&blob)
         .expect("metadata")
         .permissions()

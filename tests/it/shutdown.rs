@@ -16,6 +16,9 @@ const WHOLE_BYTES: usize = 100_000;
 /// The default grace, and what a busy machine may add to it.
 const GRACE: Duration = Duration::from_secs(15);
 
+/// When there is nothing to wait for.
+const PROMPTLY: Duration = Duration::from_secs(5);
+
 /// No checkpoint helps: what is kept was kept by the shutdown.
 const NO_CHECKPOINTS: [&str; 2] = ["--checkpoint-interval", "1h"];
 
@@ -97,15 +100,24 @@ async fn sigterm_in_mid_patch_with_a_checksum_keeps_nothing_of_it() {
 }
 
 #[tokio::test]
+async fn an_idle_server_ends_at_once() {
+    let server = Server::start(&["--shutdown-grace", "1h"]).await;
+    server.complete(b"hello").await;
+    server.sigterm();
+    let status = server.exited_within(PROMPTLY).await;
+    assert!(status.success(), "{status}");
+}
+
+#[tokio::test]
 async fn idle_connections_do_not_hold_the_shutdown_up() {
-    let server = Server::start(&["--shutdown-grace", "60s"]).await;
+    let server = Server::start(&["--shutdown-grace", "1h"]).await;
     let _never_spoke = server.connect().await;
     let mut kept_alive = server.connect().await;
     kept_alive.exchange(&tus::create(5)).await.expect(201);
     let mut h2 = H2::open(server.addr()).await;
     h2.send(&tus::create(5)).await.expect(201);
     server.sigterm();
-    let status = server.exited_within(GRACE).await;
+    let status = server.exited_within(PROMPTLY).await;
     assert!(status.success(), "{status}");
 }
 
@@ -152,7 +164,7 @@ async fn a_second_signal_ends_the_process_at_once() {
     server.sigterm();
     conn.answer().await.expect_problem(503);
     server.sigterm();
-    server.exited_within(Duration::from_secs(5)).await;
+    server.exited_within(PROMPTLY).await;
     server.restart(&[]).await;
     let offset = server.offset(&upload).await;
     assert!(

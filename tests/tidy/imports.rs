@@ -5,7 +5,7 @@ use super::{Finding, assert_none, root, sample, sources};
 
 const LEAVES: &[&str] = &["auth", "cancel", "clock", "id"];
 const MECHANISMS: &[&str] = &["http", "blob", "db", "event", "work"];
-const MODULES: &[&str] = &["project", "upload", "export", "queue"];
+const MODULES: &[&str] = &["project", "upload", "export", "queue", "ops"];
 
 /// A top-level module, and what it may import beside itself and the protocol crate.
 fn may_import(module: &str) -> Option<Vec<&'static str>> {
@@ -378,7 +378,7 @@ mod detectors {
         for text in [
             "use crate::upload::Upload;",
             "use crate::{id::UploadId, upload};",
-            "use crate::{id, cancel::{self, Scope}, upload::{self, store}};",
+            "use crate::{id, cancel::{self, Scope}, upload::{self}};",
             "pub use crate :: upload :: *;",
             "use crate::*;",
             "fn f() { crate::upload::go() }",

@@ -12,9 +12,16 @@ pub(crate) struct Source {
     pub(crate) text: String,
     pub(crate) code: String,
     /// Where it is compiled for tests only.
-    test_code: Vec<Range<usize>>,
+    test_code: TestCode,
     /// Inline modules, outermost first.
     modules: Vec<Range<usize>>,
+}
+
+enum TestCode {
+    /// The whole file.
+    All,
+    /// These items.
+    Items(Vec<Range<usize>>),
 }
 
 /// A function with a body.
@@ -29,12 +36,10 @@ pub(crate) struct Function<'s> {
 impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Self {
         let code = blank(text);
-        let whole = 0..text.len();
         let of_tests = ["tests/", "benches/", "bench/", "fuzz/", "protocol/tests/"];
-        let test_code = if of_tests.iter().any(|folder| path.starts_with(folder)) {
-            vec![whole]
-        } else {
-            test_items(&code)
+        let test_code = match of_tests.iter().any(|folder| path.starts_with(folder)) {
+            true => TestCode::All,
+            false => TestCode::Items(test_items(&code)),
         };
         let modules = inline_modules(&code);
         Self {
@@ -52,14 +57,15 @@ impl Source {
     }
 
     pub(crate) fn is_test(&self, at: usize) -> bool {
-        self.test_code.iter().any(|range| range.contains(&at))
+        match &self.test_code {
+            TestCode::All => true,
+            TestCode::Items(items) => items.iter().any(|range| range.contains(&at)),
+        }
     }
 
     /// Whether the whole file is compiled for tests only.
     pub(crate) fn is_test_file(&self) -> bool {
-        self.test_code
-            .iter()
-            .any(|range| range.len() == self.text.len())
+        matches!(self.test_code, TestCode::All)
     }
 
     /// Lines that are not compiled for tests only.
@@ -140,7 +146,7 @@ pub(crate) fn mark_test_files(sources: &mut [Source]) {
             rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
         };
         if test_modules.iter().any(is_below) {
-            source.test_code = vec![0..source.text.len()];
+            source.test_code = TestCode::All;
         }
     }
 }
@@ -385,8 +391,8 @@ mod tests {
         for (text, code) in [
             ("a // b\nc", "a     \nc"),
             ("a /* b /* c */ d */ e", "a                   e"),
-            (r#"f("x { \" }", 1)"#, r#"f("          ", 1)"#),
-            ("r#\"a \" b\"#; c", "r         #; c"),
+            (r#"f("x { \" }", 1)"#, r#"f("        ", 1)"#),
+            ("r#\"a \" b\"#; c", "r        #; c"),
             ("var\"x\"", "var\" \""),
             ("b'{' + '\\'' + '\\u{7d}'", "b' ' + '  ' + '      '"),
             ("'ä' 'a f<'a>('b)", "'  ' 'a f<'a>('b)"),

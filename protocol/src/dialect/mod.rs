@@ -48,13 +48,15 @@ pub const CORS_METHODS: &str = "POST, HEAD, PATCH, OPTIONS, GET, DELETE";
 pub const CORS_REQUEST_FIELDS: &str = "Authorization, Origin, X-Requested-With, X-Request-ID, \
      X-HTTP-Method-Override, Content-Type, Content-Disposition, Range, If-Range, Upload-Length, \
      Upload-Offset, Tus-Resumable, Upload-Metadata, Upload-Defer-Length, Upload-Concat, \
-     Upload-Checksum";
+     Upload-Checksum, Upload-Incomplete, Upload-Complete, Upload-Draft-Interop-Version, \
+     Content-Digest, Repr-Digest, Want-Repr-Digest, Want-Content-Digest";
 
 /// For `Access-Control-Expose-Headers`, on refusals too: a browser's client needs them there most.
 pub const CORS_RESPONSE_FIELDS: &str = "Upload-Offset, Location, Upload-Length, Tus-Version, \
      Tus-Resumable, Tus-Max-Size, Tus-Extension, Tus-Checksum-Algorithm, Upload-Metadata, \
-     Upload-Defer-Length, Upload-Concat, Upload-Expires, Repr-Digest, Retry-After, X-Request-ID, \
-     Content-Disposition, Content-Range, Accept-Ranges, ETag";
+     Upload-Defer-Length, Upload-Concat, Upload-Expires, Upload-Incomplete, Upload-Complete, \
+     Upload-Limit, Upload-Draft-Interop-Version, Repr-Digest, Content-Digest, Retry-After, \
+     X-Request-ID, Content-Disposition, Content-Range, Accept-Ranges, ETag";
 
 impl Dialect {
     /// The dialect of a request.

@@ -180,7 +180,7 @@ pub fn last_segment_after<'p>(path: &'p str, base_path: &str) -> Option<&'p str>
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     let is_under_base = (parent.is_empty() || parent.starts_with('/'))
-        && !parent.contains(['?', '#'])
+        && !parent.contains(['?', '#', ';', ','])
         && parent.ends_with(base_path.trim_end_matches('/'));
     (is_id && is_under_base).then_some(segment)
 }

@@ -1,7 +1,8 @@
 //! `Range` and `Content-Range` (RFC 9110, section 14): which bytes a download gets.
 //!
-//! A server may ignore a `Range` that it does not like, and this one does so for all that is not
-//! plainly sensible: the client then gets the whole content, which is always right.
+//! A server may ignore or refuse a `Range` that it does not like. This one ignores other units and
+//! requests for very many ranges, as the whole content is always right, and refuses what is
+//! malformed, as its sender would otherwise take the whole for a part.
 
 use std::ops::Range;
 
@@ -21,7 +22,7 @@ pub enum Selection {
     /// These parts, in the order asked for: 206. At least one; none is empty, past the end, or
     /// overlapping or touching another.
     Parts(Vec<Range<u64>>),
-    /// Nothing of what was asked for exists: 416 with [`unsatisfied`].
+    /// Nothing of what was asked for exists, or it is malformed: 416 with [`unsatisfied`].
     Unsatisfiable,
 }
 
@@ -32,7 +33,8 @@ pub fn requested(headers: &HeaderMap, validators: &Validators<'_>, length: u64) 
         Ok(Some(value)) if precondition::range_applies(headers, validators) => {
             select(value.as_bytes(), length)
         }
-        Ok(_) | Err(_) => Selection::Whole,
+        Ok(_) => Selection::Whole,
+        Err(_) => Selection::Unsatisfiable,
     }
 }
 
@@ -110,18 +112,20 @@ impl Spec {
     }
 }
 
-/// Parses `bytes=` and a list; `None` for anything that is to be ignored.
+/// Parses `bytes=` and a list; `None` for another unit and for too many ranges. A malformed list is
+/// one without any range: nothing of what it asks for exists.
 fn parse(value: &[u8]) -> Option<Vec<Spec>> {
-    let (unit, set) = str::from_utf8(value).ok()?.split_once('=')?;
-    if !unit.eq_ignore_ascii_case("bytes") {
+    let bytes_unit = b"bytes=";
+    let (unit, set) = value.split_at_checked(bytes_unit.len())?;
+    if !unit.eq_ignore_ascii_case(bytes_unit) {
         return None;
     }
-    let specs = elements(set)
+    let specs = elements(str::from_utf8(set).unwrap_or_default())
         .filter(|element| !element.is_empty())
         .take(RANGES_MAX + 1)
         .map(Spec::parse)
-        .collect::<Option<Vec<_>>>()?;
-    (1..=RANGES_MAX).contains(&specs.len()).then_some(specs)
+        .collect::<Option<Vec<_>>>();
+    Some(specs.unwrap_or_default()).filter(|specs| specs.len() <= RANGES_MAX)
 }
 
 /// `1*DIGIT`, saturating: a position may lie anywhere past the end.

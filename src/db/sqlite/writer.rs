@@ -10,20 +10,32 @@
 //! Nothing waits for a timer: a batch closes when the queue is empty. While it runs and syncs
 //! the next one gathers, so batches grow with the load, and an idle database answers at once.
 //!
+//! # A full disk
+//!
+//! Others fill the disk faster than they can be told to stop, so the room that the reserve gives
+//! back is used at once: the write-ahead log is brought into the database file, which makes its
+//! own room reusable, and from then on the database may grow by a little only. Works that change
+//! or delete rows then need no more room from the file system; those that only add rows fail
+//! first. Once the reserve could be made again the limit is lifted.
+//!
 //! The invariant: a work is answered `Ok` only after the COMMIT of a transaction in which it and
 //! all before it succeeded.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::dialect::{SQLITE_BEGIN, SQLITE_COMMIT, SQLITE_ROLLBACK};
+use super::super::dialect::{SQLITE_BEGIN, SQLITE_CHECKPOINT, SQLITE_COMMIT, SQLITE_ROLLBACK};
 use super::super::tx::{Conn, Tx};
 use super::{DbError, Held, Shared};
 
 /// How many works share one commit at most. It bounds how long the first one waits.
 const BATCH_MAX: usize = 64;
+/// By how many pages of 4 KiB the database may grow on a full disk: room for the rows that tell
+/// of cancelled and deleted uploads, and a fourth of the reserve.
+const GROWTH_WHEN_FULL: i64 = 256;
 
 /// What is sent to the writer.
 pub(super) enum Message {
@@ -100,6 +112,8 @@ pub(super) struct Writer {
     tx: Tx,
     shared: Arc<Shared>,
     queue: mpsc::Receiver<Message>,
+    /// Set while the database may hardly grow, because the disk is or was full.
+    limited: bool,
     /// Who waits for the end.
     closing: Vec<oneshot::Sender<()>>,
 }
@@ -110,6 +124,7 @@ impl Writer {
             shared: Arc::clone(&connection.shared),
             tx: Tx::new(Conn::Sqlite(connection)),
             queue,
+            limited: false,
             closing: Vec::new(),
         }
     }
@@ -146,8 +161,12 @@ impl Writer {
 
     /// Brings a batch, and what joins it, to an answer for every one.
     async fn serve(&mut self, first: Batch) {
+        if self.limited && !self.shared.is_full() {
+            self.limited = !self.limit(None).await;
+        }
         // Only the first attempt takes in more: the others must end some time.
         let mut growing = true;
+        let mut room_made = false;
         let mut waiting = vec![first];
         while let Some(mut batch) = waiting.pop() {
             if batch.is_empty() {
@@ -155,9 +174,14 @@ impl Writer {
             }
             match self.attempt(&mut batch, growing).await {
                 Ok(()) => answer_all(batch, &Ok(())),
+                Err(failure) if !room_made && matches!(failure.error, DbError::Full) => {
+                    room_made = true;
+                    self.make_room().await;
+                    waiting.push(batch);
+                }
                 Err(failure) => {
                     tracing::debug!(error = %failure.error, works = batch.len(), "batch failed");
-                    waiting.append(&mut self.divide(batch, failure).await);
+                    waiting.append(&mut Self::divide(batch, failure));
                 }
             }
             growing = false;
@@ -207,16 +231,8 @@ impl Writer {
     /// is tried alone after they were committed, since what it stumbled over must be true. When a
     /// COMMIT fails any of them may be the cause, so each is tried alone. The order stays that of
     /// the queue, and a failed work costs two more commits, whatever the size of the batch.
-    async fn divide(&mut self, mut batch: Batch, failure: Failure) -> Vec<Batch> {
+    fn divide(mut batch: Batch, failure: Failure) -> Vec<Batch> {
         let Failure { at, error } = failure;
-        if matches!(error, DbError::Full) && self.shared.reserve.release().await {
-            tracing::warn!("the disk is full: the database's reserve was released");
-            return vec![batch];
-        }
-        if !self.shared.is_healthy() {
-            answer_all(batch, &Err(DbError::Broken));
-            return vec![];
-        }
         match at {
             At::Work(0) => {
                 let rest = batch.split_off(1);
@@ -236,6 +252,33 @@ impl Writer {
         }
     }
 
+    /// Does what can be done about a full disk, so that the batch is worth another attempt.
+    async fn make_room(&mut self) {
+        self.shared.full.store(true, Ordering::Release);
+        if self.shared.reserve.release().await {
+            tracing::warn!("the disk is full: the database's reserve is in use");
+        }
+        // What fails in here shows again in that attempt.
+        if let Err(error) = self.control(SQLITE_CHECKPOINT).await {
+            tracing::debug!(%error, "the log cannot be brought into the database file");
+        }
+        if !self.limited {
+            self.limited = self.limit(Some(GROWTH_WHEN_FULL)).await;
+        }
+    }
+
+    /// Limits how many pages the database may grow by, or lifts the limit; says whether it did.
+    async fn limit(&mut self, growth: Option<i64>) -> bool {
+        let limited = match self.connection() {
+            Ok(connection) => connection.limit(growth).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &limited {
+            tracing::debug!(%error, "cannot limit the database's growth");
+        }
+        limited.is_ok()
+    }
+
     /// Ends a transaction without keeping anything. A connection that cannot do even that is
     /// of no use any more.
     async fn roll_back(&mut self) {
@@ -251,8 +294,12 @@ impl Writer {
     }
 
     async fn control(&mut self, statement: &'static str) -> Result<(), DbError> {
+        self.connection()?.control(statement).await
+    }
+
+    fn connection(&mut self) -> Result<&mut Held, DbError> {
         match self.tx.conn_mut() {
-            Conn::Sqlite(connection) => connection.control(statement).await,
+            Conn::Sqlite(connection) => Ok(connection),
             Conn::Postgres(_) => Err(DbError::Closed),
         }
     }

@@ -70,13 +70,17 @@ async fn at_the_cap_nobody_is_accepted_until_somebody_leaves() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_finish_its_head_is_closed() {
-    let server = Server::start([hello()]).await;
+    let timeout = Duration::from_secs(7);
+    let config = Config {
+        header_timeout: timeout,
+        ..Config::default()
+    };
+    let server = Server::start_with(config, [hello()]).await;
     for beginning in ["", "P", "GET /hello HTTP/1.1\r\nHos"] {
         let mut client = server.connect().await;
         client.send(beginning).await;
         let began = tokio::time::Instant::now();
         assert!(client.is_closed().await);
-        let timeout = Config::default().header_timeout;
         assert!(
             began.elapsed() >= timeout && began.elapsed() < 2 * timeout,
             "{beginning}"

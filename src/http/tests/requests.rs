@@ -191,6 +191,7 @@ async fn more_than_100_header_fields_are_answered_431() {
         .send(head("GET /hello", &"A: b\r\n".repeat(100)))
         .await;
     assert_eq!(client.answer(false).await.status(), 431);
+    drop(client);
     server.stop().await;
 }
 

@@ -36,6 +36,10 @@ impl H2 {
         let stream = TcpStream::from_std(stream).expect("a tokio socket");
         let (requests, connection) = h2::client::handshake(stream).await.expect("HTTP/2 preface");
         let mut driver = JoinSet::new();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "that the driver ends with its set is what a test's connection is for"
+        )]
         driver.spawn(async move {
             // Its error is the end of the connection, which every stream reports as well.
             drop(connection.await);

@@ -11,10 +11,10 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::wire::{Answer, Conn, Req};
-use super::{PATIENCE, eventually};
+use super::{PATIENCE, eventually, within};
 
 /// Round trips after which bytes that had reached the server's sockets have been read by it.
 const QUIESCING_ROUND_TRIPS: usize = 20;
@@ -87,14 +87,10 @@ impl Server {
 
     /// Waits for the end of the process.
     pub(crate) async fn exited_within(&self, limit: Duration) -> ExitStatus {
-        let asked = Instant::now();
-        let status = eventually("the process ends", async || self.process.exit_status()).await;
-        let took = asked.elapsed();
-        assert!(
-            took <= limit,
-            "the process ended after {took:?}, wanted within {limit:?}"
-        );
-        status
+        within(limit, "the process ends", async || {
+            self.process.exit_status()
+        })
+        .await
     }
 
     /// Everything written to standard output until now.

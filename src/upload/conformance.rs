@@ -1,0 +1,645 @@
+//! One behavioural suite over every [`UploadStore`]: in memory, on SQLite, on PostgreSQL.
+//!
+//! | file | what |
+//! |---|---|
+//! | this one | creation, steps of an append, the ways to end, what a restart asks for |
+//! | `finals.rs` | final uploads, and what refers to a blob |
+//! | `races.rs` | transactions that meet |
+//! | `drift.rs` | random sequences, against the store in memory step by step |
+//!
+//! The PostgreSQL half needs the server that [`crate::db::conformance`] asks for.
+
+mod drift;
+mod finals;
+mod races;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tidegate_protocol::upload::{Commit, Mark};
+
+use super::memory::MemoryStore;
+use super::sql::{LINE, SqlStore};
+use super::statement;
+use super::store::{
+    Advance, Advanced, CancelOutcome, Filter, Kind, NewUpload, State, StoreError, Upload,
+    UploadStore,
+};
+use crate::db::conformance::{open, scratch_postgres};
+use crate::db::{CORE, Db, DbUrl, Durability, Sql, sql};
+use crate::id::UploadId;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Stored as they are, whatever they are.
+const ODD_TEXT: &str = "name d29ybGQ=,empty,\tq\"'\\$1 {now} %00 gr\u{fc}n \u{1f980}";
+
+#[tokio::test]
+async fn memory() {
+    suite(&Subject::memory()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite() {
+    for durability in [Durability::PowerLoss, Durability::ProcessCrash] {
+        let dir = tempfile::tempdir().unwrap();
+        let subject = Subject::sqlite(dir.path(), durability).await;
+        prepares_every_statement(&subject).await;
+        suite(&subject).await;
+        subject.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres() {
+    let subject = Subject::postgres().await;
+    prepares_every_statement(&subject).await;
+    suite(&subject).await;
+    subject.close().await;
+}
+
+async fn suite(on: &Subject) {
+    makes_uploads(on).await;
+    refuses_a_second_row_with_an_id(on).await;
+    keeps_text_and_bytes_as_they_are(on).await;
+    advances_on_condition(on).await;
+    declares_a_length(on).await;
+    completes(on).await;
+    invalidates(on).await;
+    keeps_the_largest_numbers(on).await;
+    cancels(on).await;
+    expires_only_in_time(on).await;
+    every_end_is_final(on).await;
+    releases_and_forgets(on).await;
+    lists_pages(on).await;
+    walks_for_a_restart(on).await;
+    finals::suite(on).await;
+    races::suite(on).await;
+}
+
+/// A store under test, and its clock.
+pub(super) struct Subject {
+    store: Arc<dyn UploadStore>,
+    clock: Clock,
+}
+
+enum Clock {
+    Manual(MemoryStore),
+    Database(Db),
+}
+
+impl Subject {
+    fn memory() -> Self {
+        let store = MemoryStore::default();
+        Self { store: Arc::new(store.clone()), clock: Clock::Manual(store) }
+    }
+
+    async fn sqlite(dir: &Path, durability: Durability) -> Self {
+        Self::over(open(DbUrl::Sqlite(dir.join("test.db")), durability).await.unwrap()).await
+    }
+
+    async fn postgres() -> Self {
+        let url = DbUrl::Postgres(scratch_postgres().await);
+        Self::over(open(url, Durability::PowerLoss).await.unwrap()).await
+    }
+
+    async fn over(db: Db) -> Self {
+        db.migrate(&[CORE, LINE]).await.unwrap();
+        Self { store: Arc::new(SqlStore::new(db.clone())), clock: Clock::Database(db) }
+    }
+
+    async fn close(&self) {
+        if let Clock::Database(db) = &self.clock {
+            db.close().await;
+        }
+    }
+
+    /// Waits until the store's clock shows another millisecond.
+    async fn tick(&self) {
+        match &self.clock {
+            Clock::Manual(store) => store.pass(Duration::from_millis(1)),
+            Clock::Database(db) => {
+                let begun = now(db).await;
+                while now(db).await <= begun {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+
+    async fn find(&self, id: UploadId) -> Upload {
+        self.store.find(id).await.unwrap().expect("the row is there")
+    }
+
+    async fn create(&self, new: NewUpload) -> Upload {
+        self.store.create(new).await.unwrap()
+    }
+
+    /// A partial upload that is complete with `length` bytes.
+    async fn part(&self, project: &str, length: u64) -> Upload {
+        let upload = self
+            .create(NewUpload { partial: true, length: Some(length), ..new_upload(project) })
+            .await;
+        if length > 0 {
+            self.must_advance(step(&upload, length, Mark::Completed)).await;
+        }
+        self.find(upload.id).await
+    }
+
+    async fn must_advance(&self, advance: Advance) {
+        let advanced = self.store.advance(advance).await.unwrap();
+        assert!(matches!(advanced, Advanced::Committed { .. }), "{advanced:?}");
+    }
+
+    async fn must_refuse(&self, advance: Advance) {
+        let before = self.store.find(advance.id).await.unwrap();
+        assert_eq!(self.store.advance(advance.clone()).await.unwrap(), Advanced::Refused);
+        assert_eq!(self.store.find(advance.id).await.unwrap(), before, "{advance:?}");
+    }
+
+    /// Lets an upload's time be over.
+    async fn outlive(&self, upload: &Upload) {
+        let step = Advance { expires_after: Duration::ZERO, ..step(upload, upload.offset, Mark::Open) };
+        self.must_advance(step).await;
+        self.tick().await;
+    }
+}
+
+async fn now(db: &Db) -> i64 {
+    static NOW: Sql = sql!("SELECT {now}");
+    let now = db.read(|tx| {
+        async move { tx.fetch_optional(&NOW, &[]).await?.expect("one row").int(0) }.boxed()
+    });
+    now.await.unwrap()
+}
+
+/// A project of its own, so that nothing else is in its list.
+fn project() -> String {
+    UploadId::random().to_string()
+}
+
+fn new_upload(project: &str) -> NewUpload {
+    NewUpload {
+        id: UploadId::random(),
+        project: project.to_owned(),
+        owner: String::from("somebody"),
+        partial: false,
+        length: Some(100),
+        metadata: String::from("filename Zg=="),
+        digest: Some(vec![1, 2, 3]),
+        sha256_of_nothing: Some(String::from("e3b0")),
+        expires_after: HOUR,
+    }
+}
+
+/// A step of `upload` to `to`, as its newest attempt would make it.
+fn step(upload: &Upload, to: u64, mark: Mark) -> Advance {
+    let completes = mark == Mark::Completed;
+    Advance {
+        id: upload.id,
+        epoch: upload.epoch,
+        commit: Commit { from: upload.offset, to, length: None, mark },
+        digest: (!completes).then(|| to.to_be_bytes().to_vec()),
+        sha256: completes.then(|| format!("{to:x}")),
+        expires_after: HOUR,
+    }
+}
+
+async fn prepares_every_statement(on: &Subject) {
+    let Clock::Database(db) = &on.clock else { return };
+    db.prepare_all(statement::ALL).await.unwrap();
+}
+
+async fn makes_uploads(on: &Subject) {
+    let new = new_upload(&project());
+    let made = on.create(new.clone()).await;
+    assert_eq!(
+        made,
+        Upload {
+            id: new.id,
+            project: new.project.clone(),
+            owner: new.owner.clone(),
+            kind: Kind::Whole,
+            state: State::Uploading,
+            epoch: 1,
+            offset: 0,
+            length: Some(100),
+            metadata: new.metadata.clone(),
+            concat: None,
+            digest: Some(vec![1, 2, 3]),
+            sha256: None,
+            created_at: made.created_at,
+            updated_at: made.updated_at,
+            completed_at: None,
+            expires_at: made.expires_at,
+            ended_at: None,
+            end_reason: None,
+        }
+    );
+    let expires_in = made.expires_at.unwrap() - made.created_at;
+    assert!((0..=50).contains(&(expires_in - 3_600_000)), "{expires_in}");
+    assert_eq!(on.find(new.id).await, made);
+    assert_eq!(on.store.find(UploadId::random()).await.unwrap(), None);
+
+    let deferred = on.create(NewUpload { length: None, digest: None, ..new_upload("p") }).await;
+    assert_eq!((deferred.length, deferred.digest, deferred.state), (None, None, State::Uploading));
+
+    for partial in [false, true] {
+        let new = NewUpload { length: Some(0), partial, ..new_upload("p") };
+        let empty = on.create(new).await;
+        assert_eq!((empty.state, empty.offset, empty.length), (State::Completed, 0, Some(0)));
+        assert_eq!((empty.sha256.as_deref(), &empty.digest), (Some("e3b0"), &None));
+        assert!(empty.completed_at.is_some());
+        assert_eq!(empty.expires_at.is_some(), partial, "only a part is not for ever");
+        on.must_refuse(step(&empty, 1, Mark::Open)).await;
+    }
+}
+
+async fn refuses_a_second_row_with_an_id(on: &Subject) {
+    let made = on.create(new_upload("p")).await;
+    let again = on.store.create(NewUpload { id: made.id, length: Some(1), ..new_upload("q") }).await;
+    assert!(matches!(again, Err(StoreError::Failed(_))), "{again:?}");
+    assert_eq!(on.find(made.id).await, made);
+}
+
+async fn keeps_text_and_bytes_as_they_are(on: &Subject) {
+    let long = ODD_TEXT.repeat(200);
+    for text in [ODD_TEXT, "", " ", long.as_str()] {
+        let every_byte: Vec<u8> = (0..=255).collect();
+        let new = NewUpload {
+            owner: text.to_owned(),
+            metadata: text.to_owned(),
+            digest: Some(every_byte.clone()),
+            ..new_upload(&project())
+        };
+        let made = on.create(new).await;
+        let found = on.find(made.id).await;
+        assert_eq!((found.owner.as_str(), found.metadata.as_str()), (text, text));
+        assert_eq!(found.digest, Some(every_byte));
+        let cancelled = on.store.cancel(made.id, Some(text.to_owned())).await.unwrap();
+        assert_eq!(cancelled, CancelOutcome::Begun);
+        assert_eq!(on.find(made.id).await.end_reason.as_deref(), Some(text));
+    }
+}
+
+async fn advances_on_condition(on: &Subject) {
+    let made = on.create(new_upload("p")).await;
+    on.tick().await;
+    let first = step(&made, 40, Mark::Open);
+    let advanced = on.store.advance(first.clone()).await.unwrap();
+    let found = on.find(made.id).await;
+    assert_eq!(advanced, Advanced::Committed { expires_at: found.expires_at });
+    assert_eq!((found.offset, found.state, found.epoch), (40, State::Uploading, 1));
+    assert_eq!((&found.digest, &found.sha256), (&first.digest, &None));
+    assert!(found.expires_at > made.expires_at, "it is put off");
+    assert!(found.updated_at > made.updated_at);
+    assert_eq!((found.created_at, found.completed_at), (made.created_at, None));
+
+    on.must_refuse(first.clone()).await;
+    on.must_refuse(Advance { epoch: 0, ..step(&found, 50, Mark::Open) }).await;
+    on.must_refuse(Advance { epoch: 2, ..step(&found, 50, Mark::Open) }).await;
+    for from in [0, 39, 41] {
+        let commit = Commit { from, to: 60, length: None, mark: Mark::Open };
+        on.must_refuse(Advance { commit, ..first.clone() }).await;
+    }
+    on.must_refuse(Advance { id: UploadId::random(), ..step(&found, 50, Mark::Open) }).await;
+
+    // Only the state of the digest is news.
+    on.must_advance(Advance { digest: None, ..step(&found, 40, Mark::Open) }).await;
+    assert_eq!(on.find(made.id).await.digest, None);
+}
+
+async fn declares_a_length(on: &Subject) {
+    let made = on.create(NewUpload { length: None, ..new_upload("p") }).await;
+    let mut declaring = step(&made, 5, Mark::Open);
+    declaring.commit.length = Some(9);
+    on.must_advance(declaring).await;
+    let found = on.find(made.id).await;
+    assert_eq!((found.offset, found.length), (5, Some(9)));
+    on.must_advance(step(&found, 7, Mark::Open)).await;
+    let found = on.find(made.id).await;
+    assert_eq!(found.length, Some(9), "a step without a length leaves it");
+    let mut last = step(&found, 9, Mark::Completed);
+    last.commit.length = Some(9);
+    on.must_advance(last).await;
+    let found = on.find(made.id).await;
+    assert_eq!((found.offset, found.length, found.state), (9, Some(9), State::Completed));
+}
+
+async fn completes(on: &Subject) {
+    for partial in [false, true] {
+        let made = on.create(NewUpload { partial, ..new_upload("p") }).await;
+        on.tick().await;
+        let last = step(&made, 100, Mark::Completed);
+        let advanced = on.store.advance(last.clone()).await.unwrap();
+        let found = on.find(made.id).await;
+        assert_eq!(advanced, Advanced::Committed { expires_at: found.expires_at });
+        assert_eq!((found.state, found.offset), (State::Completed, 100));
+        assert_eq!((&found.digest, &found.sha256), (&None, &last.sha256));
+        assert!(found.completed_at.is_some_and(|at| at > made.created_at));
+        assert_eq!((found.ended_at, &found.end_reason), (None, &None));
+        assert_eq!(found.expires_at.is_some(), partial, "only a part is not for ever");
+        on.must_refuse(step(&found, 100, Mark::Completed)).await;
+        on.must_refuse(step(&found, 101, Mark::Open)).await;
+        on.must_refuse(last).await;
+    }
+}
+
+async fn invalidates(on: &Subject) {
+    let made = on.create(new_upload("p")).await;
+    on.must_advance(step(&made, 100, Mark::Invalidated)).await;
+    let found = on.find(made.id).await;
+    assert_eq!((found.state, found.offset, found.expires_at), (State::Failed, 100, None));
+    assert!(found.ended_at.is_some() && found.end_reason.is_some());
+    assert_eq!(found.completed_at, None);
+    on.must_refuse(step(&found, 101, Mark::Open)).await;
+}
+
+async fn keeps_the_largest_numbers(on: &Subject) {
+    let most = i64::MAX.unsigned_abs();
+    let new = NewUpload { length: Some(most), ..new_upload("p") };
+    let made = on.create(new).await;
+    on.must_advance(step(&made, most - 1, Mark::Open)).await;
+    let found = on.find(made.id).await;
+    assert_eq!((found.offset, found.length), (most - 1, Some(most)));
+    on.must_advance(step(&found, most, Mark::Completed)).await;
+    assert_eq!(on.find(made.id).await.offset, most);
+    on.store.cancel(made.id, None).await.unwrap();
+    on.store.released(made.id, most).await.unwrap();
+    assert_eq!(on.store.find(made.id).await.unwrap(), None);
+
+    // A time that no calendar has is still a time.
+    let new = NewUpload { expires_after: Duration::MAX, ..new_upload("p") };
+    let made = on.create(new).await;
+    assert!(made.expires_at.is_some_and(|at| at > made.created_at), "{made:?}");
+    let far = Advance { expires_after: Duration::MAX, ..step(&made, 1, Mark::Open) };
+    on.must_advance(far).await;
+    assert!(!on.store.expire(made.id).await.unwrap());
+    assert_eq!(on.store.forget(Duration::MAX).await.unwrap(), 0);
+}
+
+async fn cancels(on: &Subject) {
+    let made = on.create(new_upload("p")).await;
+    on.must_advance(step(&made, 30, Mark::Open)).await;
+    let before = on.find(made.id).await;
+    on.tick().await;
+    assert_eq!(on.store.cancel(made.id, None).await.unwrap(), CancelOutcome::Begun);
+    let found = on.find(made.id).await;
+    assert_eq!((found.state, found.epoch, found.offset), (State::Cancelling, 2, 30));
+    assert_eq!((found.expires_at, &found.end_reason), (None, &None));
+    assert!(found.ended_at.is_some_and(|at| at > before.updated_at));
+    on.must_refuse(step(&before, 31, Mark::Open)).await;
+    on.must_refuse(step(&found, 31, Mark::Open)).await;
+
+    let made = on.create(new_upload("p")).await;
+    on.must_advance(step(&made, 100, Mark::Completed)).await;
+    assert_eq!(on.store.cancel(made.id, None).await.unwrap(), CancelOutcome::Begun);
+    let found = on.find(made.id).await;
+    assert_eq!((found.state, found.epoch), (State::Deleting, 2));
+    let again = on.store.cancel(made.id, None).await.unwrap();
+    assert_eq!(again, CancelOutcome::Already(State::Deleting));
+
+    let unknown = on.store.cancel(UploadId::random(), None).await.unwrap();
+    assert_eq!(unknown, CancelOutcome::Unknown);
+}
+
+async fn expires_only_in_time(on: &Subject) {
+    let made = on.create(new_upload("p")).await;
+    assert!(!on.store.expire(made.id).await.unwrap(), "its time is not over");
+    on.outlive(&made).await;
+    let late = on.find(made.id).await;
+    // An append that comes in time puts it off, and the sweeper's look at the list was too old.
+    assert!(on.store.expiring(1_000).await.unwrap().contains(&made.id));
+    on.must_advance(step(&late, 1, Mark::Open)).await;
+    assert!(!on.store.expire(made.id).await.unwrap());
+    assert!(!on.store.expiring(1_000).await.unwrap().contains(&made.id));
+
+    on.outlive(&on.find(made.id).await).await;
+    let late = on.find(made.id).await;
+    assert!(on.store.expire(made.id).await.unwrap());
+    let found = on.find(made.id).await;
+    assert_eq!((found.state, found.epoch, found.offset), (State::Expired, 2, 1));
+    assert!(found.ended_at.is_some() && found.expires_at.is_none());
+    assert!(!on.store.expiring(1_000).await.unwrap().contains(&made.id));
+    on.must_refuse(step(&late, 2, Mark::Open)).await;
+    assert!(!on.store.expire(UploadId::random()).await.unwrap());
+
+    // The oldest come first, and no more than were asked for.
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let made = on.create(NewUpload { expires_after: Duration::ZERO, ..new_upload("p") }).await;
+        ids.push(made.id);
+        on.tick().await;
+    }
+    assert_eq!(on.store.expiring(2).await.unwrap(), ids[..2]);
+    for id in ids {
+        assert!(on.store.expire(id).await.unwrap());
+    }
+    assert_eq!(on.store.expiring(1_000).await.unwrap(), []);
+}
+
+/// How an upload comes to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Cancel,
+    Delete,
+    Expire,
+    Fail,
+    Invalidate,
+}
+
+impl End {
+    const ALL: [Self; 5] =
+        [Self::Cancel, Self::Delete, Self::Expire, Self::Fail, Self::Invalidate];
+
+    /// An upload that has come to this end; how it was when it could still be gone on with.
+    async fn of(self, on: &Subject, partial: bool) -> Upload {
+        let made = on.create(NewUpload { partial, ..new_upload("p") }).await;
+        if self == Self::Expire {
+            on.outlive(&made).await;
+        }
+        if self == Self::Delete {
+            on.must_advance(step(&made, 100, Mark::Completed)).await;
+        }
+        let before = on.find(made.id).await;
+        match self {
+            Self::Cancel | Self::Delete => {
+                assert_eq!(on.store.cancel(made.id, None).await.unwrap(), CancelOutcome::Begun);
+            }
+            Self::Expire => assert!(on.store.expire(made.id).await.unwrap()),
+            Self::Fail => on.store.fail(made.id, String::from("lost")).await.unwrap(),
+            Self::Invalidate => on.must_advance(step(&before, 3, Mark::Invalidated)).await,
+        }
+        before
+    }
+
+    fn state(self) -> State {
+        match self {
+            Self::Cancel => State::Cancelling,
+            Self::Delete => State::Deleting,
+            Self::Expire => State::Expired,
+            Self::Fail | Self::Invalidate => State::Failed,
+        }
+    }
+}
+
+/// Whatever comes after an end, in whatever order, changes nothing.
+async fn every_end_is_final(on: &Subject) {
+    for end in End::ALL {
+        for partial in [false, true] {
+            let before = end.of(on, partial).await;
+            let ended = on.find(before.id).await;
+            assert_eq!(ended.state, end.state());
+            on.tick().await;
+            for _twice in 0..2 {
+                for upload in [&before, &ended] {
+                    for mark in [Mark::Open, Mark::Completed, Mark::Invalidated] {
+                        on.must_refuse(step(upload, 100, mark)).await;
+                    }
+                }
+                let again = on.store.cancel(before.id, Some(String::from("late"))).await.unwrap();
+                assert_eq!(again, CancelOutcome::Already(ended.state));
+                on.store.fail(before.id, String::from("late")).await.unwrap();
+                assert!(!on.store.expire(before.id).await.unwrap());
+                assert_eq!(on.find(before.id).await, ended, "{end:?}");
+            }
+        }
+    }
+    // The one exception: bytes of a complete upload were lost.
+    let part = on.part("p", 10).await;
+    on.store.fail(part.id, String::from("lost")).await.unwrap();
+    let found = on.find(part.id).await;
+    assert_eq!((found.state, found.end_reason.as_deref()), (State::Failed, Some("lost")));
+}
+
+async fn releases_and_forgets(on: &Subject) {
+    let living = on.create(new_upload("p")).await;
+    assert!(!on.store.may_release(living.id).await.unwrap());
+    assert!(!on.store.may_release(UploadId::random()).await.unwrap());
+    on.store.released(living.id, 7).await.unwrap();
+    assert_eq!(on.find(living.id).await, living, "it has not ended");
+    assert_eq!(on.store.with_blob(vec![living.id]).await.unwrap(), [living.id]);
+
+    for end in End::ALL {
+        let before = end.of(on, false).await;
+        let id = before.id;
+        assert!(on.store.may_release(id).await.unwrap(), "{end:?}");
+        assert!(on.store.releasable(1_000).await.unwrap().contains(&id), "{end:?}");
+        assert_eq!(on.store.with_blob(vec![id]).await.unwrap(), [id]);
+        on.store.released(id, 30).await.unwrap();
+        on.store.released(id, 31).await.unwrap();
+        assert!(!on.store.releasable(1_000).await.unwrap().contains(&id), "{end:?}");
+        assert_eq!(on.store.with_blob(vec![id]).await.unwrap(), []);
+        let found = on.store.find(id).await.unwrap();
+        let state = found.as_ref().map(|upload| upload.state);
+        let expected = match end {
+            End::Cancel => Some(State::Cancelled),
+            End::Delete => None,
+            End::Expire | End::Fail | End::Invalidate => Some(end.state()),
+        };
+        assert_eq!(state, expected, "{end:?}");
+        let digest = found.and_then(|upload| upload.digest);
+        assert_eq!(digest, None, "the state of a digest of nothing is of no use");
+        let again = on.store.cancel(id, None).await.unwrap();
+        assert_eq!(again, expected.map_or(CancelOutcome::Unknown, CancelOutcome::Already));
+
+        // The tombstone stays as long as it is told to.
+        on.store.forget(HOUR).await.unwrap();
+        assert_eq!(on.store.find(id).await.unwrap().map(|upload| upload.state), expected);
+        on.tick().await;
+        let forgotten = on.store.forget(Duration::ZERO).await.unwrap();
+        assert_eq!(forgotten, u64::from(expected.is_some()), "{end:?}");
+        assert_eq!(on.store.find(id).await.unwrap(), None);
+    }
+
+    // What has ended and still has its bytes is not forgotten.
+    let before = End::Cancel.of(on, false).await;
+    on.tick().await;
+    assert_eq!(on.store.forget(Duration::ZERO).await.unwrap(), 0);
+    assert_eq!(on.find(before.id).await.state, State::Cancelling);
+    on.store.released(before.id, 0).await.unwrap();
+}
+
+async fn lists_pages(on: &Subject) {
+    let project = project();
+    let list = |state, page, limit| {
+        let filter = Filter { project: project.clone(), state, page, limit };
+        async move {
+            let (found, total) = on.store.list(filter).await.unwrap();
+            (found.into_iter().map(|upload| upload.id).collect::<Vec<_>>(), total)
+        }
+    };
+    assert_eq!(list(None, 1, 10).await, (vec![], 0));
+    let mut made = Vec::new();
+    for _ in 0..5 {
+        made.push(on.create(new_upload(&project)).await);
+        on.tick().await;
+    }
+    let newest_first: Vec<UploadId> = made.iter().rev().map(|upload| upload.id).collect();
+    assert_eq!(list(None, 1, 10).await, (newest_first.clone(), 5));
+    assert_eq!(list(None, 1, 2).await, (newest_first[..2].to_vec(), 5));
+    assert_eq!(list(None, 2, 2).await, (newest_first[2..4].to_vec(), 5));
+    assert_eq!(list(None, 3, 2).await, (newest_first[4..].to_vec(), 5));
+    assert_eq!(list(None, 4, 2).await, (vec![], 5));
+    assert_eq!(list(None, u32::MAX, 100).await, (vec![], 5));
+
+    on.must_advance(step(&made[0], 100, Mark::Completed)).await;
+    on.must_advance(step(&made[1], 100, Mark::Completed)).await;
+    on.store.cancel(made[2].id, None).await.unwrap();
+    assert_eq!(list(Some(State::Completed), 1, 10).await.1, 2);
+    assert_eq!(list(Some(State::Completed), 2, 1).await.0, [made[0].id]);
+    assert_eq!(list(Some(State::Cancelling), 1, 10).await.0, [made[2].id]);
+    assert_eq!(list(Some(State::Failed), 1, 10).await, (vec![], 0));
+    // What is being deleted is not there any more, for whoever asks.
+    on.store.cancel(made[1].id, None).await.unwrap();
+    assert_eq!(list(None, 1, 10).await.1, 4);
+    assert_eq!(list(Some(State::Deleting), 1, 10).await, (vec![], 0));
+    assert_eq!(list(Some(State::Completed), 1, 10).await.0, [made[0].id]);
+}
+
+async fn walks_for_a_restart(on: &Subject) {
+    let mut expected_open = Vec::new();
+    for length in [Some(100), None, Some(0)] {
+        let made = on.create(NewUpload { length, ..new_upload("p") }).await;
+        if length != Some(0) {
+            on.must_advance(step(&made, 5, Mark::Open)).await;
+            expected_open.push((made.id, 5));
+        }
+    }
+    let waiting = finals::waiting(on, "p").await;
+    let ended = End::Cancel.of(on, false).await;
+
+    let (mut open, mut every) = (Vec::new(), Vec::new());
+    let mut after = None;
+    loop {
+        let page = on.store.open(after, 3).await.unwrap();
+        assert!(page.len() <= 3);
+        let Some((last, _)) = page.last() else { break };
+        assert!(after < Some(*last), "it gets on");
+        after = Some(*last);
+        open.extend(page);
+    }
+    after = None;
+    loop {
+        let page = on.store.every(after, 3).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.id);
+        every.extend(page);
+    }
+    assert!(expected_open.iter().all(|expected| open.contains(expected)));
+    assert!(open.iter().all(|(id, _)| *id != ended.id && *id != waiting.id));
+    assert!(open.is_sorted() && every.is_sorted_by_key(|upload| upload.id));
+    for id in [ended.id, waiting.id] {
+        assert!(every.iter().any(|upload| upload.id == id), "its bytes may still be there");
+    }
+    let asked = vec![ended.id, UploadId::random(), waiting.id, expected_open[0].0];
+    let with_blob = on.store.with_blob(asked).await.unwrap();
+    assert_eq!(with_blob, [ended.id, expected_open[0].0], "a final upload has no blob");
+    assert_eq!(on.store.with_blob(vec![]).await.unwrap(), []);
+
+    on.store.released(ended.id, 5).await.unwrap();
+    let every = on.store.every(None, 1_000).await.unwrap();
+    assert!(every.iter().all(|upload| upload.id != ended.id));
+}

@@ -1,0 +1,247 @@
+//! Random sequences of transactions against the store in memory and the one on SQLite, step by
+//! step: if an answer or a row differs, one of the two is wrong, and with it every test that
+//! trusts the first.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use tidegate_protocol::upload::{Commit, Mark};
+
+use super::{HOUR, Subject, new_upload};
+use crate::db::Durability;
+use crate::id::UploadId;
+use crate::upload::store::{Advance, Filter, NewFinal, NewUpload, State, Upload};
+
+const SEQUENCES: u64 = 60;
+const STEPS: usize = 60;
+const PROJECTS: [&str; 2] = ["one", "two"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_and_sqlite_tell_one_story() {
+    for seed in 0..SEQUENCES {
+        let dir = tempfile::tempdir().unwrap();
+        let sqlite = Subject::sqlite(dir.path(), Durability::ProcessCrash).await;
+        let mut pair = Pair {
+            memory: Subject::memory(),
+            sqlite,
+            rng: Rng::with_seed(seed),
+            ids: Vec::new(),
+            log: vec![format!("seed {seed}")],
+        };
+        for _ in 0..STEPS {
+            pair.step().await;
+            pair.compare_rows().await;
+        }
+        pair.sqlite.close().await;
+    }
+}
+
+struct Pair {
+    memory: Subject,
+    sqlite: Subject,
+    rng: Rng,
+    /// Every id that there ever was, and one that there was not.
+    ids: Vec<UploadId>,
+    /// What has been done, for whoever has to find out.
+    log: Vec<String>,
+}
+
+/// Runs one call on both and compares what it says.
+macro_rules! both {
+    ($pair:ident, $store:ident => $call:expr) => {{
+        let call = stringify!($call).to_owned();
+        let of_memory = {
+            let $store = &$pair.memory.store;
+            $call.await
+        };
+        let of_sqlite = {
+            let $store = &$pair.sqlite.store;
+            $call.await
+        };
+        let told = match (&of_memory, &of_sqlite) {
+            (Ok(memory), Ok(sqlite)) => (timeless(memory), timeless(sqlite)),
+            // The words of an error are each store's own.
+            (memory, sqlite) => (memory.is_ok().to_string(), sqlite.is_ok().to_string()),
+        };
+        $pair.log.push(format!("{call} -> {}", told.0));
+        assert_eq!(told.0, told.1, "memory is left, SQLite is right; {:#?}", $pair.log);
+        of_memory
+    }};
+}
+
+/// An answer without the times in it: each store has a clock of its own.
+fn timeless(answer: &impl std::fmt::Debug) -> String {
+    let text = format!("{answer:?}");
+    let mut words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+    for at in 1..words.len() {
+        if words[at - 1].ends_with("_at:") {
+            let digits = words[at].trim_matches(|c: char| !c.is_ascii_digit()).to_owned();
+            if !digits.is_empty() {
+                words[at] = words[at].replace(&digits, "T");
+            }
+        }
+    }
+    words.join(" ")
+}
+
+impl Pair {
+    async fn step(&mut self) {
+        // No two steps at one time, so that what is ordered by time is ordered the same.
+        self.memory.tick().await;
+        self.sqlite.tick().await;
+        match self.rng.u32(0..100) {
+            0..20 => self.create().await,
+            20..32 => self.concatenate().await,
+            32..62 => self.advance().await,
+            62..72 => {
+                let (id, reason) = (self.pick(), self.rng.bool().then(|| String::from("why")));
+                let _told = both!(self, store => store.cancel(id, reason.clone()));
+            }
+            72..76 => {
+                let id = self.pick();
+                let _told = both!(self, store => store.fail(id, String::from("lost")));
+            }
+            76..86 => {
+                let id = self.pick();
+                let _told = both!(self, store => store.expire(id));
+            }
+            86..96 => {
+                let (id, bytes) = (self.pick(), self.rng.u64(0..1_000));
+                if both!(self, store => store.may_release(id)).unwrap() || self.rng.u8(..) < 20 {
+                    let _told = both!(self, store => store.released(id, bytes));
+                }
+            }
+            _ => {
+                let keep = [Duration::ZERO, HOUR][self.rng.usize(0..2)];
+                let _told = both!(self, store => store.forget(keep));
+            }
+        }
+    }
+
+    async fn create(&mut self) {
+        let id = self.new_id();
+        let new = NewUpload {
+            id,
+            partial: self.rng.u8(0..4) > 0,
+            length: [None, Some(0), Some(1), Some(7), Some(i64::MAX.unsigned_abs())]
+                [self.rng.usize(0..5)],
+            digest: self.rng.bool().then(|| vec![self.rng.u8(..)]),
+            expires_after: self.span(),
+            ..new_upload(PROJECTS[self.rng.usize(0..2)])
+        };
+        let _told = both!(self, store => store.create(new.clone()));
+    }
+
+    async fn concatenate(&mut self) {
+        let parts = (0..self.rng.usize(1..4)).map(|_| self.pick()).collect();
+        let new = NewFinal {
+            id: self.new_id(),
+            project: String::from(PROJECTS[self.rng.usize(0..2)]),
+            owner: String::from("somebody"),
+            parts,
+            metadata: String::new(),
+            concat: String::from("final;a"),
+            size_max: [None, None, Some(8)][self.rng.usize(0..3)],
+            expires_after: self.span(),
+        };
+        let _told = both!(self, store => store.concatenate(new.clone()));
+    }
+
+    /// Mostly a step that an attempt would make, sometimes one that comes too late.
+    async fn advance(&mut self) {
+        let id = self.pick();
+        let now = self.memory.store.find(id).await.unwrap();
+        let (epoch, from, length) =
+            now.map_or((1, 0, None), |now| (now.epoch, now.offset, now.length));
+        let late = |rng: &mut Rng| rng.u8(0..10) == 0;
+        let epoch = if late(&mut self.rng) { epoch - 1 } else { epoch };
+        let from = if late(&mut self.rng) { from + 1 } else { from };
+        let declared = length.is_none() && self.rng.bool();
+        let to = match length {
+            Some(length) if self.rng.bool() => length,
+            _ => from.saturating_add(self.rng.u64(0..4)).min(length.unwrap_or(u64::MAX >> 1)),
+        };
+        let mark = match self.rng.u8(0..12) {
+            0 => Mark::Invalidated,
+            1..8 => Mark::Completed,
+            _ => Mark::Open,
+        };
+        let step = Advance {
+            id,
+            epoch,
+            commit: Commit { from, to, length: declared.then_some(to), mark },
+            digest: (mark != Mark::Completed).then(|| vec![1]),
+            sha256: (mark == Mark::Completed).then(|| String::from("ab")),
+            expires_after: self.span(),
+        };
+        let _told = both!(self, store => store.advance(step.clone()));
+    }
+
+    /// Compares everything that can be asked.
+    async fn compare_rows(&mut self) {
+        for id in self.ids.clone() {
+            let _told = both!(self, store => store.find(id));
+            let _told = both!(self, store => store.parts(id));
+            let _told = both!(self, store => store.may_release(id));
+            self.log.truncate(self.log.len() - 3);
+        }
+        let ids = self.ids.clone();
+        let _told = both!(self, store => store.with_blob(ids.clone()));
+        let _told = both!(self, store => store.every(None, 1_000));
+        let _told = both!(self, store => store.open(None, 1_000));
+        let _told = both!(self, store => store.open(Some(ids[0]), 2));
+        let _told = both!(self, store => store.expiring(1_000));
+        let _told = both!(self, store => store.expiring(1));
+        // Several may end in one transaction, and then in no order.
+        let _told = both!(self, store => async {
+            store.releasable(1_000).await.map(|mut ids| {
+                ids.sort();
+                ids
+            })
+        });
+        let state = [None, Some(State::Uploading), Some(State::Completed), Some(State::Failed)]
+            [self.rng.usize(0..4)];
+        let (page, limit) = (self.rng.u32(1..4), self.rng.u32(1..9));
+        let filter = Filter { project: String::from(PROJECTS[0]), state, page, limit };
+        let _told = both!(self, store => store.list(filter.clone()));
+        self.log.truncate(self.log.len() - 8);
+        let every: Vec<Upload> = self.memory.store.every(None, 1_000).await.unwrap();
+        every.iter().for_each(assert_sound);
+    }
+
+    /// An upload that there is, or was, or rarely never was.
+    fn pick(&mut self) -> UploadId {
+        if self.ids.is_empty() || self.rng.u8(0..30) == 0 {
+            return self.new_id();
+        }
+        // The newer ones more often: the older ones have ended.
+        let from = if self.rng.bool() { self.ids.len().saturating_sub(5) } else { 0 };
+        self.ids[self.rng.usize(from..self.ids.len())]
+    }
+
+    fn new_id(&mut self) -> UploadId {
+        let (a, b) = (self.rng.u32(..), self.rng.u64(..) >> 16);
+        let id: UploadId = format!("{a:08x}-0000-4000-8000-{b:012x}").parse().unwrap();
+        self.ids.push(id);
+        id
+    }
+
+    fn span(&mut self) -> Duration {
+        [Duration::ZERO, HOUR][self.rng.usize(0..2)]
+    }
+}
+
+/// What is true of every row, whatever has been done to it.
+fn assert_sound(upload: &Upload) {
+    let (ended, completed) = (upload.ended_at.is_some(), upload.completed_at.is_some());
+    match upload.state {
+        State::Uploading => assert!(!ended && !completed && upload.expires_at.is_some()),
+        State::Completed => assert!(completed && !ended && upload.digest.is_none()),
+        State::Deleting => assert!(completed && ended && upload.expires_at.is_none()),
+        State::Cancelling | State::Cancelled | State::Expired => {
+            assert!(ended && !completed && upload.expires_at.is_none());
+        }
+        State::Failed => assert!(ended && upload.expires_at.is_none()),
+    }
+    assert!(upload.offset <= i64::MAX.unsigned_abs(), "{upload:?}");
+}

@@ -1,0 +1,194 @@
+//! Transactions that meet. On PostgreSQL and SQLite they run on threads; on every store each pair
+//! is tried often, and whichever comes first, the rows and the answers must tell one story.
+
+use std::time::Duration;
+
+use tidegate_protocol::upload::Mark;
+
+use super::finals::{concatenated, new_final, open_part};
+use super::{Subject, new_upload, project, step};
+use crate::cancel::{Scope, Task};
+use crate::upload::store::{
+    Advanced, CancelOutcome, NewUpload, NotConcatenated, State, StoreError, Upload,
+};
+
+/// How often each pair meets.
+const ROUNDS: usize = 25;
+
+pub(super) async fn suite(on: &Subject) {
+    for _round in 0..ROUNDS {
+        one_of_many_steps_wins(on).await;
+        a_cancel_meets_the_last_step(on).await;
+        a_cancel_meets_an_expiry(on).await;
+        the_last_parts_complete_together(on).await;
+        a_concatenation_meets_the_last_step_of_a_part(on).await;
+        a_concatenation_meets_the_end_of_a_part(on).await;
+        a_part_ends_while_another_completes(on).await;
+        crossing_concatenations_and_cancels_all_get_on(on).await;
+    }
+}
+
+/// Runs a call beside the others.
+fn start<T: Send + 'static>(
+    call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Task<Result<T, StoreError>> {
+    Scope::root("test").spawn(call)
+}
+
+async fn end<T>(task: Task<Result<T, StoreError>>) -> T {
+    task.await.unwrap().unwrap()
+}
+
+async fn one_of_many_steps_wins(on: &Subject) {
+    let made = on.create(new_upload("races")).await;
+    let steps: Vec<_> = (1..=6).map(|to| step(&made, to, Mark::Open)).collect();
+    let tasks: Vec<_> = steps.iter().map(|step| start(on.store.advance(step.clone()))).collect();
+    let mut won = Vec::new();
+    for (task, step) in tasks.into_iter().zip(&steps) {
+        match end(task).await {
+            Advanced::Committed { .. } => won.push(step),
+            Advanced::Refused => {}
+        }
+    }
+    let [won] = won[..] else { panic!("{} won", won.len()) };
+    let found = on.find(made.id).await;
+    assert_eq!((found.offset, &found.digest), (won.commit.to, &won.digest));
+}
+
+async fn a_cancel_meets_the_last_step(on: &Subject) {
+    let made = on.create(new_upload("races")).await;
+    let cancelled = start(on.store.cancel(made.id, None));
+    let advanced = start(on.store.advance(step(&made, 100, Mark::Completed)));
+    assert_eq!(end(cancelled).await, CancelOutcome::Begun);
+    let found = on.find(made.id).await;
+    match end(advanced).await {
+        Advanced::Committed { .. } => {
+            assert_eq!((found.state, found.offset), (State::Deleting, 100));
+        }
+        Advanced::Refused => assert_eq!((found.state, found.offset), (State::Cancelling, 0)),
+    }
+    assert_eq!(found.epoch, 2);
+}
+
+async fn a_cancel_meets_an_expiry(on: &Subject) {
+    let new = NewUpload { expires_after: Duration::ZERO, ..new_upload("races") };
+    let made = on.create(new).await;
+    on.tick().await;
+    let cancelled = start(on.store.cancel(made.id, None));
+    let expired = start(on.store.expire(made.id));
+    let (cancelled, expired) = (end(cancelled).await, end(expired).await);
+    let found = on.find(made.id).await;
+    match cancelled {
+        CancelOutcome::Begun => assert_eq!((expired, found.state), (false, State::Cancelling)),
+        other => {
+            assert_eq!(other, CancelOutcome::Already(State::Expired));
+            assert_eq!((expired, found.state), (true, State::Expired));
+        }
+    }
+    assert_eq!(found.epoch, 2, "one of them ended it");
+}
+
+async fn the_last_parts_complete_together(on: &Subject) {
+    let project = project();
+    let mut parts = Vec::new();
+    for length in 1..=3 {
+        parts.push(open_part(on, &project, Some(length)).await);
+    }
+    let made = concatenated(on, new_final(&project, &parts.iter().collect::<Vec<_>>())).await;
+    let tasks: Vec<_> = (1..)
+        .zip(&parts)
+        .map(|(length, part)| start(on.store.advance(step(part, length, Mark::Completed))))
+        .collect();
+    for task in tasks {
+        assert!(matches!(end(task).await, Advanced::Committed { .. }));
+    }
+    let found = on.find(made.id).await;
+    assert_eq!((found.state, found.offset, found.length), (State::Completed, 6, Some(6)));
+}
+
+async fn a_concatenation_meets_the_last_step_of_a_part(on: &Subject) {
+    let project = project();
+    let part = open_part(on, &project, Some(5)).await;
+    let made = start(on.store.concatenate(new_final(&project, &[&part, &part])));
+    let advanced = start(on.store.advance(step(&part, 5, Mark::Completed)));
+    assert!(matches!(end(advanced).await, Advanced::Committed { .. }));
+    let made = end(made).await.expect("a part is usable, complete or not");
+    let found = on.find(made.id).await;
+    assert_eq!((found.state, found.offset), (State::Completed, 10));
+}
+
+async fn a_concatenation_meets_the_end_of_a_part(on: &Subject) {
+    let project = project();
+    let whole = on.part(&project, 3).await;
+    for part in [open_part(on, &project, Some(5)).await, whole.clone()] {
+        let made = start(on.store.concatenate(new_final(&project, &[&part, &whole])));
+        let cancelled = start(on.store.cancel(part.id, None));
+        assert_eq!(end(cancelled).await, CancelOutcome::Begun);
+        let may_release = on.store.may_release(part.id).await.unwrap();
+        match end(made).await {
+            Err(error) => {
+                assert!(matches!(error, NotConcatenated::PartNotFound(_)), "{error:?}");
+                assert!(may_release);
+            }
+            Ok(made) => {
+                let found = on.find(made.id).await;
+                let kept = part.state == State::Completed;
+                let expected = if kept { State::Completed } else { State::Failed };
+                assert_eq!(found.state, expected);
+                assert_eq!(may_release, !kept, "a complete upload keeps its bytes");
+            }
+        }
+    }
+}
+
+async fn a_part_ends_while_another_completes(on: &Subject) {
+    let project = project();
+    let (open, other) =
+        (open_part(on, &project, Some(5)).await, open_part(on, &project, Some(6)).await);
+    let whole = on.part(&project, 3).await;
+    let never = concatenated(on, new_final(&project, &[&open, &other])).await;
+    let perhaps = concatenated(on, new_final(&project, &[&other, &whole])).await;
+    let tasks = [start(on.store.cancel(open.id, None)), start(on.store.cancel(whole.id, None))];
+    let completed = start(on.store.advance(step(&other, 6, Mark::Completed)));
+    for task in tasks {
+        assert_eq!(end(task).await, CancelOutcome::Begun);
+    }
+    assert!(matches!(end(completed).await, Advanced::Committed { .. }));
+    assert_eq!(on.find(never.id).await.state, State::Failed);
+    let state = on.find(perhaps.id).await.state;
+    assert!(matches!(state, State::Completed | State::Failed), "{state:?}");
+    let may_release = on.store.may_release(whole.id).await.unwrap();
+    assert_eq!(may_release, state == State::Failed);
+}
+
+/// Locks taken in any order must not make two transactions wait for each other for good.
+async fn crossing_concatenations_and_cancels_all_get_on(on: &Subject) {
+    let project = project();
+    let mut parts: Vec<Upload> = Vec::new();
+    for length in 1..=4 {
+        parts.push(open_part(on, &project, Some(length)).await);
+    }
+    let forwards: Vec<&Upload> = parts.iter().collect();
+    let backwards: Vec<&Upload> = parts.iter().rev().collect();
+    let mut made: Vec<Upload> = Vec::new();
+    for order in [&forwards, &backwards] {
+        made.push(concatenated(on, new_final(&project, order)).await);
+    }
+    let finals: Vec<_> = [&forwards, &backwards, &forwards, &backwards]
+        .into_iter()
+        .map(|order| start(on.store.concatenate(new_final(&project, order))))
+        .collect();
+    let advanced = start(on.store.advance(step(&parts[3], 4, Mark::Completed)));
+    let cancelled: Vec<_> =
+        parts[..2].iter().map(|part| start(on.store.cancel(part.id, None))).collect();
+    assert!(matches!(end(advanced).await, Advanced::Committed { .. }));
+    for task in cancelled {
+        assert_eq!(end(task).await, CancelOutcome::Begun);
+    }
+    for task in finals {
+        made.extend(end(task).await.ok());
+    }
+    for upload in made {
+        assert_eq!(on.find(upload.id).await.state, State::Failed);
+    }
+}

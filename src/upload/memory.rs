@@ -1,0 +1,564 @@
+//! Uploads in memory, by the same rules as in [`super::sql`], with a clock that is moved by hand
+//! and calls that can be made to fail. For tests.
+//!
+//! [`super::conformance`] holds both to one suite and compares them step by step.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, poll_fn};
+use tidegate_protocol::upload::Mark;
+
+use super::store::{
+    Advance, Advanced, CancelOutcome, Filter, Kind, NewFinal, NewUpload, NotConcatenated, State,
+    StoreError, Upload, UploadStore,
+};
+use crate::id::UploadId;
+
+/// Rows in memory. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct MemoryStore {
+    shared: Arc<Mutex<Shared>>,
+}
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// No space is left; nothing has happened.
+    Full,
+    /// Nothing has happened.
+    Io,
+    /// It has been done, but nobody is told: the connection was lost while committing.
+    AnswerLost,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    tables: Tables,
+    /// How often a call is pending before it has its effect, beside once.
+    slowness: usize,
+    /// Calls until one fails. `None`: none does.
+    fails_after: Option<(usize, Failure)>,
+    /// Calls that had their effect.
+    calls: usize,
+    /// Whether there is no room for what is new.
+    no_room: bool,
+}
+
+/// What a transaction sees.
+#[derive(Clone, Debug, Default)]
+struct Tables {
+    now_ms: i64,
+    rows: BTreeMap<UploadId, Row>,
+    /// By final upload, in order.
+    parts: BTreeMap<UploadId, Vec<UploadId>>,
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    upload: Upload,
+    released_bytes: Option<u64>,
+}
+
+type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
+
+impl MemoryStore {
+    /// Moves the clock.
+    pub(super) fn pass(&self, time: Duration) {
+        self.shared().tables.now_ms += millis(time);
+    }
+
+    /// Each call is pending `times` more often before it has its effect.
+    pub(super) fn slow_down(&self, times: usize) {
+        self.shared().slowness = times;
+    }
+
+    /// The call after `calls` more ones fails, once.
+    pub(super) fn fail_after(&self, calls: usize, failure: Failure) {
+        self.shared().fails_after = Some((calls, failure));
+    }
+
+    /// Takes a failure back that has not come yet. Returns whether there was one.
+    pub(super) fn fail_no_more(&self) -> bool {
+        self.shared().fails_after.take().is_some()
+    }
+
+    /// Lets the room for what is new be used up, or be there again.
+    pub(super) fn use_up_room(&self, used_up: bool) {
+        self.shared().no_room = used_up;
+    }
+
+    /// How many calls had their effect.
+    pub(super) fn calls(&self) -> usize {
+        self.shared().calls
+    }
+
+    /// The row as it stands.
+    pub(super) fn row(&self, id: UploadId) -> Option<Upload> {
+        self.shared().tables.rows.get(&id).map(|row| row.upload.clone())
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A transaction: pending at least once, so that a test can stop before its effect; then all
+    /// of it or, if it fails, nothing.
+    fn transaction<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Tables) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<T> {
+        let store = self.clone();
+        let mut waits = self.shared().slowness + 1;
+        async move {
+            poll_fn(|context| {
+                if waits == 0 {
+                    return std::task::Poll::Ready(());
+                }
+                waits -= 1;
+                context.waker().wake_by_ref();
+                std::task::Poll::Pending
+            })
+            .await;
+            store.shared().transact(work)
+        }
+        .boxed()
+    }
+}
+
+impl Shared {
+    fn transact<T>(
+        &mut self,
+        work: impl FnOnce(&mut Tables) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let failure = match self.fails_after.take() {
+            Some((0, failure)) => Some(failure),
+            left => {
+                self.fails_after = left.map(|(calls, failure)| (calls - 1, failure));
+                None
+            }
+        };
+        match failure {
+            Some(Failure::Full) => return Err(StoreError::Full),
+            Some(Failure::Io) => return Err(failed("asked to fail")),
+            Some(Failure::AnswerLost) | None => {}
+        }
+        let mut tables = self.tables.clone();
+        let done = work(&mut tables)?;
+        self.tables = tables;
+        self.calls += 1;
+        match failure {
+            None => Ok(done),
+            Some(_) => Err(failed("asked to lose the answer")),
+        }
+    }
+}
+
+impl UploadStore for MemoryStore {
+    fn create(&self, new: NewUpload) -> Answer<Upload> {
+        self.transaction(move |tables| tables.create(new))
+    }
+
+    fn concatenate(&self, new: NewFinal) -> Answer<Result<Upload, NotConcatenated>> {
+        self.transaction(move |tables| tables.concatenate(new))
+    }
+
+    fn find(&self, id: UploadId) -> Answer<Option<Upload>> {
+        self.transaction(move |tables| Ok(tables.rows.get(&id).map(|row| row.upload.clone())))
+    }
+
+    fn parts(&self, id: UploadId) -> Answer<Vec<Upload>> {
+        self.transaction(move |tables| Ok(tables.parts_of(id).cloned().collect()))
+    }
+
+    fn advance(&self, advance: Advance) -> Answer<Advanced> {
+        self.transaction(move |tables| tables.advance(advance))
+    }
+
+    fn cancel(&self, id: UploadId, reason: Option<String>) -> Answer<CancelOutcome> {
+        self.transaction(move |tables| Ok(tables.cancel(id, reason)))
+    }
+
+    fn fail(&self, id: UploadId, reason: String) -> Answer<()> {
+        self.transaction(move |tables| {
+            if tables.is_alive(id) {
+                tables.end(id, State::Failed, Some(reason));
+                tables.fail_waiting(id);
+            }
+            Ok(())
+        })
+    }
+
+    fn expire(&self, id: UploadId) -> Answer<bool> {
+        self.transaction(move |tables| Ok(tables.expire(id)))
+    }
+
+    fn may_release(&self, id: UploadId) -> Answer<bool> {
+        self.transaction(move |tables| {
+            let ended = tables.rows.get(&id).is_some_and(|row| row.upload.ended_at.is_some());
+            Ok(ended && !tables.is_used(id))
+        })
+    }
+
+    fn released(&self, id: UploadId, bytes: u64) -> Answer<()> {
+        self.transaction(move |tables| {
+            tables.released(id, bytes);
+            Ok(())
+        })
+    }
+
+    fn expiring(&self, limit: u32) -> Answer<Vec<UploadId>> {
+        self.transaction(move |tables| {
+            let due = tables.ids(|row| tables.may_expire(&row.upload));
+            Ok(tables.first_by(due, limit, |upload| upload.expires_at))
+        })
+    }
+
+    fn releasable(&self, limit: u32) -> Answer<Vec<UploadId>> {
+        self.transaction(move |tables| {
+            let ended = tables.ids(|row| {
+                let upload = &row.upload;
+                upload.ended_at.is_some()
+                    && row.released_bytes.is_none()
+                    && !tables.is_used(upload.id)
+            });
+            Ok(tables.first_by(ended, limit, |upload| upload.ended_at))
+        })
+    }
+
+    fn forget(&self, keep: Duration) -> Answer<u64> {
+        self.transaction(move |tables| {
+            let before = tables.now_ms.saturating_sub(millis(keep));
+            let old = tables.ids(|row| {
+                row.upload.ended_at.is_some_and(|at| at < before) && row.released_bytes.is_some()
+            });
+            for id in &old {
+                tables.forget(*id);
+            }
+            Ok(old.len() as u64)
+        })
+    }
+
+    fn open(&self, after: Option<UploadId>, limit: u32) -> Answer<Vec<(UploadId, u64)>> {
+        self.transaction(move |tables| {
+            let open = tables.past(after).filter(|row| {
+                row.upload.state == State::Uploading && row.upload.kind != Kind::Final
+            });
+            Ok(open.map(|row| (row.upload.id, row.upload.offset)).take(limit as usize).collect())
+        })
+    }
+
+    fn every(&self, after: Option<UploadId>, limit: u32) -> Answer<Vec<Upload>> {
+        self.transaction(move |tables| {
+            let every = tables.past(after).filter(|row| row.released_bytes.is_none());
+            Ok(every.map(|row| row.upload.clone()).take(limit as usize).collect())
+        })
+    }
+
+    fn with_blob(&self, ids: Vec<UploadId>) -> Answer<Vec<UploadId>> {
+        self.transaction(move |tables| {
+            let has_blob = |id: &UploadId| {
+                tables.rows.get(id).is_some_and(|row| {
+                    row.released_bytes.is_none() && row.upload.kind != Kind::Final
+                })
+            };
+            Ok(ids.into_iter().filter(has_blob).collect())
+        })
+    }
+
+    fn has_room(&self) -> bool {
+        !self.shared().no_room
+    }
+
+    fn restore_room(&self) -> Answer<()> {
+        self.transaction(|_| Ok(()))
+    }
+
+    fn list(&self, filter: Filter) -> Answer<(Vec<Upload>, u64)> {
+        self.transaction(move |tables| {
+            let mut found: Vec<Upload> = tables
+                .rows
+                .values()
+                .map(|row| row.upload.clone())
+                .filter(|upload| upload.project == filter.project)
+                .filter(|upload| filter.state.is_none_or(|state| upload.state == state))
+                .filter(|upload| upload.state != State::Deleting)
+                .collect();
+            found.sort_by_key(|upload| std::cmp::Reverse((upload.created_at, upload.id)));
+            let total = found.len() as u64;
+            let (page, limit) = (filter.page.saturating_sub(1) as usize, filter.limit as usize);
+            Ok((found.into_iter().skip(page * limit).take(limit).collect(), total))
+        })
+    }
+}
+
+impl Tables {
+    fn create(&mut self, new: NewUpload) -> Result<Upload, StoreError> {
+        let empty = new.length == Some(0);
+        let now = self.now_ms;
+        self.insert(Upload {
+            id: new.id,
+            project: new.project,
+            owner: new.owner,
+            kind: if new.partial { Kind::Partial } else { Kind::Whole },
+            state: if empty { State::Completed } else { State::Uploading },
+            epoch: 1,
+            offset: 0,
+            length: new.length,
+            metadata: new.metadata,
+            concat: None,
+            digest: new.digest.filter(|_| !empty),
+            sha256: new.sha256_of_nothing.filter(|_| empty),
+            created_at: now,
+            updated_at: now,
+            completed_at: empty.then_some(now),
+            expires_at: (!empty || new.partial).then(|| now + millis(new.expires_after)),
+            ended_at: None,
+            end_reason: None,
+        })
+    }
+
+    fn concatenate(
+        &mut self,
+        new: NewFinal,
+    ) -> Result<Result<Upload, NotConcatenated>, StoreError> {
+        let limit = new.size_max.unwrap_or(i64::MAX.unsigned_abs());
+        let mut length = Some(0_u64);
+        let mut whole = true;
+        for (number, part) in (1..).zip(&new.parts) {
+            let usable = |upload: &&Upload| upload.project == new.project && is_alive(upload.state);
+            let Some(part) = self.rows.get(part).map(|row| &row.upload).filter(usable) else {
+                return Ok(Err(NotConcatenated::PartNotFound(number)));
+            };
+            if part.kind != Kind::Partial {
+                return Ok(Err(NotConcatenated::NotPartial(number)));
+            }
+            whole &= part.state == State::Completed;
+            length = length.zip(part.length).map(|(sum, part)| sum.saturating_add(part));
+            if length.is_some_and(|length| length > limit) {
+                return Ok(Err(NotConcatenated::TooLarge));
+            }
+        }
+        let now = self.now_ms;
+        let upload = self.insert(Upload {
+            id: new.id,
+            project: new.project,
+            owner: new.owner,
+            kind: Kind::Final,
+            state: if whole { State::Completed } else { State::Uploading },
+            epoch: 1,
+            offset: length.filter(|_| whole).unwrap_or(0),
+            length,
+            metadata: new.metadata,
+            concat: Some(new.concat),
+            digest: None,
+            sha256: None,
+            created_at: now,
+            updated_at: now,
+            completed_at: whole.then_some(now),
+            expires_at: (!whole).then(|| now + millis(new.expires_after)),
+            ended_at: None,
+            end_reason: None,
+        })?;
+        self.parts.insert(new.id, new.parts);
+        Ok(Ok(upload))
+    }
+
+    fn insert(&mut self, upload: Upload) -> Result<Upload, StoreError> {
+        if self.rows.contains_key(&upload.id) {
+            return Err(failed("there is a row with this id"));
+        }
+        self.rows.insert(upload.id, Row { upload: upload.clone(), released_bytes: None });
+        Ok(upload)
+    }
+
+    fn advance(&mut self, step: Advance) -> Result<Advanced, StoreError> {
+        let now = self.now_ms;
+        let row = self.rows.get_mut(&step.id).map(|row| &mut row.upload).filter(|upload| {
+            upload.epoch == step.epoch
+                && upload.offset == step.commit.from
+                && upload.state == State::Uploading
+        });
+        let Some(upload) = row else { return Ok(Advanced::Refused) };
+        let is_partial = upload.kind == Kind::Partial;
+        upload.offset = step.commit.to;
+        upload.length = step.commit.length.or(upload.length);
+        upload.digest = step.digest;
+        upload.sha256 = step.sha256;
+        upload.updated_at = now;
+        let expires_at = Some(now + millis(step.expires_after));
+        match step.commit.mark {
+            Mark::Open => upload.expires_at = expires_at,
+            Mark::Completed => {
+                upload.state = State::Completed;
+                upload.completed_at = Some(now);
+                upload.expires_at = expires_at.filter(|_| is_partial);
+            }
+            Mark::Invalidated => {
+                upload.state = State::Failed;
+                upload.ended_at = Some(now);
+                upload.end_reason = Some(String::from("content past its length"));
+                upload.expires_at = None;
+            }
+        }
+        let expires_at = upload.expires_at;
+        match step.commit.mark {
+            Mark::Completed if is_partial => self.complete_waiting(step.id)?,
+            Mark::Invalidated if is_partial => self.fail_waiting(step.id),
+            _ => {}
+        }
+        Ok(Advanced::Committed { expires_at })
+    }
+
+    fn cancel(&mut self, id: UploadId, reason: Option<String>) -> CancelOutcome {
+        let Some(row) = self.rows.get(&id) else { return CancelOutcome::Unknown };
+        let state = match row.upload.state {
+            State::Uploading => State::Cancelling,
+            State::Completed => State::Deleting,
+            ended => return CancelOutcome::Already(ended),
+        };
+        self.end(id, state, reason);
+        self.fail_waiting(id);
+        CancelOutcome::Begun
+    }
+
+    fn expire(&mut self, id: UploadId) -> bool {
+        let Some(row) = self.rows.get(&id).filter(|row| self.may_expire(&row.upload)) else {
+            return false;
+        };
+        let completed = row.upload.state == State::Completed;
+        let reason = row.upload.end_reason.clone();
+        self.end(id, if completed { State::Deleting } else { State::Expired }, reason);
+        self.fail_waiting(id);
+        true
+    }
+
+    fn released(&mut self, id: UploadId, bytes: u64) {
+        let now = self.now_ms;
+        let Some(row) = self.rows.get_mut(&id) else { return };
+        if row.upload.ended_at.is_some() && row.released_bytes.is_none() {
+            row.released_bytes = Some(bytes);
+            row.upload.digest = None;
+            row.upload.updated_at = now;
+            if row.upload.state == State::Cancelling {
+                row.upload.state = State::Cancelled;
+            }
+        }
+        if row.upload.state == State::Deleting {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: UploadId) {
+        self.parts.remove(&id);
+        self.rows.remove(&id);
+    }
+
+    fn end(&mut self, id: UploadId, state: State, reason: Option<String>) {
+        let now = self.now_ms;
+        if let Some(Row { upload, .. }) = self.rows.get_mut(&id) {
+            upload.state = state;
+            upload.epoch += 1;
+            upload.updated_at = now;
+            upload.ended_at = Some(now);
+            upload.end_reason = reason;
+            upload.expires_at = None;
+        }
+    }
+
+    /// Unfinished final uploads that have this part.
+    fn waiting_for(&self, part: UploadId) -> Vec<UploadId> {
+        let uses = self.parts.iter().filter(|(_, parts)| parts.contains(&part));
+        uses.map(|(id, _)| *id)
+            .filter(|id| {
+                let row = self.rows.get(id);
+                row.is_some_and(|row| row.upload.state == State::Uploading)
+            })
+            .collect()
+    }
+
+    fn complete_waiting(&mut self, part: UploadId) -> Result<(), StoreError> {
+        let now = self.now_ms;
+        for id in self.waiting_for(part) {
+            if !self.parts_of(id).all(|part| part.state == State::Completed) {
+                continue;
+            }
+            let sum = self.parts_of(id).try_fold(0_i64, |sum, part| {
+                sum.checked_add_unsigned(part.offset).ok_or_else(|| failed("too large a sum"))
+            })?;
+            if let Some(Row { upload, .. }) = self.rows.get_mut(&id) {
+                upload.state = State::Completed;
+                upload.offset = sum.unsigned_abs();
+                upload.length = Some(sum.unsigned_abs());
+                upload.updated_at = now;
+                upload.completed_at = Some(now);
+                upload.expires_at = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn fail_waiting(&mut self, part: UploadId) {
+        for id in self.waiting_for(part) {
+            self.end(id, State::Failed, Some(String::from("a part of it has ended")));
+        }
+    }
+
+    /// The parts of a final upload in order, with duplicates.
+    fn parts_of(&self, id: UploadId) -> impl Iterator<Item = &Upload> {
+        let parts = self.parts.get(&id).into_iter().flatten();
+        parts.filter_map(|part| self.rows.get(part)).map(|row| &row.upload)
+    }
+
+    /// Whether a final upload, finished or not, has this part.
+    fn is_used(&self, id: UploadId) -> bool {
+        let mut uses = self.parts.iter().filter(|(_, parts)| parts.contains(&id));
+        uses.any(|(whole, _)| self.is_alive(*whole))
+    }
+
+    fn is_alive(&self, id: UploadId) -> bool {
+        self.rows.get(&id).is_some_and(|row| is_alive(row.upload.state))
+    }
+
+    fn may_expire(&self, upload: &Upload) -> bool {
+        upload.expires_at.is_some_and(|at| at < self.now_ms)
+            && match upload.state {
+                State::Uploading => true,
+                State::Completed => !self.is_used(upload.id),
+                _ => false,
+            }
+    }
+
+    fn past(&self, after: Option<UploadId>) -> impl Iterator<Item = &Row> {
+        self.rows.values().filter(move |row| after.is_none_or(|after| row.upload.id > after))
+    }
+
+    fn ids(&self, wanted: impl Fn(&Row) -> bool) -> Vec<UploadId> {
+        self.rows.values().filter(|row| wanted(row)).map(|row| row.upload.id).collect()
+    }
+
+    fn first_by(
+        &self,
+        mut ids: Vec<UploadId>,
+        limit: u32,
+        key: impl Fn(&Upload) -> Option<i64>,
+    ) -> Vec<UploadId> {
+        ids.sort_by_key(|id| self.rows.get(id).and_then(|row| key(&row.upload)));
+        ids.truncate(limit as usize);
+        ids
+    }
+}
+
+fn is_alive(state: State) -> bool {
+    matches!(state, State::Uploading | State::Completed)
+}
+
+fn failed(why: &'static str) -> StoreError {
+    StoreError::Failed(why.into())
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

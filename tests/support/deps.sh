@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Installs what the tests need beside Rust, as far as it is missing: Debian packages, and the
+# clients that the server is tested with. Needs root or sudo only if a Debian package is missing.
+
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+fail() {
+    echo "deps: $*" >&2
+    exit 1
+}
+
+# Node.js of the version that tests/clients/package.json asks for.
+has_node() {
+    node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' 2>/dev/null
+}
+
+# Debian packages that are missing, judged by what they are for and not by their names: on other
+# systems the same programs come from elsewhere.
+missing_packages() {
+    PATH=$PATH:/usr/sbin:/sbin
+    command -v cc >/dev/null || echo build-essential
+    tests/support/postgres.sh --programs >/dev/null 2>&1 || echo postgresql
+    has_node || echo nodejs
+    command -v npm >/dev/null || echo npm
+    python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3 python3-venv
+    # For the test that cuts the power of a file system.
+    command -v mkfs.ext4 >/dev/null || echo e2fsprogs
+    command -v setpriv >/dev/null || echo util-linux
+}
+
+install_packages() {
+    local packages=() as_root=()
+    read -r -d '' -a packages < <(missing_packages) || true
+    [[ ${#packages[@]} -gt 0 ]] || return 0
+    command -v apt-get >/dev/null ||
+        fail "install what Debian calls: ${packages[*]}"
+    if [[ $(id -u) != 0 ]]; then
+        command -v sudo >/dev/null ||
+            fail "run as root or install sudo; missing packages: ${packages[*]}"
+        as_root=(sudo)
+    fi
+    echo "deps: installing ${packages[*]}"
+    "${as_root[@]}" apt-get update --quiet=2
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install --yes --quiet=2 --no-install-recommends "${packages[@]}"
+    has_node || fail "the tests need Node.js 20 or newer, and here is $(node --version)"
+}
+
+# Runs a command unless it has been run for this version of a file before.
+once_for() {
+    local file=$1 stamp=$2
+    shift 2
+    cmp --silent "$file" "$stamp" && return
+    [[ -f $file ]] || fail "$file is missing from the tree"
+    echo "deps: installing $file"
+    "$@" || fail "could not install $file: '$*' failed"
+    cp "$file" "$stamp"
+}
+
+npm_packages() {
+    (cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+}
+
+python_packages() {
+    python3 -m venv --clear tests/clients/.venv &&
+        tests/clients/.venv/bin/python -m pip install --quiet --requirement tests/clients/requirements.txt
+}
+
+install_packages
+once_for tests/clients/package-lock.json tests/clients/node_modules/.installed npm_packages
+once_for tests/clients/requirements.txt tests/clients/.venv/.installed python_packages
