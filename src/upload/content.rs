@@ -10,7 +10,6 @@ use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use http_body::Frame;
 use http_body_util::StreamBody;
-use sha2::{Digest, Sha256};
 use tidegate_protocol::field::metadata::Metadata;
 use tidegate_protocol::field::precondition::{self, Validators, Verdict};
 use tidegate_protocol::field::range::{self, Selection};
@@ -51,6 +50,7 @@ struct Content {
     upload: Upload,
     /// In order; of a final upload its parts, of any other itself.
     segments: Arc<[Segment]>,
+    /// Quoted; empty while the digest of a final upload is still to come.
     etag: String,
     blobs: Arc<dyn BlobStore>,
 }
@@ -69,12 +69,13 @@ impl Content {
                 uploads.store.parts(upload.id).await.map_err(|error| refuse::store(&error))?
             }
         };
-        let etag = match (&upload.sha256, upload.kind) {
-            (Some(sha256), _) => format!("\"{sha256}\""),
-            (None, Kind::Final) => etag_of_parts(&parts),
-            // Content never changes, so the id is as strong a validator as any.
-            (None, Kind::Whole | Kind::Partial) => format!("\"{}\"", upload.id),
+        // Content never changes, so where there is no digest to come the id is a validator too.
+        let tag = match (&upload.sha256, uploads.config.digest) {
+            (Some(sha256), _) => Some(sha256.clone()),
+            (None, true) => None,
+            (None, false) => Some(upload.id.to_string()),
         };
+        let etag = tag.map_or_else(String::new, |tag| format!("\"{tag}\""));
         let segments =
             parts.iter().map(|part| Segment { blob: part.id, bytes: part.offset }).collect();
         Ok(Self { upload, segments, etag, blobs: uploads.blobs.clone() })
@@ -171,7 +172,9 @@ impl Content {
             metadata.filetype().as_deref(),
         );
         let fields = response.headers_mut();
-        if let Ok(etag) = HeaderValue::from_str(&self.etag) {
+        if let Ok(etag) = HeaderValue::from_str(&self.etag)
+            && !etag.is_empty()
+        {
             fields.insert(header::ETAG, etag);
         }
         fields.insert(header::LAST_MODIFIED, date::value(modified));
@@ -256,18 +259,6 @@ fn read_all(
             }
         }
     })
-}
-
-/// A strong validator for content whose digest nobody has computed: that of its parts' digests.
-fn etag_of_parts(parts: &[Upload]) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part.id.to_string());
-        hash.update(part.sha256.as_deref().unwrap_or(""));
-        hash.update(part.offset.to_be_bytes());
-    }
-    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("\"parts-{hex}\"")
 }
 
 /// `Repr-Digest` (RFC 9530) of a SHA-256 in hexadecimal.

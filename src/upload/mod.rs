@@ -30,6 +30,7 @@ mod attempt;
 #[cfg(test)]
 mod conformance;
 mod content;
+mod digest;
 mod end;
 pub mod fsck;
 mod handler;
@@ -121,6 +122,7 @@ pub fn mount(deps: Deps, config: Config) -> Mount {
         workers: vec![
             Box::new(recover::Tails::new(&uploads, deps.tails_are_good)),
             Box::new(sweep::Sweeper::new(&uploads)),
+            Box::new(digest::FinalDigests::new(&uploads)),
         ],
     }
 }

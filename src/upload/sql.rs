@@ -225,6 +225,26 @@ impl UploadStore for SqlStore {
         })
     }
 
+    fn undigested(&self, limit: u32) -> BoxFuture<'static, Result<Vec<UploadId>, StoreError>> {
+        self.read(move |tx| ids(tx, &sql::UNDIGESTED, vec![Param::Int(limit.into())]).boxed())
+    }
+
+    fn digested(
+        &self,
+        id: UploadId,
+        sha256: String,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.write(move |tx| {
+            let sha256 = sha256.clone();
+            async move {
+                let id = id.to_string();
+                tx.execute(&sql::DIGESTED, &[Param::Text(&id), Param::Text(&sha256)]).await?;
+                Ok(())
+            }
+            .boxed()
+        })
+    }
+
     fn has_room(&self) -> bool {
         !self.db.is_full()
     }

@@ -164,6 +164,17 @@ pub(super) static EVERY: Sql = sql!(
 pub(super) static WITH_BLOB: Sql =
     sql!("SELECT id FROM upload WHERE id = $1 AND released_bytes IS NULL AND kind <> 'final'");
 
+pub(super) static UNDIGESTED: Sql = sql!(
+    "SELECT id FROM upload WHERE kind = 'final' AND state = 'completed' AND sha256 IS NULL \
+     ORDER BY completed_at LIMIT $1"
+);
+
+/// $1 id, $2 sha256.
+pub(super) static DIGESTED: Sql = sql!(
+    "UPDATE upload SET sha256 = $2, updated_at = {now} \
+     WHERE id = $1 AND kind = 'final' AND state = 'completed'"
+);
+
 /// $1 project, $2 state or NULL.
 pub(super) static COUNT: Sql = sql!(
     "SELECT COUNT(*) FROM upload WHERE project_id = $1 AND (CAST($2 AS TEXT) IS NULL OR state = $2) \
@@ -203,6 +214,8 @@ pub(super) static ALL: &[&Sql] = &[
     &OPEN,
     &EVERY,
     &WITH_BLOB,
+    &UNDIGESTED,
+    &DIGESTED,
     &COUNT,
     &LIST,
 ];

@@ -116,7 +116,7 @@ pub struct Upload {
     pub concat: Option<String>,
     /// State of the running SHA-256 at `offset`; cleared on completion. `None` without digests.
     pub digest: Option<Vec<u8>>,
-    /// Set on completion, lower-case hexadecimal. `None` for final uploads.
+    /// Set on completion, lower-case hexadecimal; for a final upload some time later.
     pub sha256: Option<String>,
     /// Times are milliseconds since the Unix epoch by the database's clock.
     pub created_at: i64,
@@ -285,6 +285,12 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
 
     /// Of `ids`, those whose row says that there may be a blob.
     fn with_blob(&self, ids: Vec<UploadId>) -> Answer<Vec<UploadId>>;
+
+    /// Complete final uploads that have no digest yet, oldest first.
+    fn undigested(&self, limit: u32) -> Answer<Vec<UploadId>>;
+
+    /// The digest of a complete final upload has been computed.
+    fn digested(&self, id: UploadId, sha256: String) -> Answer<()>;
 
     /// Whether there is room for new uploads and appends. What is left on a full disk is kept for
     /// cancels and deletions.

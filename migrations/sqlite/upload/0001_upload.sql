@@ -25,6 +25,8 @@ CREATE INDEX upload_listing ON upload (project_id, created_at, id);
 CREATE INDEX upload_expiring ON upload (expires_at) WHERE expires_at IS NOT NULL;
 -- Ended uploads whose blob may still be there, and tombstones.
 CREATE INDEX upload_ended ON upload (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX upload_undigested ON upload (completed_at)
+    WHERE kind = 'final' AND state = 'completed' AND sha256 IS NULL;
 
 CREATE TABLE upload_part (
     final_id TEXT NOT NULL,

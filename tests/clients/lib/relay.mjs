@@ -20,35 +20,31 @@ const ENDINGS = {
 }
 
 /**
- * Relays to the host of `endpoint`, and returns the endpoint on this side.
+ * Relays to the host of `endpoint`, and gives the endpoint on this side.
  *
- * `cuts` are `{after, how}`, in order: once so many bytes have come from clients, the connection
- * that brought the last of them ends in this way.
+ * `cuts` are `{after, how}`, each used once and in order: a connection ends in this way when so
+ * many bytes have come from the client without an answer.
  */
 export async function relay(endpoint, cuts) {
   const target = new URL(endpoint)
   const waiting = [...cuts]
-  let relayed = 0
   const listener = createServer((client) => {
     const server = connect(Number(target.port), target.hostname)
-    let cut = false
-    client.on('error', () => {})
-    server.on('error', () => client.destroy())
-    server.pipe(client)
-    client.on('data', (data) => {
-      if (cut) return
-      relayed += data.length
-      if (relayed >= waiting[0]?.after) {
-        cut = true
+    let unanswered = 0
+    const forward = (data) => {
+      unanswered += data.length
+      if (unanswered >= waiting[0]?.after) {
+        client.off('data', forward).off('close', close)
         ENDINGS[waiting.shift().how](client, server)
-        return
-      }
-      if (!server.write(data)) {
+      } else if (!server.write(data)) {
         client.pause()
         server.once('drain', () => client.resume())
       }
-    })
-    client.on('close', () => cut || server.destroy())
+    }
+    const close = () => server.destroy()
+    client.on('data', forward).on('close', close).on('error', close)
+    server.on('data', () => (unanswered = 0)).on('error', () => client.destroy())
+    server.pipe(client)
   })
   listener.listen(0, '127.0.0.1')
   await once(listener, 'listening')
