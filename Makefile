@@ -83,7 +83,7 @@ clients: ## of those, tus-js-client and tuspy alone (after `make deps`)
 	$(CARGO) test --locked --test it clients::
 
 fuzz-smoke: ## every fuzz target for some seconds, on the stable toolchain (FUZZ_SECONDS=5)
-	cd fuzz && FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --test corpus
+	$(CARGO) run --manifest-path fuzz/Cargo.toml --locked --bin smoke -- $(FUZZ_SECONDS)
 
 fuzz: ## one target with libFuzzer, on nightly with cargo-fuzz (TARGET=field FUZZ_SECONDS=3600)
 	$(NIGHTLY) fuzz run --features libfuzzer $(TARGET) -- -max_total_time=$(FUZZ_SECONDS)

@@ -1,177 +1,157 @@
-//! Every parser of a header field's value.
+//! Every parser of a header field's value that has no target of its own.
 
-use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, RANGE};
+use http::header::{
+    CONTENT_TYPE, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+};
 use http::{HeaderMap, HeaderValue};
 use tidegate_protocol::field::checksum::Checksum;
-use tidegate_protocol::field::concat::{self, Concat};
-use tidegate_protocol::field::metadata::Metadata;
-use tidegate_protocol::field::precondition::{Comparison, Validators, lists};
-use tidegate_protocol::field::range::{self, RANGES_MAX, Selection};
-use tidegate_protocol::field::{date, display, disposition, media, offset};
+use tidegate_protocol::field::concat::{self, Concat, PARTS_MAX};
+use tidegate_protocol::field::length::Length;
+use tidegate_protocol::field::media::MediaType;
+use tidegate_protocol::field::precondition::{Comparison, Validators, Verdict, evaluate, lists};
+use tidegate_protocol::field::{date, display, media, name, offset};
+use tidegate_protocol::problem::Problem;
 
-/// Runs one parser, chosen by the first byte, over the rest.
+/// Gives the input to all of them.
 ///
 /// # Panics
 ///
-/// When a promise of a parser is broken.
+/// When a promise is broken.
 pub fn field(data: &[u8]) {
-    let Some((parser, value)) = data.split_first() else {
-        return;
-    };
-    match parser.wrapping_sub(b'a') % 10 {
-        0 => count(value),
-        1 => metadata(value),
-        2 => checksum(value),
-        3 => concatenation(value),
-        4 => dates(value),
-        5 => ranges(value),
-        6 => preconditions(value),
-        7 => media_types(value),
-        8 => dispositions(value),
-        _ => shown(value),
-    }
+    count(data);
+    checksum(data);
+    concatenation(data);
+    dates(data);
+    preconditions(data);
+    media_types(data);
+    shown(data);
+}
+
+/// A header section with this value in a field, where it is a legal one.
+fn section(field: HeaderName, value: &[u8]) -> Option<HeaderMap> {
+    let value = HeaderValue::from_bytes(value).ok()?;
+    Some(HeaderMap::from_iter([(field, value)]))
 }
 
 fn count(value: &[u8]) {
-    if let Ok(count) = offset::parse(value) {
+    let parsed = offset::parse(value);
+    if let Ok(count) = parsed {
         assert!(count <= offset::MAX);
-        let digits = str::from_utf8(value).unwrap().trim_start_matches('0');
-        assert_eq!(
-            digits,
-            if count == 0 {
-                String::new()
-            } else {
-                count.to_string()
-            }
-        );
+        let zeros = value.iter().take_while(|digit| **digit == b'0').count();
+        let written = if count == 0 {
+            String::new()
+        } else {
+            count.to_string()
+        };
+        assert_eq!(&value[zeros..], written.as_bytes());
     }
-}
-
-fn metadata(value: &[u8]) {
-    let Ok(metadata) = Metadata::parse(value, 256) else {
-        return;
-    };
-    assert_eq!(metadata.raw().as_bytes(), value);
-    assert!(HeaderValue::from_bytes(metadata.raw().as_bytes()).is_ok());
-    for (key, decoded) in metadata.pairs() {
-        assert!(!key.is_empty());
-        assert_eq!(metadata.value(key), Some(decoded));
+    if let Some(headers) = section(HeaderName::from_static(name::UPLOAD_LENGTH), value) {
+        let declared = Length::declared(&headers);
+        let expected = parsed.map(|count| Some(Length::Known(count)));
+        assert_eq!(declared.map_err(|error| error.fault), expected);
     }
-    assert!(
-        !metadata
-            .filename()
-            .is_some_and(|name| name.contains(['/', '\\', '\0']))
-    );
-    assert_eq!(Metadata::from_stored(metadata.raw().to_owned()), metadata);
+    if let Some(headers) = section(HeaderName::from_static(name::UPLOAD_DEFER_LENGTH), value) {
+        let declared = Length::declared(&headers);
+        assert_eq!(declared.is_ok(), value == b"1");
+    }
 }
 
 fn checksum(value: &[u8]) {
-    let Ok(checksum) = Checksum::parse(value) else {
-        return;
-    };
-    assert_eq!(checksum.digest().len(), checksum.algorithm().digest_bytes());
-    assert!(checksum.matches(checksum.digest()));
-    assert_eq!(
-        Checksum::new(checksum.algorithm(), checksum.digest()),
-        Some(checksum)
-    );
+    let parsed = Checksum::parse(value);
+    if let Some(headers) = section(HeaderName::from_static(name::UPLOAD_CHECKSUM), value) {
+        let found = Checksum::from_headers(&headers);
+        if let Err(error) = found {
+            assert_eq!(Problem::from(error).status(), 400);
+        }
+        assert_eq!(found.map_err(|error| error.fault), parsed.map(Some));
+    }
+    let Ok(checksum) = parsed else { return };
+    let (algorithm, digest) = (checksum.algorithm(), checksum.digest());
+    assert_eq!(digest.len(), algorithm.digest_bytes());
+    assert!(checksum.matches(digest) && !checksum.matches(&digest[1..]));
+    assert_eq!(Checksum::new(algorithm, digest), Some(checksum));
+    assert!(value.starts_with(algorithm.name().as_bytes()));
 }
 
 fn concatenation(value: &[u8]) {
-    if let Ok(Concat::Final(parts)) = Concat::parse(value) {
-        assert!(parts.parts().count() > 0);
-        assert_eq!(parts.raw().as_bytes(), value);
-        for part in parts.parts() {
-            part_id(part);
+    if let Ok(concat) = Concat::parse(value) {
+        assert_eq!(concat.raw().as_bytes(), value);
+        assert_eq!(Concat::parse(concat.raw().as_bytes()).as_ref(), Ok(&concat));
+        if let Concat::Final(parts) = concat {
+            assert!((1..=PARTS_MAX).contains(&parts.parts().count()));
+            for part in parts.parts() {
+                assert!(!part.is_empty() && !part.contains(' '));
+                part_id(part);
+            }
         }
     }
     part_id(&String::from_utf8_lossy(value));
 }
 
 fn part_id(url: &str) {
-    if let Ok(id) = concat::part_id(url, "/files", &["up.example", "up.example:7070"]) {
-        assert!(!id.is_empty() && url.contains(id));
-        assert!(
-            id.bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-        );
+    let own = ["up.example", "up.example:7070"];
+    if let Ok(id) = concat::part_id(url, "/files", &own) {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        assert!(!id.is_empty() && id.bytes().all(legal));
+        // The same id, however it is written.
+        let path = format!("/files/{id}");
+        assert_eq!(concat::part_id(&path, "/files", &[]), Ok(id));
+        let url = format!("http://up.example{path}");
+        assert_eq!(concat::part_id(&url, "/files", &own), Ok(id));
     }
 }
 
 fn dates(value: &[u8]) {
     if let Some(seconds) = date::parse(value) {
         let written = date::value(seconds);
-        assert_eq!(
-            date::parse(written.as_bytes()),
-            Some(seconds.min(date::MAX))
-        );
-    }
-}
-
-fn ranges(value: &[u8]) {
-    let Some((length, value)) = value.split_first() else {
-        return;
-    };
-    let length = u64::from(*length);
-    let Selection::Parts(parts) = range::select(value, length) else {
-        return;
-    };
-    assert!((1..=RANGES_MAX).contains(&parts.len()));
-    for (index, part) in parts.iter().enumerate() {
-        assert!(part.start < part.end && part.end <= length);
-        let apart = |other: &std::ops::Range<u64>| other.end < part.start || part.end < other.start;
-        assert!(parts[..index].iter().all(apart), "{parts:?}");
-        assert!(range::satisfied(part, length).to_str().is_ok());
-    }
-    // The same value in a header section means the same.
-    if let Ok(value) = HeaderValue::from_bytes(value) {
-        let headers = HeaderMap::from_iter([(RANGE, value)]);
-        let validators = Validators {
-            etag: "\"tag\"",
-            modified: 0,
-        };
-        assert_eq!(
-            range::requested(&headers, &validators, length),
-            Selection::Parts(parts)
-        );
+        let expected = seconds.min(date::MAX);
+        assert_eq!(date::parse(written.as_bytes()), Some(expected));
     }
 }
 
 fn preconditions(value: &[u8]) {
-    let strong = lists(value, "\"tag\"", Comparison::Strong);
-    assert!(!strong || lists(value, "\"tag\"", Comparison::Weak));
-    assert!(!strong || value.contains(&b'*') || value.windows(5).any(|five| five == b"\"tag\""));
+    let validators = Validators {
+        etag: "\"tag\"",
+        modified: 784_111_777,
+    };
+    let strong = lists(value, validators.etag, Comparison::Strong);
+    let weak = lists(value, validators.etag, Comparison::Weak);
+    assert!(!strong || weak);
+    assert!(!weak || value.contains(&b'*') || value.windows(5).any(|five| five == b"\"tag\""));
+    let verdicts = [
+        (IF_MATCH, Verdict::Failed),
+        (IF_UNMODIFIED_SINCE, Verdict::Failed),
+        (IF_NONE_MATCH, Verdict::NotModified),
+        (IF_MODIFIED_SINCE, Verdict::NotModified),
+    ];
+    for (field, other) in verdicts {
+        if let Some(headers) = section(field, value) {
+            let verdict = evaluate(&headers, &validators);
+            assert!(verdict == Verdict::Proceed || verdict == other);
+        }
+    }
 }
 
 fn media_types(value: &[u8]) {
     let text = String::from_utf8_lossy(value);
-    let answered = media::content_type(Some(&text));
-    assert!(media::MediaType::parse(answered.to_str().unwrap()).is_some());
-    if let Some(parsed) = media::MediaType::parse(&text) {
-        assert!(media::is_same(&text, parsed.essence()));
-        assert!(HeaderValue::from_str(parsed.essence()).is_ok());
+    let told = media::content_type(Some(&text));
+    let told = told.to_str().expect("visible ASCII");
+    assert!(MediaType::parse(told).is_some());
+    match MediaType::parse(&text) {
+        Some(parsed) => {
+            assert!(media::is_same(&text, parsed.essence()));
+            let again = MediaType::parse(told).expect("it was told");
+            assert_eq!(again.parameters(), parsed.parameters());
+            assert_eq!(again.essence(), parsed.essence());
+        }
+        None => assert_eq!(told, media::OCTET_STREAM),
     }
-    if let Ok(value) = HeaderValue::from_bytes(value) {
-        let same = value
-            .to_str()
-            .is_ok_and(|text| media::is_same(text, "text/plain"));
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, value)]);
-        assert_eq!(media::is(&headers, "text/plain"), same);
+    if let Some(headers) = section(CONTENT_TYPE, value) {
+        // A header map takes what is not text, which is no media type.
+        let same = str::from_utf8(value).is_ok_and(|text| media::is_same(text, "text/plain"));
+        let legal = headers[CONTENT_TYPE].to_str().is_ok();
+        assert_eq!(media::is(&headers, "text/plain"), same && legal);
     }
-}
-
-fn dispositions(value: &[u8]) {
-    let text = String::from_utf8_lossy(value);
-    let (name, media_type) = text.split_once('\n').unwrap_or((&text, "image/png"));
-    let value = disposition::content_disposition(Some(name), Some(media_type));
-    let value = value.to_str().expect("a disposition is visible ASCII");
-    let kind = value.split(';').next().unwrap();
-    assert!(
-        ["inline", "attachment"].contains(&kind),
-        "{CONTENT_DISPOSITION}: {value}"
-    );
-    assert_eq!(kind == "inline", disposition::may_inline(media_type));
-    assert!(!value.contains('/'), "{value}");
 }
 
 fn shown(value: &[u8]) {
@@ -182,6 +162,7 @@ fn shown(value: &[u8]) {
         assert_eq!(display::text(&shown).as_ref(), Some(&shown));
     }
     if let Some(name) = display::file_name(&text) {
-        assert!(!name.contains(['/', '\\', '\0']) && name != "." && name != "..");
+        assert!(!name.contains(['/', '\\']) && name != "." && name != "..");
+        assert_eq!(display::file_name(&name).as_ref(), Some(&name));
     }
 }

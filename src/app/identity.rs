@@ -22,11 +22,40 @@ static PUT: Sql = sql!(
 );
 static GET: Sql = sql!("SELECT value FROM meta WHERE key = $1");
 
-/// Notes this run's identity for the next one. Returns whether it is that of the run before.
-pub(super) async fn renew(db: &Db, data_dir: &Path) -> Result<bool, DbError> {
-    const KEY: &str = "kernel";
-    let Some(now) = of(data_dir) else { return Ok(false) };
-    let before = db
+const KEY: &str = "kernel";
+
+/// This run's identity, compared with that of the run before.
+pub(super) struct Identity {
+    /// `None`: it cannot be told.
+    now: Option<String>,
+    is_as_before: bool,
+}
+
+impl Identity {
+    /// Of a server of these directories.
+    pub(super) async fn of(db: &Db, dirs: [&Path; 2]) -> Result<Self, DbError> {
+        let Some(now) = look(dirs) else { return Ok(Self { now: None, is_as_before: false }) };
+        let is_as_before = noted(db).await?.as_deref() == Some(now.as_str());
+        Ok(Self { now: Some(now), is_as_before })
+    }
+
+    /// Whether unsynced bytes are still those that were written.
+    pub(super) fn is_as_before(&self) -> bool {
+        self.is_as_before
+    }
+
+    /// Notes it for the next run, which will trust what it finds. So this comes after everything
+    /// that is not to be trusted has been removed.
+    pub(super) async fn note(self, db: &Db) -> Result<(), DbError> {
+        match self.now {
+            Some(now) => put(db, KEY, now).await,
+            None => Ok(()),
+        }
+    }
+}
+
+async fn noted(db: &Db) -> Result<Option<String>, DbError> {
+    db
         .read(|tx| {
             async move {
                 let row = tx.fetch_optional(&GET, &[Param::Text(KEY)]).await?;
@@ -34,10 +63,7 @@ pub(super) async fn renew(db: &Db, data_dir: &Path) -> Result<bool, DbError> {
             }
             .boxed()
         })
-        .await?;
-    let same = before.as_deref() == Some(now.as_str());
-    put(db, KEY, now).await?;
-    Ok(same)
+        .await
 }
 
 /// Writes something, to see whether that works.
@@ -58,11 +84,15 @@ async fn put(db: &Db, key: &'static str, value: String) -> Result<(), DbError> {
 }
 
 /// What changes when unsynced bytes may have been lost. `None`: it cannot be told.
-fn of(data_dir: &Path) -> Option<String> {
+fn look(dirs: [&Path; 2]) -> Option<String> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let mount = rustix::fs::statx(CWD, data_dir, AtFlags::empty(), MNT_ID_UNIQUE).ok()?;
-    if mount.stx_mask & MNT_ID_UNIQUE.bits() == 0 {
-        return None;
+    let mut identity = boot.trim().to_owned();
+    for dir in dirs {
+        let mount = rustix::fs::statx(CWD, dir, AtFlags::empty(), MNT_ID_UNIQUE).ok()?;
+        if mount.stx_mask & MNT_ID_UNIQUE.bits() == 0 {
+            return None;
+        }
+        identity = format!("{identity} {}", mount.stx_mnt_id);
     }
-    Some(format!("{} {}", boot.trim(), mount.stx_mnt_id))
+    Some(identity)
 }

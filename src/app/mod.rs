@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::identity::Identity;
 use crate::blob::local::LocalStore;
 use crate::blob::{BlobError, BlobStore};
 use crate::cancel::{CancelReason, Scope, Settling};
@@ -25,7 +27,7 @@ use crate::{ops, upload, work};
 mod identity;
 
 /// Threads that may wait for the disk at once. More would only queue there.
-const BLOCKING_THREADS_MAX: usize = 64;
+const BLOCKING_THREADS_MAX: usize = 24;
 
 /// Why the program could not do what it was told.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +77,8 @@ pub fn run(command: Command) -> ExitCode {
         Command::Serve(config) | Command::Migrate(config) | Command::Check(config) => config,
         Command::Fsck { config, .. } => config,
     };
+    // Whatever is written here is for its owner only.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     if let Err(error) = telemetry::init_log(config.log.format, &config.log.filter) {
         return fail(&error);
     }
@@ -209,7 +213,8 @@ async fn serve(config: Config) -> Result<(), AppError> {
     let opened = Opened::open(&config).await?;
     let listeners = Listeners::bind(&config.listen).await?;
     let bound = listeners.bound()?;
-    let tails_are_good = identity::renew(&opened.db, &config.data_dir).await?;
+    let blobs_dir = config.store.as_ref().unwrap_or(&config.data_dir);
+    let identity = Identity::of(&opened.db, [&config.data_dir, blobs_dir]).await?;
 
     let mut metrics = Metrics::new();
     let upload_metrics = upload::Metrics::register(&mut metrics.registry);
@@ -221,7 +226,7 @@ async fn serve(config: Config) -> Result<(), AppError> {
         blobs: opened.blobs.clone(),
         scope: uploads.clone(),
         metrics: upload_metrics,
-        tails_are_good,
+        tails_are_good: identity.is_as_before(),
     };
     let mounts = [
         upload::mount(deps, upload_config(&config)),
@@ -237,6 +242,7 @@ async fn serve(config: Config) -> Result<(), AppError> {
             workers_scope.spawn(work::run(worker, workers_scope.clone()));
         }
     }
+    identity.note(&opened.db).await?;
     let router = Router::new(routes)?;
     let transport = http::Config { drain: config.drain, ..http::Config::default() };
     let server = opened.scope.child("http");

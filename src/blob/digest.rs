@@ -143,6 +143,6 @@ mod tests {
         assert_eq!(of(Algorithm::Sha1)[..4], [0x2a, 0xae, 0x6c, 0x35]);
         assert_eq!(of(Algorithm::Md5)[..4], [0x5e, 0xb6, 0x3b, 0xbb]);
         assert_eq!(of(Algorithm::Sha256)[..4], [0xb9, 0x4d, 0x27, 0xb9]);
-        assert_eq!(of(Algorithm::Crc32c), [0xc9, 0x94, 0x65, 0xc6]);
+        assert_eq!(of(Algorithm::Crc32c), [0xc9, 0x94, 0x65, 0xaa]);
     }
 }

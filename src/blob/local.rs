@@ -213,8 +213,12 @@ impl LocalWriter {
         if found < self.committed {
             return Err(BlobError::Short { promised: self.committed, found });
         }
-        if found > self.committed && !keep_tail {
-            file.set_len(self.committed)?;
+        if !keep_tail {
+            if found > self.committed {
+                file.set_len(self.committed)?;
+            }
+            // The order matters: a tail must never be there without its mark.
+            remove_if_there(&self.staged_path())?;
         }
         Ok(self.file.get_or_init(|| file))
     }
@@ -269,6 +273,7 @@ impl BlobWriter for LocalWriter {
         mut digests: Digests,
     ) -> BoxFuture<'static, Appended> {
         let lanes = self.lanes.clone();
+        let before = digests.clone();
         let work = move || {
             let (end, error) = match self.write(at, &data) {
                 Ok(end) => (end, None),
@@ -291,7 +296,7 @@ impl BlobWriter for LocalWriter {
                 appended
             });
             task.await.unwrap_or_else(|error| Appended {
-                digests: Digests::none(),
+                digests: before,
                 end: at,
                 error: Some(BlobError::Io(io::Error::other(error))),
             })
@@ -330,7 +335,7 @@ impl BlobWriter for LocalWriter {
         mut digests: Digests,
     ) -> BoxFuture<'static, Result<(Digests, u64), BlobError>> {
         blocking(move || {
-            let staged = remove_if_there(&self.staged_path())?;
+            let staged = self.staged_path().try_exists()?;
             let mut file = self.file(!staged)?;
             let found = file.metadata()?.len();
             let keep = found.min(end);

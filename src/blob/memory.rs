@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::{BoxFuture, poll_fn, ready};
 
 use super::{Appended, BlobError, BlobStore, BlobWriter, Digests, Found};
 use crate::id::UploadId;
@@ -24,13 +25,42 @@ struct Disk {
     files: HashMap<UploadId, File>,
     /// Calls until one fails. `None`: none does.
     fails_after: Option<(usize, Failure)>,
+    waits: Waits,
+}
+
+/// How often a call is pending before it has its effect, beside once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Waits {
+    /// An append.
+    pub append: usize,
+    /// Any other call.
+    pub other: usize,
 }
 
 #[derive(Clone, Debug, Default)]
 struct File {
     bytes: Vec<u8>,
     durable: Vec<u8>,
+    /// Bytes that a failed sync has marked as clean: they can be read as long as the power lasts,
+    /// and no later sync writes them.
+    dropped: Range<usize>,
     staged: bool,
+}
+
+impl File {
+    fn sync(&mut self) {
+        self.durable.clone_from(&self.bytes);
+        self.durable[self.dropped.clone()].fill(0);
+    }
+
+    fn fail_to_sync(&mut self) {
+        self.dropped = self.durable.len().min(self.bytes.len())..self.bytes.len();
+    }
+
+    fn truncate(&mut self, to: usize) {
+        self.bytes.truncate(to);
+        self.dropped = self.dropped.start.min(to)..self.dropped.end.min(to);
+    }
 }
 
 /// How a call fails.
@@ -46,15 +76,21 @@ impl MemoryStore {
         self.disk().fails_after = Some((calls, failure));
     }
 
-    /// Whether the failure asked for is still to come.
-    pub fn is_about_to_fail(&self) -> bool {
-        self.disk().fails_after.is_some()
+    /// Makes calls slow.
+    pub fn slow_down(&self, waits: Waits) {
+        self.disk().waits = waits;
+    }
+
+    /// Takes a failure back that has not come yet. Returns whether there was one.
+    pub fn fail_no_more(&self) -> bool {
+        self.disk().fails_after.take().is_some()
     }
 
     /// Takes away everything that was not synced.
     pub fn lose_power(&self) {
         for file in self.disk().files.values_mut() {
             file.bytes.clone_from(&file.durable);
+            file.dropped = 0..0;
         }
     }
 
@@ -72,6 +108,35 @@ impl MemoryStore {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Pending at least once, so that a test can stop between a call and its effect.
+    fn later<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> BoxFuture<'static, T> {
+        let waits = self.disk().waits.other;
+        Self::after(waits, work)
+    }
+
+    fn after<T: Send + 'static>(
+        waits: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> BoxFuture<'static, T> {
+        let mut waits = waits + 1;
+        async move {
+            poll_fn(|context| {
+                if waits == 0 {
+                    return Poll::Ready(());
+                }
+                waits -= 1;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+            work()
+        }
+        .boxed()
+    }
+
     /// One call: fails if it is the one that was asked to.
     fn call(&self) -> Result<MutexGuard<'_, Disk>, BlobError> {
         let mut disk = self.disk();
@@ -85,23 +150,6 @@ impl MemoryStore {
             }
         }
     }
-}
-
-/// Pending once, so that a test can stop between a call and its effect.
-fn later<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> BoxFuture<'static, T> {
-    async move {
-        let mut polled = false;
-        std::future::poll_fn(|context| {
-            if std::mem::replace(&mut polled, true) {
-                return std::task::Poll::Ready(());
-            }
-            context.waker().wake_by_ref();
-            std::task::Poll::Pending
-        })
-        .await;
-        work()
-    }
-    .boxed()
 }
 
 impl BlobStore for MemoryStore {
@@ -127,7 +175,7 @@ impl BlobStore for MemoryStore {
 
     fn delete(&self, id: UploadId) -> BoxFuture<'static, Result<u64, BlobError>> {
         let store = self.clone();
-        later(move || {
+        self.later(move || {
             let gone = store.call()?.files.remove(&id);
             Ok(gone.map_or(0, |file| file.bytes.len() as u64))
         })
@@ -171,7 +219,8 @@ impl MemoryWriter {
             return Err(BlobError::Short { promised, found });
         }
         if !keep_tail {
-            file.bytes.truncate(self.committed);
+            file.truncate(self.committed);
+            file.staged = false;
         }
         *opened = true;
         Ok(())
@@ -180,7 +229,7 @@ impl MemoryWriter {
 
 impl BlobWriter for MemoryWriter {
     fn stage(self: Arc<Self>) -> BoxFuture<'static, Result<(), BlobError>> {
-        later(move || {
+        self.store.clone().later(move || {
             let mut disk = self.store.call()?;
             self.open(&mut disk, false)?;
             disk.files.entry(self.id).or_default().staged = true;
@@ -189,7 +238,7 @@ impl BlobWriter for MemoryWriter {
     }
 
     fn unstage(self: Arc<Self>) -> BoxFuture<'static, Result<(), BlobError>> {
-        later(move || {
+        self.store.clone().later(move || {
             if let Some(file) = self.store.call()?.files.get_mut(&self.id) {
                 file.staged = false;
             }
@@ -203,7 +252,8 @@ impl BlobWriter for MemoryWriter {
         data: Vec<Bytes>,
         mut digests: Digests,
     ) -> BoxFuture<'static, Appended> {
-        later(move || {
+        let waits = self.store.disk().waits.append;
+        MemoryStore::after(waits, move || {
             let mut disk = match self.store.call() {
                 Ok(disk) => disk,
                 Err(error) => return Appended { digests, end: at, error: Some(error) },
@@ -222,18 +272,22 @@ impl BlobWriter for MemoryWriter {
     }
 
     fn sync(self: Arc<Self>) -> BoxFuture<'static, Result<(), BlobError>> {
-        later(move || {
-            if let Some(file) = self.store.call()?.files.get_mut(&self.id) {
-                file.durable.clone_from(&file.bytes);
+        self.store.clone().later(move || {
+            let called = self.store.call().map(drop);
+            let mut disk = self.store.disk();
+            match (disk.files.get_mut(&self.id), &called) {
+                (Some(file), Ok(())) => file.sync(),
+                (Some(file), Err(_)) => file.fail_to_sync(),
+                (None, _) => {}
             }
-            Ok(())
+            called
         })
     }
 
     fn truncate(self: Arc<Self>, to: u64) -> BoxFuture<'static, Result<(), BlobError>> {
-        later(move || {
+        self.store.clone().later(move || {
             if let Some(file) = self.store.call()?.files.get_mut(&self.id) {
-                file.bytes.truncate(to as usize);
+                file.truncate(to as usize);
                 file.staged = false;
             }
             Ok(())
@@ -245,13 +299,13 @@ impl BlobWriter for MemoryWriter {
         end: u64,
         mut digests: Digests,
     ) -> BoxFuture<'static, Result<(Digests, u64), BlobError>> {
-        later(move || {
+        self.store.clone().later(move || {
             let mut disk = self.store.call()?;
             let staged = disk.files.get(&self.id).is_some_and(|file| file.staged);
             self.open(&mut disk, !staged)?;
             let file = disk.files.entry(self.id).or_default();
             file.staged = false;
-            file.bytes.truncate(end as usize);
+            file.truncate(end as usize);
             digests.update(&file.bytes[self.committed..]);
             Ok((digests, file.bytes.len() as u64))
         })

@@ -88,6 +88,26 @@ impl<K: Hash + Eq + Clone, V: Clone> Live<K, V> {
         }
     }
 
+    /// Makes the caller the holder of `key` if there is none, and otherwise disturbs nobody. `None`
+    /// also once this is closed.
+    pub fn take_free(&self, key: K, scope: Scope, shown: V) -> Option<Lease<K, V>> {
+        let mut table = self.shared.lock();
+        if table.closed {
+            return None;
+        }
+        let Slot::Vacant(slot) = table.entries.entry(key.clone()) else {
+            return None;
+        };
+        slot.insert(Entry {
+            holder: Holder { scope, shown },
+            waiter: None,
+        });
+        Some(Lease {
+            shared: Arc::clone(&self.shared),
+            key,
+        })
+    }
+
     /// The present holder of `key`. Looking disturbs nobody.
     pub fn holder(&self, key: &K) -> Option<Holder<V>> {
         self.shared

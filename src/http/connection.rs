@@ -32,7 +32,7 @@ use super::io::{FastReaders, Io, Protocol, Socket};
 use super::route::Router;
 use super::server::Config;
 use super::telemetry::{CLIENT_GONE, HttpMetrics};
-use super::{Body, DrainLimits, Peer, Request, RequestId, Response, reject};
+use super::{Body, DrainLimits, Peer, Request, RequestId, Response, origin, reject};
 use crate::auth::Caller;
 use crate::cancel::Scope;
 use crate::clock;
@@ -153,13 +153,16 @@ impl Connection {
                 peer: self.peer,
                 scheme: Scheme::HTTP,
             };
-            let served = AssertUnwindSafe(self.shared.router.serve(request))
-                .catch_unwind()
-                .await;
-            let mut response = served.unwrap_or_else(|panic| {
-                tracing::error!(message = message(&*panic), "a handler panicked");
-                reject::problem(&method, &path, &Problem::Internal)
-            });
+            let mut response = match origin::check_host(&request.head) {
+                Err(problem) => reject::problem(&method, &path, &problem),
+                Ok(()) => {
+                    let serving = AssertUnwindSafe(self.shared.router.serve(request));
+                    serving.catch_unwind().await.unwrap_or_else(|panic| {
+                        tracing::error!(message = message(&*panic), "a handler panicked");
+                        reject::problem(&method, &path, &Problem::Internal)
+                    })
+                }
+            };
             if let Some(id) = id.to_header() {
                 response.headers_mut().insert(RequestId::HEADER, id);
             }

@@ -29,26 +29,21 @@ pub struct Shared {
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 
 impl Cors {
-    /// Adds the fields to the answer to a request, be it a refusal or not: a browser's client
-    /// needs to read those too.
-    pub fn apply(
-        &self,
-        method: &Method,
-        request: &HeaderMap,
-        answer: &mut HeaderMap,
-        shared: Shared,
-    ) {
+    /// The fields for the answer to a request, be it a refusal or not: a browser's client needs
+    /// to read those too.
+    pub fn fields(&self, method: &Method, request: &HeaderMap, shared: Shared) -> HeaderMap {
+        let mut answer = HeaderMap::new();
         let Some(origin) = request.get(header::ORIGIN) else {
-            return;
+            return answer;
         };
         let allowed = match self {
-            Self::Off => return,
+            Self::Off => return answer,
             Self::Any => HeaderValue::from_static("*"),
             Self::Origins(origins) => {
                 answer.append(header::VARY, HeaderValue::from_static("Origin"));
                 match origins.iter().find(|allowed| *allowed == origin) {
                     Some(origin) => origin.clone(),
-                    None => return,
+                    None => return answer,
                 }
             }
         };
@@ -62,6 +57,7 @@ impl Cors {
             answer.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, fields);
             answer.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
         }
+        answer
     }
 }
 
@@ -88,9 +84,7 @@ mod tests {
                 HeaderValue::from_static("POST"),
             );
         }
-        let mut answer = HeaderMap::new();
-        cors.apply(method, &request, &mut answer, SHARED);
-        answer
+        cors.fields(method, &request, SHARED)
     }
 
     #[test]

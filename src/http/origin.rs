@@ -1,7 +1,8 @@
 //! Under which address clients reach this server: absolute URLs are built from it.
 
 use http::request::Parts;
-use http::{HeaderMap, header};
+use http::{HeaderMap, Version, header};
+use tidegate_protocol::problem::Problem;
 
 /// How the server's own address is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +57,21 @@ fn authority_of(head: &Parts) -> Option<&str> {
         None => head.headers.get(header::HOST)?.to_str().ok()?,
     };
     is_authority(authority).then_some(authority)
+}
+
+/// Refuses an HTTP/1.1 request that does not name exactly one sound host (RFC 9112, section 3.2):
+/// whoever forwards it could read another one.
+///
+/// # Errors
+/// The problem to answer with.
+pub(super) fn check_host(head: &Parts) -> Result<(), Problem> {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let sound = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().is_ok_and(is_authority),
+        (None, _) => head.version != Version::HTTP_11,
+        (Some(_), Some(_)) => false,
+    };
+    if sound { Ok(()) } else { Err(Problem::BadRequest { detail: "the host is missing or malformed".into() }) }
 }
 
 /// Scheme and authority as the proxy nearest to the client saw them. The first element counts.

@@ -26,7 +26,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::held::{Held, Share};
 use super::progress::Progress;
-use super::refuse;
+use super::{recover, refuse};
 use super::store::{Advance, Advanced, Upload, UploadStore};
 use crate::blob::{Appended, BlobWriter, Digests};
 use crate::cancel::{self, CancelReason, Reading, Scope};
@@ -72,6 +72,8 @@ pub(super) struct Attempt {
     /// Bytes of content received, taken or not.
     received: u64,
     expires_at: Option<i64>,
+    /// Set by a failed sync.
+    is_unsynced: bool,
 }
 
 /// What became of an attempt.
@@ -89,10 +91,18 @@ type Slot<T> = Option<BoxFuture<'static, T>>;
 enum Input {
     Cancelled(CancelReason),
     Written(Appended),
-    Committed(Result<Advanced, Problem>),
+    Committed(Result<Advanced, Uncommitted>),
     Frame(Option<Result<Frame<Bytes>, Cut>>),
     CheckpointDue,
     Stalled,
+}
+
+/// Why a commit has not been made.
+enum Uncommitted {
+    /// The bytes may not be durable, and no later sync would tell.
+    Unsynced(Problem),
+    /// The store failed.
+    Untold(Problem),
 }
 
 /// The request ended before its content did.
@@ -112,7 +122,7 @@ impl Attempt {
         blob: Arc<dyn BlobWriter>,
         progress: Arc<Progress>,
         held: Held,
-    ) -> Result<Self, Problem> {
+    ) -> Result<Box<Self>, Problem> {
         let mut machine = Machine::new(upload.facts(), limits);
         machine.handle_append(&append)?;
         let mut digests = Digests::resume(upload.digest.as_deref()).map_err(|error| {
@@ -125,7 +135,8 @@ impl Attempt {
             Some(Expected::Trailer) => digests = digests.with_every_part(),
             None => {}
         }
-        Ok(Self {
+        // In a box, because it moves through futures that each would keep room for it.
+        Ok(Box::new(Self {
             machine,
             store,
             blob,
@@ -140,7 +151,8 @@ impl Attempt {
             pending_bytes: 0,
             held: Share::of(held),
             received: 0,
-        })
+            is_unsynced: false,
+        }))
     }
 
     /// Runs to the end. Returns once nothing of it is under way any more: what it says is what
@@ -149,7 +161,7 @@ impl Attempt {
     /// # Cancel safety
     /// Dropping it equals a crash: the upload is as last committed, and opening it again cuts or
     /// adopts the rest.
-    pub(super) async fn run<B>(mut self, body: B, scope: &Scope) -> Ended
+    pub(super) async fn run<B>(mut self: Box<Self>, body: B, scope: &Scope) -> Ended
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -159,13 +171,25 @@ impl Attempt {
             return self.ended_early(refuse::blob(&error));
         }
         let outcome = self.drive(body, scope).await;
+        self.leave().await;
+        Ended { outcome, expires_at: self.expires_at, received: self.received }
+    }
+
+    /// Leaves nothing that a crash must not adopt. Nothing is under way any more.
+    async fn leave(&mut self) {
+        let committed = self.machine.facts().offset;
+        if self.is_unsynced {
+            recover::cut_unsynced(&self.blob, self.upload.id, committed).await;
+        }
+        // As long as unverified bytes are there, so is their mark: the next writer removes both.
+        let is_verified = self.machine.written() == committed;
         if self.expected.is_some()
+            && is_verified
             && let Err(error) = self.blob.clone().unstage().await
         {
             // The mark only makes a later crash discard a tail, which nobody was promised.
             tracing::warn!(upload = %self.upload.id, %error, "removing the mark of a staged append");
         }
-        Ended { outcome, expires_at: self.expires_at, received: self.received }
     }
 
     async fn drive<B>(&mut self, mut body: B, scope: &Scope) -> Outcome
@@ -173,7 +197,7 @@ impl Attempt {
         B: Body<Data = Bytes> + Unpin,
     {
         let mut write: Slot<Appended> = None;
-        let mut commit: Slot<Result<Advanced, Problem>> = None;
+        let mut commit: Slot<Result<Advanced, Uncommitted>> = None;
         let mut obey = true;
         let mut pulse = Pulse::new(self.pace);
         loop {
@@ -336,7 +360,7 @@ impl Attempt {
     }
 
     /// Makes what is written durable, then commits it: in this order, always.
-    fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Advanced, Problem>> {
+    fn commit(&self, commit: Commit) -> BoxFuture<'static, Result<Advanced, Uncommitted>> {
         let digests = self.digests.as_ref();
         let completes = commit.mark == Mark::Completed;
         let advance = Advance {
@@ -351,18 +375,15 @@ impl Attempt {
         async move {
             if let Err(error) = blob.clone().sync().await {
                 tracing::error!(upload = %id, error = &error as &dyn std::error::Error, "sync");
-                // The kernel may have dropped the pages: no later crash may adopt them.
-                if let Err(error) = blob.truncate(commit.from).await {
-                    tracing::error!(upload = %id, error = &error as &dyn std::error::Error, "cut after a failed sync");
-                }
-                return Err(refuse::blob(&error));
+                return Err(Uncommitted::Unsynced(refuse::blob(&error)));
             }
-            store.advance(advance).await.map_err(|error| refuse::store(&error))
+            let advanced = store.advance(advance).await;
+            advanced.map_err(|error| Uncommitted::Untold(refuse::store(&error)))
         }
         .boxed()
     }
 
-    fn committed(&mut self, advanced: Result<Advanced, Problem>) {
+    fn committed(&mut self, advanced: Result<Advanced, Uncommitted>) {
         match advanced {
             Ok(Advanced::Committed { expires_at }) => {
                 self.expires_at = expires_at;
@@ -370,7 +391,11 @@ impl Attempt {
             }
             // Whoever took it says why; the handler asks the store.
             Ok(Advanced::Refused) => self.machine.handle_refused(Problem::UploadSuperseded),
-            Err(problem) => self.machine.handle_refused(problem),
+            Err(Uncommitted::Untold(problem)) => self.machine.handle_refused(problem),
+            Err(Uncommitted::Unsynced(problem)) => {
+                self.is_unsynced = true;
+                self.machine.handle_refused(problem);
+            }
         }
     }
 
@@ -384,7 +409,7 @@ impl Attempt {
         }
     }
 
-    fn ended_early(self, problem: Problem) -> Ended {
+    fn ended_early(&self, problem: Problem) -> Ended {
         let outcome = Outcome { facts: self.machine.facts(), problem: Some(problem) };
         Ended { outcome, expires_at: self.expires_at, received: 0 }
     }

@@ -54,6 +54,8 @@ impl Uploads {
         match self.admit(id, scope, progress, reason).await {
             // Held, so that no attempt opens the blob while it goes.
             Ok(_lease) => self.release(id).await,
+            // Somebody else sees to it.
+            Err(Problem::UploadSuperseded) => {}
             // The sweeper comes back to it.
             Err(problem) => tracing::warn!(upload = %id, ?problem, "the writer does not stop"),
         }

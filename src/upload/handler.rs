@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
 use tidegate_protocol::dialect::{
     CORS_METHODS, CORS_REQUEST_FIELDS, CORS_RESPONSE_FIELDS, Dialect, Target,
 };
@@ -16,9 +18,13 @@ use super::progress::Progress;
 use super::receive::{self, Received};
 use super::store::{Kind, NewFinal, NewUpload, State, Upload};
 use super::{DEFAULT_PROJECT, Uploads, content, refuse};
-use crate::cancel::CancelReason;
+use crate::cancel::{CancelReason, Settling};
 use crate::http::{self as transport, OutBody, Shared, reject};
 use crate::id::UploadId;
+
+/// How long a HEAD waits for the attempt before it to end: a client that lost its connection asks at
+/// once, while what had arrived is still being committed.
+const LEAVING: Duration = Duration::from_millis(250);
 
 /// A PATCH that has been silent for this long is taken over by a HEAD, so that the offset it
 /// answers is final.
@@ -54,11 +60,11 @@ pub(super) async fn serve(
     let dialect = Dialect::detect(&request.head);
     let settings = uploads.config.settings;
     let method = request.head.method.clone();
-    let fields = request.head.headers.clone();
     let path = request.head.uri.path().to_owned();
+    let cors = uploads.config.cors.fields(&method, &request.head.headers, SHARED);
     let length = request.body.size_hint_exact();
     let answer = match dialect.decode(&request.head, target, length, &settings) {
-        Ok(asked) => dispatch(&uploads, target, asked, request).await,
+        Ok(asked) => dispatch(uploads, target, asked, request).await,
         Err(problem) => problem.into(),
     };
     let mut response = match answer {
@@ -73,83 +79,82 @@ pub(super) async fn serve(
             response
         }
     };
-    uploads.config.cors.apply(&method, &fields, response.headers_mut(), SHARED);
+    response.headers_mut().extend(cors);
     response
 }
 
-async fn dispatch(
-    uploads: &Arc<Uploads>,
+/// Finds who answers. The future owns no more of the request than that one needs: an append may
+/// last for hours, and the head of its request keeps a read buffer alive.
+fn dispatch(
+    uploads: Arc<Uploads>,
     target: Target,
     asked: Request,
     request: transport::Request,
-) -> Answer {
-    if asked == Request::Discover {
-        return Answer::Protocol(Response::Discovered);
-    }
-    if target == Target::Creation {
-        if request.path.get("project").is_some_and(|project| project != DEFAULT_PROJECT) {
-            return Problem::NotFound.into();
+) -> BoxFuture<'static, Answer> {
+    let named = |name| request.path.get(name);
+    let id = named("id").and_then(|id| id.parse::<UploadId>().ok());
+    match (target, asked, id) {
+        (_, Request::Discover, _) => ready(Answer::Protocol(Response::Discovered)).boxed(),
+        (Target::Creation, Request::Create(create), _)
+            if named("project").is_none_or(|project| project == DEFAULT_PROJECT) =>
+        {
+            create_from(uploads, create, request).boxed()
         }
-        return match asked {
-            Request::Create(create) => creating(uploads, create, request).await,
-            // Decoding at this target gives nothing else.
-            _ => Problem::NotFound.into(),
-        };
-    }
-    let Some(id) = request.path.get("id").and_then(|id| id.parse::<UploadId>().ok()) else {
-        return Problem::NotFound.into();
-    };
-    match asked {
-        Request::Retrieve => retrieve(uploads, id).await,
-        Request::Append(append) => {
-            appended(receive::append(uploads, id, append, request.body).await)
+        (Target::Upload, Request::Retrieve, Some(id)) => retrieve(uploads, id).boxed(),
+        (Target::Upload, Request::Append(append), Some(id)) => {
+            let body = request.body;
+            async move { appended(receive::append(&uploads, id, append, body).await) }.boxed()
         }
-        Request::Cancel => match uploads.cancel(id).await {
-            Ok(()) => Answer::Protocol(Response::Cancelled),
-            Err(problem) => problem.into(),
-        },
-        Request::Read => match content::read(uploads, id, &request.head).await {
-            Ok(response) => Answer::Content(response),
-            Err(problem) => problem.into(),
-        },
-        Request::Discover | Request::Create(_) => Problem::NotFound.into(),
+        (Target::Upload, Request::Cancel, Some(id)) => cancel(uploads, id).boxed(),
+        (Target::Upload, Request::Read, Some(id)) => read(uploads, id, request).boxed(),
+        // No such project, not an id, or nothing that decoding gives for this target.
+        _ => ready(Problem::NotFound.into()).boxed(),
     }
 }
 
-async fn creating(uploads: &Arc<Uploads>, create: Create, request: transport::Request) -> Answer {
-    if !uploads.store.has_room() {
-        return Problem::StorageFull.into();
+async fn cancel(uploads: Arc<Uploads>, id: UploadId) -> Answer {
+    match uploads.cancel(id).await {
+        Ok(()) => Answer::Protocol(Response::Cancelled),
+        Err(problem) => problem.into(),
     }
+}
+
+async fn read(uploads: Arc<Uploads>, id: UploadId, request: transport::Request) -> Answer {
+    let transport::Request { head, .. } = request;
+    match content::read(&uploads, id, &head).await {
+        Ok(response) => Answer::Content(response),
+        Err(problem) => problem.into(),
+    }
+}
+
+async fn create_from(
+    uploads: Arc<Uploads>,
+    create: Create,
+    request: transport::Request,
+) -> Answer {
     let id = UploadId::random();
     let origin = uploads.config.origin.of(&request.head);
     let location = format!("{origin}{BASE_PATH}/{id}");
-    let metadata = create.metadata.raw().to_owned();
-    let made = match create.content {
-        NewContent::Appended { length, partial } => {
-            let owner = request.caller.user.clone();
-            make(uploads, NewKind { id, owner, length, partial, metadata }).await
-        }
-        NewContent::Concatenated(parts) => {
-            match new_final(uploads, id, &parts, metadata, &request) {
-                Ok(new) => concatenate(uploads, new).await,
-                Err(problem) => Err(problem),
-            }
-        }
+    let append = create.append.clone();
+    let new = match new(&uploads, id, create, &request) {
+        Ok(new) => new,
+        Err(problem) => return problem.into(),
     };
-    let upload = match made {
+    let transport::Request { body, .. } = request;
+    let upload = match make(&uploads, new).await {
         Ok(upload) => upload,
         Err(problem) => return problem.into(),
     };
     uploads.metrics.created();
-    match create.append {
+    match append {
         None => Answer::Protocol(Response::Created {
             location,
             resource: resource(&upload),
             appended: false,
         }),
         Some(append) => {
-            let received = receive::append(uploads, id, append, request.body).await;
-            created_with(uploads, location, received, id).await
+            let received = receive::append(&uploads, id, append, body).await;
+            created_with(&uploads, location, received, id).await
         }
     }
 }
@@ -167,11 +172,11 @@ async fn created_with(
             appended: true,
         }),
         // The client has no address for it: nothing may stay behind (row T76).
-        (Some(Problem::ChecksumMismatch), _) => {
+        (Some(problem @ (Problem::ChecksumMismatch | Problem::StorageFull)), _) => {
             if let Err(problem) = uploads.cancel(id).await {
                 tracing::warn!(upload = %id, ?problem, "removing an upload without an address");
             }
-            Problem::ChecksumMismatch.into()
+            problem.into()
         }
         (problem, upload) => Answer::Protocol(Response::Refused {
             problem: problem.unwrap_or(Problem::Internal),
@@ -180,28 +185,55 @@ async fn created_with(
     }
 }
 
-struct NewKind {
-    id: UploadId,
-    owner: String,
-    length: Length,
-    partial: bool,
-    metadata: String,
+/// What a creation makes.
+enum New {
+    Appended(NewUpload),
+    Final(NewFinal),
 }
 
-async fn make(uploads: &Uploads, new: NewKind) -> Result<Upload, Problem> {
-    let digests = uploads.digests();
-    let new = NewUpload {
-        id: new.id,
-        project: String::from(DEFAULT_PROJECT),
-        owner: new.owner,
-        partial: new.partial,
-        length: new.length.known(),
-        metadata: new.metadata,
-        digest: digests.save(),
-        sha256_of_nothing: digests.whole_hex(),
-        expires_after: uploads.config.expires_after,
-    };
-    uploads.store.create(new).await.map_err(|error| refuse::store(&error))
+fn new(
+    uploads: &Uploads,
+    id: UploadId,
+    create: Create,
+    request: &transport::Request,
+) -> Result<New, Problem> {
+    if !uploads.store.has_room() {
+        return Err(Problem::StorageFull);
+    }
+    let metadata = create.metadata.raw().to_owned();
+    match create.content {
+        NewContent::Concatenated(parts) => {
+            new_final(uploads, id, &parts, metadata, request).map(New::Final)
+        }
+        NewContent::Appended { length, partial } => {
+            let digests = uploads.digests();
+            Ok(New::Appended(NewUpload {
+                id,
+                project: String::from(DEFAULT_PROJECT),
+                owner: request.caller.user.clone(),
+                partial,
+                length: length.known(),
+                metadata,
+                digest: digests.save(),
+                sha256_of_nothing: digests.whole_hex(),
+                expires_after: uploads.config.expires_after,
+            }))
+        }
+    }
+}
+
+async fn make(uploads: &Uploads, new: New) -> Result<Upload, Problem> {
+    match new {
+        New::Appended(new) => {
+            uploads.store.create(new).await.map_err(|error| refuse::store(&error))
+        }
+        New::Final(new) => {
+            let size_max = new.size_max;
+            let made = uploads.store.concatenate(new).await;
+            let made = made.map_err(|error| refuse::store(&error))?;
+            made.map_err(|error| refuse::not_concatenated(error, size_max))
+        }
+    }
 }
 
 /// A final upload of the parts that a client names by their URLs.
@@ -233,14 +265,9 @@ fn new_final(
     })
 }
 
-async fn concatenate(uploads: &Uploads, new: NewFinal) -> Result<Upload, Problem> {
-    let size_max = new.size_max;
-    let made = uploads.store.concatenate(new).await.map_err(|error| refuse::store(&error))?;
-    made.map_err(|error| refuse::not_concatenated(error, size_max))
-}
-
-async fn retrieve(uploads: &Arc<Uploads>, id: UploadId) -> Answer {
+async fn retrieve(uploads: Arc<Uploads>, id: UploadId) -> Answer {
     if let Some(holder) = uploads.live.holder(&id)
+        && holder.scope.settle(LEAVING).await == Settling::Overdue
         && holder.shown.silent_for() >= SILENT
     {
         let scope = uploads.scope.child("retrieve");
@@ -260,7 +287,7 @@ async fn retrieve(uploads: &Arc<Uploads>, id: UploadId) -> Answer {
     if let Some(problem) = refuse::ended(&upload) {
         return problem.into();
     }
-    match waiting(uploads, &upload).await {
+    match waiting(&uploads, &upload).await {
         Ok(resource) => Answer::Protocol(Response::Retrieved(resource)),
         Err(problem) => problem.into(),
     }

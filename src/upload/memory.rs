@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, poll_fn};
 use tidegate_protocol::upload::Mark;
 
+use super::sql::millis;
 use super::store::{
     Advance, Advanced, CancelOutcome, Filter, Kind, NewFinal, NewUpload, NotConcatenated, State,
     StoreError, Upload, UploadStore,
@@ -41,8 +42,8 @@ struct Shared {
     slowness: usize,
     /// Calls until one fails. `None`: none does.
     fails_after: Option<(usize, Failure)>,
-    /// Calls that had their effect.
-    calls: usize,
+    /// The call that failed last.
+    failed: Option<&'static str>,
     /// Whether there is no room for what is new.
     no_room: bool,
 }
@@ -90,9 +91,9 @@ impl MemoryStore {
         self.shared().no_room = used_up;
     }
 
-    /// How many calls had their effect.
-    pub(super) fn calls(&self) -> usize {
-        self.shared().calls
+    /// The name of the call that failed last.
+    pub(super) fn failed(&self) -> Option<&'static str> {
+        self.shared().failed
     }
 
     /// The row as it stands.
@@ -108,6 +109,7 @@ impl MemoryStore {
     /// of it or, if it fails, nothing.
     fn transaction<T: Send + 'static>(
         &self,
+        name: &'static str,
         work: impl FnOnce(&mut Tables) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<T> {
         let store = self.clone();
@@ -122,7 +124,7 @@ impl MemoryStore {
                 std::task::Poll::Pending
             })
             .await;
-            store.shared().transact(work)
+            store.shared().transact(name, work)
         }
         .boxed()
     }
@@ -131,6 +133,7 @@ impl MemoryStore {
 impl Shared {
     fn transact<T>(
         &mut self,
+        name: &'static str,
         work: impl FnOnce(&mut Tables) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let failure = match self.fails_after.take() {
@@ -140,6 +143,7 @@ impl Shared {
                 None
             }
         };
+        self.failed = failure.map_or(self.failed, |_| Some(name));
         match failure {
             Some(Failure::Full) => return Err(StoreError::Full),
             Some(Failure::Io) => return Err(failed("asked to fail")),
@@ -148,7 +152,6 @@ impl Shared {
         let mut tables = self.tables.clone();
         let done = work(&mut tables)?;
         self.tables = tables;
-        self.calls += 1;
         match failure {
             None => Ok(done),
             Some(_) => Err(failed("asked to lose the answer")),
@@ -158,31 +161,31 @@ impl Shared {
 
 impl UploadStore for MemoryStore {
     fn create(&self, new: NewUpload) -> Answer<Upload> {
-        self.transaction(move |tables| tables.create(new))
+        self.transaction("create", move |tables| tables.create(new))
     }
 
     fn concatenate(&self, new: NewFinal) -> Answer<Result<Upload, NotConcatenated>> {
-        self.transaction(move |tables| tables.concatenate(new))
+        self.transaction("concatenate", move |tables| tables.concatenate(new))
     }
 
     fn find(&self, id: UploadId) -> Answer<Option<Upload>> {
-        self.transaction(move |tables| Ok(tables.rows.get(&id).map(|row| row.upload.clone())))
+        self.transaction("find", move |tables| Ok(tables.rows.get(&id).map(|row| row.upload.clone())))
     }
 
     fn parts(&self, id: UploadId) -> Answer<Vec<Upload>> {
-        self.transaction(move |tables| Ok(tables.parts_of(id).cloned().collect()))
+        self.transaction("parts", move |tables| Ok(tables.parts_of(id).cloned().collect()))
     }
 
     fn advance(&self, advance: Advance) -> Answer<Advanced> {
-        self.transaction(move |tables| tables.advance(advance))
+        self.transaction("advance", move |tables| tables.advance(advance))
     }
 
     fn cancel(&self, id: UploadId, reason: Option<String>) -> Answer<CancelOutcome> {
-        self.transaction(move |tables| Ok(tables.cancel(id, reason)))
+        self.transaction("cancel", move |tables| Ok(tables.cancel(id, reason)))
     }
 
     fn fail(&self, id: UploadId, reason: String) -> Answer<()> {
-        self.transaction(move |tables| {
+        self.transaction("fail", move |tables| {
             if tables.is_alive(id) {
                 tables.end(id, State::Failed, Some(reason));
                 tables.fail_waiting(id);
@@ -192,32 +195,32 @@ impl UploadStore for MemoryStore {
     }
 
     fn expire(&self, id: UploadId) -> Answer<bool> {
-        self.transaction(move |tables| Ok(tables.expire(id)))
+        self.transaction("expire", move |tables| Ok(tables.expire(id)))
     }
 
     fn may_release(&self, id: UploadId) -> Answer<bool> {
-        self.transaction(move |tables| {
+        self.transaction("may_release", move |tables| {
             let ended = tables.rows.get(&id).is_some_and(|row| row.upload.ended_at.is_some());
             Ok(ended && !tables.is_used(id))
         })
     }
 
     fn released(&self, id: UploadId, bytes: u64) -> Answer<()> {
-        self.transaction(move |tables| {
+        self.transaction("released", move |tables| {
             tables.released(id, bytes);
             Ok(())
         })
     }
 
     fn expiring(&self, limit: u32) -> Answer<Vec<UploadId>> {
-        self.transaction(move |tables| {
+        self.transaction("expiring", move |tables| {
             let due = tables.ids(|row| tables.may_expire(&row.upload));
             Ok(tables.first_by(due, limit, |upload| upload.expires_at))
         })
     }
 
     fn releasable(&self, limit: u32) -> Answer<Vec<UploadId>> {
-        self.transaction(move |tables| {
+        self.transaction("releasable", move |tables| {
             let ended = tables.ids(|row| {
                 let upload = &row.upload;
                 upload.ended_at.is_some()
@@ -229,7 +232,7 @@ impl UploadStore for MemoryStore {
     }
 
     fn forget(&self, keep: Duration) -> Answer<u64> {
-        self.transaction(move |tables| {
+        self.transaction("forget", move |tables| {
             let before = tables.now_ms.saturating_sub(millis(keep));
             let old = tables.ids(|row| {
                 row.upload.ended_at.is_some_and(|at| at < before) && row.released_bytes.is_some()
@@ -242,7 +245,7 @@ impl UploadStore for MemoryStore {
     }
 
     fn open(&self, after: Option<UploadId>, limit: u32) -> Answer<Vec<(UploadId, u64)>> {
-        self.transaction(move |tables| {
+        self.transaction("open", move |tables| {
             let open = tables.past(after).filter(|row| {
                 row.upload.state == State::Uploading && row.upload.kind != Kind::Final
             });
@@ -251,14 +254,14 @@ impl UploadStore for MemoryStore {
     }
 
     fn every(&self, after: Option<UploadId>, limit: u32) -> Answer<Vec<Upload>> {
-        self.transaction(move |tables| {
+        self.transaction("every", move |tables| {
             let every = tables.past(after).filter(|row| row.released_bytes.is_none());
             Ok(every.map(|row| row.upload.clone()).take(limit as usize).collect())
         })
     }
 
     fn with_blob(&self, ids: Vec<UploadId>) -> Answer<Vec<UploadId>> {
-        self.transaction(move |tables| {
+        self.transaction("with_blob", move |tables| {
             let has_blob = |id: &UploadId| {
                 tables.rows.get(id).is_some_and(|row| {
                     row.released_bytes.is_none() && row.upload.kind != Kind::Final
@@ -268,16 +271,42 @@ impl UploadStore for MemoryStore {
         })
     }
 
+    fn undigested(&self, limit: u32) -> Answer<Vec<UploadId>> {
+        self.transaction("undigested", move |tables| {
+            let found = tables.ids(|row| {
+                let upload = &row.upload;
+                upload.kind == Kind::Final
+                    && upload.state == State::Completed
+                    && upload.sha256.is_none()
+            });
+            Ok(tables.first_by(found, limit, |upload| upload.completed_at))
+        })
+    }
+
+    fn digested(&self, id: UploadId, sha256: String) -> Answer<()> {
+        self.transaction("digested", move |tables| {
+            let now_ms = tables.now_ms;
+            if let Some(row) = tables.rows.get_mut(&id)
+                && row.upload.kind == Kind::Final
+                && row.upload.state == State::Completed
+            {
+                row.upload.sha256 = Some(sha256);
+                row.upload.updated_at = now_ms;
+            }
+            Ok(())
+        })
+    }
+
     fn has_room(&self) -> bool {
         !self.shared().no_room
     }
 
     fn restore_room(&self) -> Answer<()> {
-        self.transaction(|_| Ok(()))
+        self.transaction("restore_room", |_| Ok(()))
     }
 
     fn list(&self, filter: Filter) -> Answer<(Vec<Upload>, u64)> {
-        self.transaction(move |tables| {
+        self.transaction("list", move |tables| {
             let mut found: Vec<Upload> = tables
                 .rows
                 .values()
@@ -557,8 +586,4 @@ fn is_alive(state: State) -> bool {
 
 fn failed(why: &'static str) -> StoreError {
     StoreError::Failed(why.into())
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

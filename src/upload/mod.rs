@@ -90,16 +90,8 @@ pub struct Config {
 
 /// Mounts the module.
 pub fn mount(deps: Deps, config: Config) -> Mount {
-    let uploads = Arc::new(Uploads {
-        store: deps.store,
-        blobs: deps.blobs,
-        scope: deps.scope,
-        live: Live::new(),
-        unsettled: Mutex::default(),
-        held: held::Held::default(),
-        metrics: deps.metrics,
-        config,
-    });
+    let tails_are_good = deps.tails_are_good;
+    let uploads = Arc::new(Uploads::new(deps, config));
     let serve = |target| {
         let uploads = uploads.clone();
         move |request| handler::serve(uploads.clone(), target, request)
@@ -120,7 +112,7 @@ pub fn mount(deps: Deps, config: Config) -> Mount {
             }),
         ],
         workers: vec![
-            Box::new(recover::Tails::new(&uploads, deps.tails_are_good)),
+            Box::new(recover::Tails::new(&uploads, tails_are_good)),
             Box::new(sweep::Sweeper::new(&uploads)),
             Box::new(digest::FinalDigests::new(&uploads)),
         ],
@@ -142,6 +134,19 @@ struct Uploads {
 }
 
 impl Uploads {
+    fn new(deps: Deps, config: Config) -> Self {
+        Self {
+            store: deps.store,
+            blobs: deps.blobs,
+            scope: deps.scope,
+            live: Live::new(),
+            unsettled: Mutex::default(),
+            held: held::Held::default(),
+            metrics: deps.metrics,
+            config,
+        }
+    }
+
     fn unsettled(&self) -> std::sync::MutexGuard<'_, HashSet<UploadId>> {
         self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,7 +14,7 @@ use tidegate_protocol::upload::{Commit, Mark};
 use super::progress::Progress;
 use super::store::{Advance, Advanced, State, StoreError, Upload};
 use super::{Uploads, refuse};
-use crate::blob::{BlobError, Digests};
+use crate::blob::{BlobError, BlobWriter, Digests};
 use crate::cancel::CancelReason;
 use crate::id::UploadId;
 use crate::work::{Next, Worker};
@@ -58,7 +58,10 @@ async fn adopt_tail(uploads: &Uploads, mut upload: Upload) -> Result<Upload, Pro
         return Ok(upload);
     }
     let completes = upload.length == Some(end);
-    blob.sync().await.map_err(|error| refuse::blob(&error))?;
+    if let Err(error) = blob.clone().sync().await {
+        cut_unsynced(&blob, id, upload.offset).await;
+        return Err(refuse::blob(&error));
+    }
     let advance = Advance {
         id,
         epoch: upload.epoch,
@@ -89,6 +92,15 @@ async fn adopt_tail(uploads: &Uploads, mut upload: Upload) -> Result<Upload, Pro
     }
 }
 
+/// Removes what a failed sync has left. The kernel may have dropped it, and the next sync, even on
+/// another descriptor, may succeed all the same: it must never be adopted.
+pub(super) async fn cut_unsynced(blob: &Arc<dyn BlobWriter>, id: UploadId, committed: u64) {
+    if let Err(error) = blob.clone().truncate(committed).await {
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(upload = %id, error, "cut after a failed sync");
+    }
+}
+
 impl Uploads {
     /// The upload as it stands, with its tail adopted if that is still to be done.
     pub(super) async fn settled(self: &Arc<Self>, id: UploadId) -> Result<Option<Upload>, Problem> {
@@ -99,40 +111,55 @@ impl Uploads {
             let task = scope.clone().spawn(async move {
                 let progress = Arc::new(Progress::new());
                 let _lease = this.admit(id, scope, progress, CancelReason::Superseded).await?;
-                match this.usable(id).await {
-                    Ok(upload) => adopt(&this, upload).await.map(drop),
-                    // Nothing can be appended to it any more.
-                    Err(_) => {
-                        this.unsettled().remove(&id);
-                        Ok(())
-                    }
-                }
+                this.settle_tail(id).await
             });
             task.await.unwrap_or(Err(Problem::Internal))?;
         }
         self.store.find(id).await.map_err(|error| refuse::store(&error))
     }
 
-    /// Finds the uploads whose blob is longer than its row says. To be done before the first
-    /// request; costs one look at each unfinished upload.
+    /// Adopts the tail of an upload, if there still is one to go on with. The caller holds its
+    /// lease.
+    async fn settle_tail(&self, id: UploadId) -> Result<(), Problem> {
+        let found = self.store.find(id).await.map_err(|error| refuse::store(&error))?;
+        match found.filter(|upload| refuse::ended(upload).is_none()) {
+            Some(upload) => adopt(self, upload).await.map(drop),
+            None => {
+                self.unsettled().remove(&id);
+                Ok(())
+            }
+        }
+    }
+
+    /// Finds the uploads whose blob is not as long as its row says, with what is committed of
+    /// each. To be done before the first request; costs one look at each unfinished upload.
     ///
     /// # Errors
     /// The database failed.
-    async fn find_tails(&self) -> Result<usize, StoreError> {
+    async fn find_tails(&self) -> Result<Vec<(UploadId, u64)>, StoreError> {
+        let mut tails = Vec::new();
         let mut after = None;
         loop {
             let page = self.store.open(after, SCAN_PAGE).await?;
-            let Some((last, _)) = page.last() else { return Ok(self.unsettled().len()) };
+            let Some((last, _)) = page.last() else { return Ok(tails) };
             after = Some(*last);
             for (id, committed) in page {
                 match self.blobs.len(id).await {
                     Ok(found) if found.unwrap_or(0) == committed => {}
                     // What cannot be looked at now is looked at when it is asked for.
-                    Ok(_) | Err(_) => {
-                        self.unsettled().insert(id);
-                    }
+                    Ok(_) | Err(_) => tails.push((id, committed)),
                 }
             }
+        }
+    }
+
+    /// Cuts a tail that nothing is known about. Not left to the next writer: a crash before it
+    /// comes would make this tail look like one of this run.
+    async fn cut_tail(&self, id: UploadId, committed: u64) -> Result<(), BlobError> {
+        match self.blobs.writer(id, committed).adopt(committed, Digests::none()).await {
+            // Too short is noticed, and said, when it is asked for.
+            Ok(_) | Err(BlobError::Short { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 }
@@ -141,11 +168,13 @@ impl Uploads {
 pub(super) struct Tails {
     uploads: Arc<Uploads>,
     good: bool,
+    /// What has not been tried yet.
+    left: Vec<UploadId>,
 }
 
 impl Tails {
     pub(super) fn new(uploads: &Arc<Uploads>, good: bool) -> Self {
-        Self { uploads: uploads.clone(), good }
+        Self { uploads: uploads.clone(), good, left: Vec::new() }
     }
 }
 
@@ -156,9 +185,16 @@ impl Worker for Tails {
 
     fn prepare(&mut self) -> BoxFuture<'_, Result<(), Box<dyn std::error::Error + Send + Sync>>> {
         async move {
+            let tails = self.uploads.find_tails().await?;
             if self.good {
-                let found = self.uploads.find_tails().await?;
-                tracing::info!(uploads = found, "bytes past a committed offset, to be adopted");
+                tracing::info!(uploads = tails.len(), "bytes past a committed offset: to be adopted");
+                self.left = tails.into_iter().map(|(id, _)| id).collect();
+                self.uploads.unsettled().extend(&self.left);
+            } else {
+                tracing::info!(uploads = tails.len(), "bytes past a committed offset: cut");
+                for (id, committed) in tails {
+                    self.uploads.cut_tail(id, committed).await?;
+                }
             }
             Ok(())
         }
@@ -167,12 +203,15 @@ impl Worker for Tails {
 
     fn work(&mut self) -> BoxFuture<'_, Next> {
         async move {
-            let next = self.uploads.unsettled().iter().next().copied();
-            let Some(id) = next else { return Next::Never };
-            if let Err(problem) = self.uploads.settled(id).await {
-                tracing::warn!(upload = %id, ?problem, "adopting");
+            let Some(id) = self.left.pop() else { return Next::Never };
+            let scope = self.uploads.scope.child("recover");
+            // Whoever holds it has adopted its tail, or is about to.
+            let lease = self.uploads.live.take_free(id, scope, Arc::new(Progress::new()));
+            if lease.is_some()
+                && let Err(problem) = self.uploads.settle_tail(id).await
+            {
                 // It stays for whoever asks for it; the others must not wait for it.
-                return Next::Later;
+                tracing::warn!(upload = %id, ?problem, "adopting");
             }
             Next::Now
         }

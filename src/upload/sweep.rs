@@ -40,8 +40,9 @@ impl Sweeper {
             self.uploads.store.restore_room().await?;
         }
         let expiring = self.uploads.store.expiring(BATCH).await?;
+        let mut expired = false;
         for id in &expiring {
-            self.uploads.expire(*id).await?;
+            expired |= self.uploads.expire(*id).await?;
         }
         let releasable = self.uploads.store.releasable(BATCH).await?;
         for id in &releasable {
@@ -53,8 +54,9 @@ impl Sweeper {
             self.uploads.quarantine_orphans(self.shard).await?;
             self.shard = self.shard.wrapping_add(1);
         }
-        // A full batch that made no headway must not spin: only expiries certainly do.
-        Ok(if expiring.len() == BATCH as usize { Next::Now } else { Next::Later })
+        // A full batch that made no headway must not spin.
+        let more = expired && expiring.len() == BATCH as usize;
+        Ok(if more { Next::Now } else { Next::Later })
     }
 }
 
@@ -83,22 +85,19 @@ impl Worker for Sweeper {
 
 impl Uploads {
     /// Ends an upload whose time is over. One that is being written to is left alone: its commits
-    /// put its expiry off (row T65).
-    async fn expire(&self, id: UploadId) -> Result<(), StoreError> {
-        if self.live.holder(&id).is_some() {
-            return Ok(());
-        }
+    /// put its expiry off (row T65). Returns whether it was ended.
+    async fn expire(&self, id: UploadId) -> Result<bool, StoreError> {
         let scope = self.scope.child("expire");
-        let progress = Arc::new(Progress::new());
-        let Ok(lease) = self.admit(id, scope, progress, CancelReason::Expired).await else {
-            return Ok(());
+        let Some(lease) = self.live.take_free(id, scope, Arc::new(Progress::new())) else {
+            return Ok(false);
         };
-        if self.store.expire(id).await? {
+        let expired = self.store.expire(id).await?;
+        drop(lease);
+        if expired {
             self.metrics.expired();
             tracing::info!(upload = %id, "expired");
         }
-        drop(lease);
-        Ok(())
+        Ok(expired)
     }
 
     /// Moves blobs of one shard that have no row out of the way.

@@ -1,1 +1,22 @@
+//! The module's rules on stores in memory: what an upload is after every way in which an attempt,
+//! a call or the process may end.
+//!
+//! | file | what |
+//! |---|---|
+//! | `script.rs` | the sender: a body that follows a script |
+//! | `world.rs` | stores, and the module over them; what must be true of both at any time |
+//! | `scenarios.rs` | appends that are worth interrupting |
+//! | `interrupted.rs` | cancel or crash at every await of an attempt, for every reason |
+//! | `failures.rs` | a store that fails its n-th call, for every n |
+//! | `races.rs` | requests that meet |
+//! | `recovery.rs` | tails, and what a restart does with them |
+//! | `clocks.rs` | stalls and checkpoints, by a paused clock |
 
+mod clocks;
+mod failures;
+mod interrupted;
+mod races;
+mod recovery;
+mod scenarios;
+mod script;
+mod world;

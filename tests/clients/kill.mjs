@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 // A stock tus-js-client uploads a file while the server is killed with SIGKILL, again and again,
 // and started again at once. In the end the file must come back byte for byte.
 //

@@ -2,6 +2,7 @@
 //! problem, and the upload it was about is what it was.
 
 use std::net::Shutdown;
+use std::path::PathBuf;
 
 use crate::support::h2c::H2;
 use crate::support::server::Server;
@@ -248,11 +249,25 @@ async fn a_malformed_concatenation_is_400() {
     assert_eq!(server.download(&part).await, b"hello");
 }
 
-#[tokio::test]
-async fn an_id_that_is_no_uuid_is_404_and_never_reaches_a_path() {
-    let server = Server::start(&[]).await;
+/// What no request may read or remove: a file inside the data directory, under a known name.
+fn plant_secret(server: &Server) -> PathBuf {
     let secret = server.data_dir().join("secret.txt");
     std::fs::write(&secret, "the secret").expect("write a file to be stolen");
+    secret
+}
+
+/// An upload resource whose id is whatever the test likes.
+fn nowhere(id: &str) -> Upload {
+    Upload {
+        location: String::new(),
+        path: format!("/files/{id}"),
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_is_no_uuid_is_404() {
+    let server = Server::start(&[]).await;
+    plant_secret(&server);
     let long = "a".repeat(4000);
     let ids = [
         "x",
@@ -264,10 +279,7 @@ async fn an_id_that_is_no_uuid_is_404_and_never_reaches_a_path() {
         &long,
     ];
     for id in ids {
-        let nowhere = Upload {
-            location: String::new(),
-            path: format!("/files/{id}"),
-        };
+        let nowhere = nowhere(id);
         server
             .send(tus::head(&nowhere))
             .await
@@ -280,6 +292,12 @@ async fn an_id_that_is_no_uuid_is_404_and_never_reaches_a_path() {
             .expect_problem(404);
         server.send(tus::delete(&nowhere)).await.expect_problem(404);
     }
+}
+
+#[tokio::test]
+async fn an_id_that_is_a_path_never_reaches_one() {
+    let server = Server::start(&[]).await;
+    let secret = plant_secret(&server);
     let traversals = [
         "..",
         "../secret.txt",
@@ -301,10 +319,7 @@ async fn an_id_that_is_no_uuid_is_404_and_never_reaches_a_path() {
         "00000000-0000-4000-8000-000000000000%00",
     ];
     for form in traversals {
-        let nowhere = Upload {
-            location: String::new(),
-            path: format!("/files/{form}"),
-        };
+        let nowhere = nowhere(form);
         for request in [
             tus::get(&nowhere),
             tus::delete(&nowhere),
@@ -428,10 +443,19 @@ async fn bytes_that_are_no_http_are_refused() {
         format!("{head}Content-Length: 18446744073709551617\r\n\r\n"),
         format!("{head}Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx"),
         format!("{head}Transfer-Encoding: gzip\r\n\r\nxx"),
-        "POST /files HTTP/1.1\r\nTus-Resumable: 1.0.0\r\nUpload-Length: 5\r\n\r\n".to_owned(),
     ];
     for bytes in malformed {
         expect_rejected(&server, bytes.as_bytes()).await;
+    }
+}
+
+/// Location is built from it, and a proxy may route by it.
+#[tokio::test]
+async fn a_request_needs_one_valid_host() {
+    let server = Server::start(&[]).await;
+    let request = "POST /files HTTP/1.1\r\nTus-Resumable: 1.0.0\r\nUpload-Length: 5\r\n";
+    for hosts in ["", "Host: a\r\nHost: a\r\n", "Host: a\r\nHost: b\r\n"] {
+        expect_rejected(&server, format!("{request}{hosts}\r\n").as_bytes()).await;
     }
     for host in ["a b", "a/b", "a\"<script>", "a@b", "[::1"] {
         let answer = server.send(tus::create(5).header("Host", host)).await;

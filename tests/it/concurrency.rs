@@ -344,24 +344,6 @@ async fn repeated_deletes_at_once_are_all_204() {
 }
 
 #[tokio::test]
-#[ignore = "Upload-Id comes with the cancel interface, a later step of the project"]
-async fn creations_that_name_the_same_id_make_one_upload() {
-    let server = Server::start(&[]).await;
-    let named = Upload::unknown();
-    let creation = tus::create(5).header("Upload-Id", named.id());
-    let answers = join_all((0..8).map(|_| server.send(creation.clone()))).await;
-    for answer in answers {
-        assert!(matches!(answer.status, 200 | 201), "{answer}");
-        assert_eq!(Upload::created(&answer).path, named.path, "{answer}");
-    }
-    server.append(&named, 0, b"he").await;
-    // A creation that is repeated later finds the upload as it is.
-    let again = server.send(creation).await;
-    assert!(matches!(again.status, 200 | 201), "{again}");
-    server.expect_resumable(&named, 2, b"hello").await;
-}
-
-#[tokio::test]
 async fn uploads_side_by_side_do_not_disturb_each_other() {
     const UPLOADS: u64 = 24;
     let server = Server::start(&[]).await;

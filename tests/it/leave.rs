@@ -15,7 +15,7 @@ use crate::support::h2c::{Exchange, H2};
 use crate::support::server::Server;
 use crate::support::tus::{self, Upload, checksum};
 use crate::support::wire::{Answer, Conn, Req};
-use crate::support::{content, eventually};
+use crate::support::{content, eventually, rounds};
 
 /// Small enough for one TCP and one HTTP/2 window: what was sent has arrived.
 const PART_BYTES: usize = 40_000;
@@ -91,6 +91,16 @@ impl Sender {
         match self {
             Self::One(_) => {}
             Self::Two(_, exchange) => exchange.end(&[]),
+        }
+    }
+
+    /// Waits until everything sent is in the socket, though not any further.
+    async fn flush(&self) {
+        if let Self::Two(..) = self {
+            // The driver of the connection is a task of this thread: it writes while this yields.
+            for _ in 0..32 {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -242,6 +252,38 @@ ways! {
     http2_half_close_keeps_every_byte: Two, HalfClose;
     http2_stall_keeps_every_byte: Two, Stall;
     http2_vanish_keeps_every_byte: Two, Vanish;
+}
+
+/// The last bytes and the departure come together: the server learns that the client has gone
+/// while what it sent still lies unread in a socket or in a stream.
+async fn leaves_with_the_last_byte(http: Http, way: Way) {
+    println!("{http:?}, {way:?}, with the last byte");
+    let server = Server::start(&FLAGS).await;
+    let whole = content(6, WHOLE_BYTES);
+    for _ in 0..rounds(5) {
+        let upload = server.create(whole.len() as u64).await;
+        let patch = tus::patch(&upload, 0).declare(whole.len() as u64);
+        let mut sender = Sender::start(&server, http, &patch).await;
+        send_part(&server, &mut sender, &upload, &whole[..PART_BYTES]).await;
+        sender.flush().await;
+        let silent = sender.leave(way).await;
+        expect_kept(&server, &upload, PART_BYTES, &whole).await;
+        drop(silent);
+    }
+}
+
+#[tokio::test]
+async fn http1_bytes_that_are_unread_at_the_departure_are_kept() {
+    for way in [Way::Close, Way::Reset, Way::HalfClose] {
+        leaves_with_the_last_byte(Http::One, way).await;
+    }
+}
+
+#[tokio::test]
+async fn http2_bytes_that_are_unread_at_the_departure_are_kept() {
+    for way in [Way::Close, Way::Reset, Way::ResetConnection, Way::HalfClose] {
+        leaves_with_the_last_byte(Http::Two, way).await;
+    }
 }
 
 /// With a checksum the same departures keep nothing, because nothing could be verified.

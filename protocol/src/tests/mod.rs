@@ -1,4 +1,8 @@
 //! The rules, tested as rules.
 
+mod driver;
 mod field;
+mod machine;
+mod oracle;
 mod problem;
+mod tus1;

@@ -22,6 +22,7 @@ pub(super) async fn suite(on: &Subject) {
     a_complete_final_outlives_its_parts(on).await;
     an_ended_final_leaves_its_parts_alone(on).await;
     a_part_in_use_does_not_expire(on).await;
+    a_digest_comes_later(on).await;
 }
 
 pub(super) fn new_final(project: &str, parts: &[&Upload]) -> NewFinal {
@@ -344,4 +345,30 @@ async fn a_part_in_use_does_not_expire(on: &Subject) {
     on.store.released(part.id, 0).await.unwrap();
     assert_eq!(on.store.find(part.id).await.unwrap(), None);
     on.store.released(waiting.id, 0).await.unwrap();
+}
+
+async fn a_digest_comes_later(on: &Subject) {
+    let project = project();
+    let part = on.part(&project, 3).await;
+    let open = open_part(on, &project, Some(1)).await;
+    let undigested = async |id| on.store.undigested(1_000).await.unwrap().contains(&id);
+    let made = concatenated(on, new_final(&project, &[&part, &part])).await;
+    let waiting = concatenated(on, new_final(&project, &[&part, &open])).await;
+    assert!(undigested(made.id).await);
+    for no_complete_final in [waiting.id, part.id, open.id, UploadId::random()] {
+        assert!(!undigested(no_complete_final).await);
+        let before = on.store.find(no_complete_final).await.unwrap();
+        on.store.digested(no_complete_final, String::from("ab")).await.unwrap();
+        assert_eq!(on.store.find(no_complete_final).await.unwrap(), before);
+    }
+    on.store.digested(made.id, String::from("ab")).await.unwrap();
+    let found = on.find(made.id).await;
+    assert_eq!(found.sha256.as_deref(), Some("ab"));
+    assert_eq!((found.state, found.epoch, found.completed_at), (State::Completed, 1, made.completed_at));
+    assert!(!undigested(made.id).await);
+
+    complete(on, &open, 1).await;
+    assert!(undigested(waiting.id).await);
+    on.store.cancel(waiting.id, None).await.unwrap();
+    assert!(!undigested(waiting.id).await, "nobody will read it");
 }

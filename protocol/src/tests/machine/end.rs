@@ -13,6 +13,9 @@ const EVERY_10: Limits = Limits {
     ..NO_LIMITS
 };
 
+/// Something that happens.
+type Happen = fn(&mut Upload);
+
 /// Part of an upload of 100 bytes, of which 10 were committed by this append's first checkpoint
 /// and 7 more are written.
 fn under_way() -> Upload {
@@ -87,7 +90,7 @@ fn t43_an_overrun_of_a_limit_keeps_what_fits_and_completes_nothing() {
 
 #[test]
 fn bytes_behind_the_end_are_dropped() {
-    let ends: [fn(&mut Upload); 3] = [
+    let ends: [Happen; 3] = [
         |machine| machine.handle_end(),
         |machine| machine.handle_stop(stop(Ending::Settle)),
         |machine| machine.handle_stop(stop(Ending::Abandon)),
@@ -147,7 +150,7 @@ fn a_stop_before_the_first_byte_changes_nothing() {
 
 #[test]
 fn a_stop_while_settling_is_ignored() {
-    let begun: [(fn(&mut Upload), Option<Problem>); 3] = [
+    let begun: [(Happen, Option<Problem>); 3] = [
         (|machine| machine.handle_end(), None),
         (
             |machine| {
@@ -318,7 +321,7 @@ fn after_the_answer_nothing_happens_any_more() {
     machine.handle_end();
     let ended = settle(&mut machine, Verdict::Match);
     assert_eq!(ended.outcome, done(facts(17, Some(100))));
-    let late: [fn(&mut Upload); 10] = [
+    let late: [Happen; 10] = [
         |machine| assert_eq!(machine.handle_data(5), 0),
         |machine| machine.handle_end(),
         |machine| machine.handle_stop(stop(Ending::Settle)),

@@ -1,0 +1,320 @@
+//! Tails, lost bytes and orphans: what a restart finds, and what it does with it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidegate_protocol::problem::Problem;
+use tidegate_protocol::upload::{Commit, Mark};
+
+use super::script::Script;
+use super::world::{Crash, HOUR, World, append_at, content, new_upload, send, sha256, sweep};
+use crate::blob::{BlobStore, Digests};
+use crate::cancel::{CancelReason, Scope};
+use crate::id::UploadId;
+use crate::upload::Uploads;
+use crate::upload::fsck::{Finding, fsck};
+use crate::upload::progress::Progress;
+use crate::upload::recover::Tails;
+use crate::upload::store::{Advance, NewUpload, State, UploadStore};
+use crate::upload::sweep::Sweeper;
+use crate::work::{Next, Worker};
+
+const BYTES: usize = 60;
+const COMMITTED: usize = 20;
+
+/// An upload of [`BYTES`] of which [`COMMITTED`] are committed.
+async fn begun(world: &World) -> UploadId {
+    let id = world.rows.create(new_upload(Some(BYTES as u64))).await.unwrap().id;
+    let script = Script::new(Script::sending(&content(COMMITTED), 7));
+    let received = send(&world.uploads(), id, append_at(0), script).await;
+    assert_eq!(received.problem, None);
+    id
+}
+
+/// Writes behind what is committed, as an attempt does that never gets to its commit.
+async fn leave_tail(world: &World, id: UploadId, tail: &[u8]) {
+    let committed = world.row(id).offset;
+    let writer = world.blobs.writer(id, committed);
+    let tail = vec![Bytes::copy_from_slice(tail)];
+    let appended = writer.append(committed, tail, Digests::none()).await;
+    assert!(appended.error.is_none());
+}
+
+/// Makes durable whatever is there, as a kernel may do at any time.
+async fn write_back(world: &World, id: UploadId) {
+    let writer = world.blobs.writer(id, world.row(id).offset);
+    let (_, _) = writer.clone().adopt(u64::MAX, Digests::none()).await.unwrap();
+    writer.sync().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tail_is_adopted_after_a_crash_of_the_process() {
+    let content = content(BYTES);
+    for (tail, offset) in [(1, 21), (39, 59), (40, 60)] {
+        let world = World::default();
+        let id = begun(&world).await;
+        leave_tail(&world, id, &content[COMMITTED..COMMITTED + tail]).await;
+        let uploads = world.restarted(Crash::Kill).await;
+        assert_eq!(world.row(id).offset, offset);
+        world.assert_sound(id, &content, "adopted");
+        // It is as good as any other byte that was told.
+        world.blobs.lose_power();
+        world.assert_sound(id, &content, "adopted and without power");
+        world.finish(&uploads, id, &content, "adopted").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tail_past_the_length_is_no_content() {
+    let content = content(BYTES);
+    let world = World::default();
+    let id = begun(&world).await;
+    leave_tail(&world, id, &[&content[COMMITTED..], b"too much"].concat()).await;
+    world.restarted(Crash::Kill).await;
+    assert_eq!(world.row(id).state, State::Completed);
+    assert_eq!(world.blobs.content(id), content);
+    assert_eq!(world.row(id).sha256, Some(sha256(&content)));
+}
+
+/// What is behind the committed bytes after a power cut is anybody's guess, and stays that for
+/// every later run.
+#[tokio::test(start_paused = true)]
+async fn a_tail_from_before_a_power_cut_is_never_adopted() {
+    for crashes in [1, 2] {
+        let world = World::default();
+        let id = begun(&world).await;
+        leave_tail(&world, id, &[0xee; 30]).await;
+        write_back(&world, id).await;
+        let mut uploads = world.restarted(Crash::PowerLoss).await;
+        for _ in 0..crashes {
+            // Nobody has written to it since, so nobody has cut it.
+            uploads = world.restarted(Crash::Kill).await;
+        }
+        assert_eq!(world.row(id).offset, COMMITTED as u64);
+        world.assert_sound(id, &content(BYTES), "garbage");
+        world.finish(&uploads, id, &content(BYTES), "garbage").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_tail_that_cannot_be_adopted_does_not_hold_up_the_others() {
+    let world = World::default();
+    let content = content(BYTES);
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        let id = begun(&world).await;
+        leave_tail(&world, id, &content[COMMITTED..30]).await;
+        ids.push(id);
+    }
+    let damaged = ids[2];
+    let row = world.row(damaged);
+    let commit = Commit { from: row.offset, to: row.offset, length: None, mark: Mark::Open };
+    let digest = Some(vec![1, 2, 3]);
+    let step = Advance {
+        id: damaged,
+        epoch: row.epoch,
+        commit,
+        digest,
+        sha256: None,
+        expires_after: HOUR,
+    };
+    world.rows.advance(step).await.unwrap();
+
+    let uploads = world.uploads();
+    let mut tails = Tails::new(&uploads, true);
+    tails.prepare().await.unwrap();
+    let mut calls = 0;
+    while tails.work().await != Next::Never {
+        calls += 1;
+        assert!(calls < 20, "it does not end");
+    }
+    for id in ids {
+        let expected = if id == damaged { COMMITTED } else { 30 };
+        assert_eq!(world.row(id).offset, expected as u64);
+    }
+    let refused = send(&uploads, damaged, append_at(20), Script::new([])).await;
+    assert_eq!(refused.problem, Some(Problem::Internal));
+    assert_eq!(world.row(damaged).offset, COMMITTED as u64);
+}
+
+/// Background work waits for nobody and takes nothing over.
+#[tokio::test(start_paused = true)]
+async fn background_work_leaves_running_appends_alone() {
+    let world = World::default();
+    let content = content(BYTES);
+    let id = begun(&world).await;
+    leave_tail(&world, id, &content[COMMITTED..30]).await;
+    let uploads = world.uploads();
+    let mut tails = Tails::new(&uploads, true);
+    tails.prepare().await.unwrap();
+    world.rows.pass(HOUR * 2);
+    let scope = Scope::root("append");
+    let lease = uploads.live.take_free(id, scope.clone(), Arc::new(Progress::new()));
+    assert!(lease.is_some());
+
+    while tails.work().await == Next::Now {}
+    sweep(&uploads).await;
+    assert_eq!(scope.reason(), None);
+    assert_eq!((world.row(id).state, world.row(id).offset), (State::Uploading, 20));
+
+    // It is still known that there is a tail.
+    drop(lease);
+    let settled = uploads.settled(id).await.unwrap().expect("the row is there");
+    assert_eq!(settled.offset, 30);
+}
+
+/// A full batch of uploads that are all held must not make the sweeper spin.
+#[tokio::test(start_paused = true)]
+async fn the_sweeper_rests_when_it_makes_no_headway() {
+    let world = World::default();
+    let uploads = world.uploads();
+    let mut leases = Vec::new();
+    for _ in 0..300 {
+        let id = world.rows.create(new_upload(Some(1))).await.unwrap().id;
+        let scope = Scope::root("append");
+        leases.push(uploads.live.take_free(id, scope, Arc::new(Progress::new())));
+    }
+    world.rows.pass(HOUR * 2);
+    let mut sweeper = Sweeper::new(&uploads);
+    assert_eq!(sweeper.work().await, Next::Later);
+    drop(leases);
+    assert_eq!(sweeper.work().await, Next::Now);
+    assert_eq!(sweeper.work().await, Next::Later);
+    assert_eq!(world.rows.expiring(1).await.unwrap(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_whose_bytes_are_gone_has_failed() {
+    for by_restart in [false, true] {
+        let world = World::default();
+        let id = begun(&world).await;
+        world.blobs.writer(id, 0).append(0, vec![Bytes::from_static(b"short")], Digests::none()).await;
+        // The row cannot be told at first.
+        world.rows.fail_after(if by_restart { 4 } else { 1 }, crate::upload::memory::Failure::Io);
+        let uploads = match by_restart {
+            true => world.restarted(Crash::Kill).await,
+            false => world.uploads(),
+        };
+        for _ in 0..2 {
+            let received = send(&uploads, id, append_at(20), sending_rest()).await;
+            assert_eq!(received.problem, Some(Problem::UploadFailed));
+            assert!(world.row(id).offset >= COMMITTED as u64, "it is not taken back");
+        }
+        let row = world.row(id);
+        assert_eq!((row.state, row.offset), (State::Failed, COMMITTED as u64));
+        sweep(&uploads).await;
+        assert_eq!(world.blobs.count(), 0);
+        assert_eq!(world.row(id).state, State::Failed);
+    }
+}
+
+fn sending_rest() -> Script {
+    Script::new(Script::sending(&content(BYTES)[COMMITTED..], 7))
+}
+
+/// One round over all shards, as the sweeper does it in the course of about an hour.
+async fn sweep_all_shards(uploads: &Arc<Uploads>) {
+    let mut sweeper = Sweeper::new(uploads);
+    for _ in 0..15 * 256 {
+        sweeper.work().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn blobs_that_belong_to_nobody_are_moved_away() {
+    let world = World::default();
+    let uploads = world.uploads();
+    let living = begun(&world).await;
+    let orphan = UploadId::random();
+    world.blobs.writer(orphan, 0).append(0, vec![Bytes::from_static(b"?")], Digests::none()).await;
+    // Its bytes stay as long as a final upload has them.
+    let part = NewUpload { partial: true, ..new_upload(Some(COMMITTED as u64)) };
+    let part = world.rows.create(part).await.unwrap().id;
+    let script = Script::new(Script::sending(&content(COMMITTED), 7));
+    send(&uploads, part, append_at(0), script).await;
+    let made = world.rows.concatenate(super::world::new_final(vec![part])).await.unwrap().unwrap();
+    uploads.cancel(part).await.unwrap();
+
+    sweep_all_shards(&uploads).await;
+    assert_eq!(world.blobs.len(orphan).await.unwrap(), None);
+    for kept in [living, part] {
+        assert_eq!(world.blobs.content(kept), content(COMMITTED));
+    }
+    uploads.cancel(made.id).await.unwrap();
+    sweep(&uploads).await;
+    assert_eq!(world.blobs.count(), 1);
+    assert_eq!(world.rows.row(part), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tombstones_are_forgotten_in_time() {
+    let world = World::default();
+    let uploads = world.uploads();
+    let id = begun(&world).await;
+    uploads.cancel(id).await.unwrap();
+    sweep_all_shards(&uploads).await;
+    assert_eq!(world.row(id).state, State::Cancelled);
+    world.rows.pass(HOUR * 2);
+    sweep_all_shards(&uploads).await;
+    assert_eq!(world.rows.row(id), None);
+    let late = send(&uploads, id, append_at(20), sending_rest()).await;
+    assert_eq!(late.problem, Some(Problem::NotFound));
+}
+
+#[tokio::test(start_paused = true)]
+async fn fsck_finds_and_mends() {
+    let world = World::default();
+    let store: Arc<dyn UploadStore> = Arc::new(world.rows.clone());
+    let blobs: Arc<dyn BlobStore> = Arc::new(world.blobs.clone());
+    let sound = begun(&world).await;
+    leave_tail(&world, sound, b"a tail is no fault").await;
+    let (lost, excess) = (begun(&world).await, begun(&world).await);
+    world.blobs.writer(lost, 0).append(0, vec![Bytes::from_static(b"few")], Digests::none()).await;
+    world.finish(&world.uploads(), excess, &content(BYTES), "fsck").await;
+    let writer = world.blobs.writer(excess, BYTES as u64);
+    writer.append(BYTES as u64, vec![Bytes::from_static(b"more")], Digests::none()).await;
+    let orphan = UploadId::random();
+    world.blobs.writer(orphan, 0).append(0, vec![Bytes::from_static(b"?")], Digests::none()).await;
+    let ended = begun(&world).await;
+    world.rows.cancel(ended, None).await.unwrap();
+
+    let expected = [
+        Finding::Lost { upload: lost, promised: 20, found: 3 },
+        Finding::Excess { upload: excess, promised: 60, found: 64 },
+        Finding::Orphan { blob: orphan.to_string() },
+    ];
+    for repair in [false, true] {
+        let findings = fsck(&store, &blobs, repair).await.unwrap();
+        assert_eq!(findings.len(), expected.len(), "{findings:?}");
+        assert!(expected.iter().all(|finding| findings.contains(finding)), "{findings:?}");
+    }
+    assert_eq!(world.row(lost).state, State::Failed);
+    assert_eq!(fsck(&store, &blobs, true).await.unwrap(), [expected[1].clone()]);
+    assert_eq!(world.row(sound).offset, 20);
+}
+
+/// Whoever ends an upload waits for its writer, so that no byte comes after the end.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_an_upload_stops_its_sender_first() {
+    let world = World::default();
+    let uploads = world.uploads();
+    let id = begun(&world).await;
+    let mut pieces = Script::sending(&content(BYTES)[COMMITTED..40], 7);
+    pieces.push(super::script::Piece::Silence);
+    let sender = {
+        let uploads = uploads.clone();
+        Scope::root("client").spawn(async move {
+            send(&uploads, id, append_at(20), Script::new(pieces)).await
+        })
+    };
+    while world.blobs.content(id).len() < 40 {
+        tokio::task::yield_now().await;
+    }
+    uploads.cancel(id).await.unwrap();
+    assert_eq!((world.row(id).state, world.blobs.count()), (State::Cancelled, 0));
+    let received = sender.await.unwrap();
+    assert!(matches!(received.problem, Some(Problem::UploadCancelled { .. })));
+    assert!(received.upload.is_none());
+    assert_eq!(world.blobs.count(), 0);
+    assert_eq!(CancelReason::Requested.ending(), crate::cancel::Ending::SettleThenDestroy);
+}

@@ -1,0 +1,220 @@
+//! What survives a process: rows and blobs. And the process: the module over them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_protocol::dialect::Settings;
+use tidegate_protocol::problem::Problem;
+use tidegate_protocol::request::{Append, Completion, Overrun};
+use tidegate_protocol::upload::Limits;
+
+use super::script::Script;
+use crate::blob::memory::MemoryStore as MemoryBlobs;
+use crate::blob::{BlobStore, Digests};
+use crate::cancel::Scope;
+use crate::http::{Body, Cors, Origin};
+use crate::id::UploadId;
+use crate::upload::memory::MemoryStore as MemoryRows;
+use crate::upload::receive::{self, Received};
+use crate::upload::recover::Tails;
+use crate::upload::store::{NewFinal, NewUpload, State, Upload, UploadStore};
+use crate::upload::sweep::Sweeper;
+use crate::upload::{Config, Deps, Metrics, Uploads};
+use crate::work::{Next, Worker};
+
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+
+/// Rows and blobs, as a process finds and leaves them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct World {
+    pub(super) rows: MemoryRows,
+    pub(super) blobs: MemoryBlobs,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Crash {
+    /// The kernel still has what was written.
+    Kill,
+    /// Only what was synced is left.
+    PowerLoss,
+}
+
+/// Content that tells where each byte belongs.
+pub(super) fn content(bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|at| (at.wrapping_mul(167) ^ (at >> 8)).to_le_bytes()[0]).collect()
+}
+
+pub(super) fn sha256(content: &[u8]) -> String {
+    let mut digests = Digests::sha256();
+    digests.update(content);
+    digests.whole_hex().unwrap()
+}
+
+pub(super) fn config() -> Config {
+    Config {
+        settings: Settings {
+            limits: Limits { size_max: None, append_max: None, checkpoint_bytes: 16 },
+            metadata_bytes_max: 1_000,
+        },
+        digest: true,
+        expires_after: HOUR,
+        tombstone_keep: HOUR,
+        checkpoint_interval: Duration::from_secs(2),
+        stall_timeout: Duration::from_secs(30),
+        rate_min: 1,
+        cors: Cors::Off,
+        origin: Origin::Request,
+    }
+}
+
+/// The module over any stores, in a process of its own.
+pub(super) fn uploads_over(
+    store: Arc<dyn UploadStore>,
+    blobs: Arc<dyn BlobStore>,
+    config: Config,
+) -> Arc<Uploads> {
+    let deps = Deps {
+        store,
+        blobs,
+        scope: Scope::root("uploads"),
+        metrics: Metrics::default(),
+        tails_are_good: false,
+    };
+    Arc::new(Uploads::new(deps, config))
+}
+
+/// An append at `offset` as tus asks for it.
+pub(super) fn append_at(offset: u64) -> Append {
+    Append {
+        offset,
+        length: None,
+        content_length: None,
+        checksum: None,
+        completion: Completion::AtLength,
+        overrun: Overrun::KeepToLength,
+    }
+}
+
+pub(super) fn new_upload(length: Option<u64>) -> NewUpload {
+    let nothing = Digests::sha256();
+    NewUpload {
+        id: UploadId::random(),
+        project: String::from("default"),
+        owner: String::from("somebody"),
+        partial: false,
+        length,
+        metadata: String::new(),
+        digest: nothing.save(),
+        sha256_of_nothing: nothing.whole_hex(),
+        expires_after: HOUR,
+    }
+}
+
+pub(super) fn new_final(parts: Vec<UploadId>) -> NewFinal {
+    NewFinal {
+        id: UploadId::random(),
+        project: String::from("default"),
+        owner: String::from("somebody"),
+        parts,
+        metadata: String::new(),
+        concat: String::from("final;"),
+        size_max: None,
+        expires_after: HOUR,
+    }
+}
+
+/// Sends one append through the module.
+pub(super) async fn send(
+    uploads: &Arc<Uploads>,
+    id: UploadId,
+    append: Append,
+    script: Script,
+) -> Received {
+    receive::append(uploads, id, append, Body::new(script)).await
+}
+
+impl World {
+    /// A new process.
+    pub(super) fn uploads(&self) -> Arc<Uploads> {
+        uploads_over(Arc::new(self.rows.clone()), Arc::new(self.blobs.clone()), config())
+    }
+
+    /// The next process after one that has ended like this, with all that it does at its start.
+    pub(super) async fn restarted(&self, crash: Crash) -> Arc<Uploads> {
+        if crash == Crash::PowerLoss {
+            self.blobs.lose_power();
+        }
+        let uploads = self.uploads();
+        let mut tails = Tails::new(&uploads, crash == Crash::Kill);
+        tails.prepare().await.unwrap();
+        while tails.work().await == Next::Now {}
+        uploads
+    }
+
+    /// The row, which must be there.
+    pub(super) fn row(&self, id: UploadId) -> Upload {
+        self.rows.row(id).expect("the row is there")
+    }
+
+    /// Checks what must be true at any time: the committed bytes are there, are those that were
+    /// sent, and the digest is theirs.
+    #[track_caller]
+    pub(super) fn assert_sound(&self, id: UploadId, sent: &[u8], about: &str) {
+        let row = self.row(id);
+        let committed = usize::try_from(row.offset).unwrap();
+        assert!(committed <= sent.len(), "{about}: {row:?}");
+        if !matches!(row.state, State::Uploading | State::Completed) {
+            return;
+        }
+        let blob = self.blobs.content(id);
+        assert!(blob.len() >= committed, "{about}: {} bytes of {committed}", blob.len());
+        assert_eq!(blob[..committed], sent[..committed], "{about}: not the bytes that were sent");
+        match row.state {
+            State::Completed => {
+                assert_eq!(row.length, Some(row.offset), "{about}: {row:?}");
+                assert_eq!(row.sha256, Some(sha256(sent)), "{about}");
+                assert_eq!(committed, sent.len(), "{about}");
+            }
+            _ => {
+                let digests = Digests::resume(row.digest.as_deref()).unwrap();
+                assert_eq!(digests.whole_hex(), Some(sha256(&sent[..committed])), "{about}");
+                assert_ne!(row.length, Some(row.offset), "{about}: it is whole and not complete");
+            }
+        }
+    }
+
+    /// Sends what is missing of `sent` and checks that the upload is complete then.
+    pub(super) async fn finish(
+        &self,
+        uploads: &Arc<Uploads>,
+        id: UploadId,
+        sent: &[u8],
+        about: &str,
+    ) {
+        let row = uploads.settled(id).await.unwrap().expect("the row is there");
+        let rest = &sent[usize::try_from(row.offset).unwrap()..];
+        let append = Append {
+            length: row.length.is_none().then_some(sent.len() as u64),
+            ..append_at(row.offset)
+        };
+        let received = send(uploads, id, append, Script::new(Script::sending(rest, 7))).await;
+        assert_eq!(received.problem, None, "{about}");
+        let told = received.upload.map(|upload| upload.offset);
+        assert_eq!(told, Some(sent.len() as u64), "{about}");
+        self.assert_sound(id, sent, about);
+        assert_eq!(self.row(id).state, State::Completed, "{about}");
+        assert_eq!(self.blobs.content(id), sent, "{about}");
+    }
+}
+
+/// One round of everything that is done in the background.
+pub(super) async fn sweep(uploads: &Arc<Uploads>) {
+    let mut sweeper = Sweeper::new(uploads);
+    while sweeper.work().await == Next::Now {}
+}
+
+/// The offset that was told together with a problem, if one was.
+pub(super) fn told(received: &Received) -> (Option<u64>, Option<&Problem>) {
+    (received.upload.as_ref().map(|upload| upload.offset), received.problem.as_ref())
+}

@@ -1,0 +1,168 @@
+//! Stock clients against the binary: tus-js-client on Node, tuspy on Python.
+//!
+//! A test here runs one script of `tests/clients`. The script does what its first lines say, checks
+//! what it sees on the way, compares what comes back byte for byte, prints one line of JSON about
+//! it, and ends with status 0 or 1. Each can also be run by hand, against any server.
+//!
+//! The clients come from npm and PyPI. Where they are missing, these tests fail.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::support::server::Server;
+
+/// Longer than any script allows itself.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// Where servers listen that come back at the same port. The other tests listen at 127.0.0.1, so
+/// that none of them takes the port meanwhile.
+const OWN_HOST: &str = "127.0.0.2";
+
+const NOT_INSTALLED: &str = "run make deps";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
+
+fn node(script: &str) -> Command {
+    assert!(
+        folder().join("node_modules/tus-js-client").is_dir(),
+        "{NOT_INSTALLED}"
+    );
+    let mut command = Command::new("node");
+    command.arg(folder().join(script));
+    command
+}
+
+fn python(script: &str) -> Command {
+    let interpreter = folder().join(".venv/bin/python");
+    assert!(interpreter.is_file(), "{NOT_INSTALLED}");
+    let mut command = Command::new(interpreter);
+    // Without leaving compiled files in the tree.
+    command.arg("-B").arg(folder().join(script));
+    command
+}
+
+/// Runs a script to its end, which must be a good one.
+async fn succeed(mut command: Command) {
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(DEADLINE, command.output())
+        .await
+        .unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {command:?}"))
+        .unwrap_or_else(|error| match error.kind() {
+            ErrorKind::NotFound => panic!("{NOT_INSTALLED}"),
+            _ => panic!("{command:?}: {error}"),
+        });
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    // The harness shows both if the test fails.
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    eprint!("{stderr}");
+    assert!(output.status.success(), "{}: {command:?}", output.status);
+    // A server of the script's own logs there as well.
+    assert!(!stderr.contains("panicked at"), "the server panicked");
+}
+
+/// Runs a script against a server of the test's.
+async fn upload_with(mut command: Command) {
+    let server = Server::start(&[]).await;
+    command.arg(format!("http://{}/files", server.addr()));
+    succeed(command).await;
+}
+
+/// Runs a script that starts and ends the server itself.
+async fn interrupt_with(script: &str, arguments: &[&str]) {
+    let mut command = node(script);
+    command.args([
+        "--server",
+        env!("CARGO_BIN_EXE_tidegate"),
+        "--host",
+        OWN_HOST,
+    ]);
+    command.args(arguments);
+    succeed(command).await;
+}
+
+#[tokio::test]
+async fn tus_js_client_uploads_a_file() {
+    upload_with(node("tus-js/plain.mjs")).await;
+}
+
+#[tokio::test]
+async fn tus_js_client_uploads_an_empty_file() {
+    upload_with(node("tus-js/empty.mjs")).await;
+}
+
+#[tokio::test]
+async fn tus_js_client_uploads_in_chunks() {
+    upload_with(node("tus-js/chunks.mjs")).await;
+}
+
+#[tokio::test]
+async fn tus_js_client_uploads_data_during_creation() {
+    upload_with(node("tus-js/creation.mjs")).await;
+}
+
+#[tokio::test]
+async fn tus_js_client_overrides_the_patch_method() {
+    upload_with(node("tus-js/override.mjs")).await;
+}
+
+#[tokio::test]
+async fn tus_js_client_defers_the_length() {
+    upload_with(node("tus-js/deferred.mjs")).await;
+}
+
+#[tokio::test]
+async fn tus_js_client_uploads_in_parallel() {
+    upload_with(node("tus-js/parallel.mjs")).await;
+}
+
+#[tokio::test]
+async fn tus_js_client_resumes_what_another_left() {
+    upload_with(node("tus-js/resume.mjs")).await;
+}
+
+#[tokio::test]
+async fn tus_js_client_goes_on_after_cut_connections() {
+    upload_with(node("tus-js/cut.mjs")).await;
+}
+
+#[tokio::test]
+async fn tus_js_client_terminates_a_running_upload() {
+    upload_with(node("tus-js/terminate.mjs")).await;
+}
+
+#[tokio::test]
+async fn tus_js_client_outlasts_a_killed_server() {
+    interrupt_with("tus-js/restart.mjs", &["--signal", "SIGKILL"]).await;
+}
+
+#[tokio::test]
+async fn tus_js_client_outlasts_a_stopped_server() {
+    interrupt_with("tus-js/restart.mjs", &["--signal", "SIGTERM"]).await;
+}
+
+#[tokio::test]
+async fn tus_js_client_outlasts_three_random_kills() {
+    interrupt_with("kill.mjs", &["--size", "64", "--kills", "3"]).await;
+}
+
+#[tokio::test]
+async fn tuspy_uploads_with_checksums() {
+    upload_with(python("tuspy/checksum.py")).await;
+}
+
+#[tokio::test]
+async fn tuspy_resumes_what_another_left() {
+    upload_with(python("tuspy/resume.py")).await;
+}
+
+#[tokio::test]
+async fn tuspy_is_refused_a_wrong_checksum() {
+    upload_with(python("tuspy/wrong_checksum.py")).await;
+}
