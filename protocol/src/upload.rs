@@ -250,8 +250,12 @@ impl Upload {
         if let Some(content) = append.content_length {
             let fits = append.offset.checked_add(content).is_some_and(|end| end <= bound.offset);
             // A dialect that invalidates on overrun has to see the bytes come (draft, R46).
-            if !fits && !(bound.by.is_length() && append.overrun == Overrun::Invalidate) {
+            if !fits && !self.invalidates(bound, append.overrun) {
                 return Err(bound.by.problem());
+            }
+            if fits && append.completion == Completion::AtEnd {
+                let length = declared.or(self.facts.length);
+                Self::check_whole(length, append.offset + content)?;
             }
         }
         self.phase = Phase::Receiving(Plan {
@@ -274,8 +278,7 @@ impl Upload {
         self.received += take;
         if take < len {
             let mut plan = *plan;
-            plan.invalidated =
-                plan.bound.by.is_length() && plan.overrun == Overrun::Invalidate;
+            plan.invalidated = self.invalidates(plan.bound, plan.overrun);
             let problem = plan.bound.by.problem();
             self.end(plan, Some(problem), false);
         }
@@ -285,7 +288,13 @@ impl Upload {
     /// The request's content ended as it should.
     pub fn handle_end(&mut self) {
         if let Phase::Receiving(plan) = self.phase {
-            self.end(plan, None, true);
+            let length = plan.declared.or(self.facts.length);
+            let problem = match plan.completion {
+                Completion::AtEnd => Self::check_whole(length, self.received).err(),
+                Completion::AtLength | Completion::Later => None,
+            };
+            let whole = problem.is_none();
+            self.end(plan, problem, whole);
         }
     }
 
@@ -318,7 +327,7 @@ impl Upload {
             }
             Phase::Ending { plan, step, problem: said } => {
                 said.get_or_insert(problem);
-                plan.invalidated = false;
+                plan.give_up_completion();
                 *step = if plan.staged { Step::Truncate } else { Step::Commit };
             }
             Phase::Idle | Phase::Over { .. } | Phase::Done => {}
@@ -371,11 +380,17 @@ impl Upload {
 
     /// The staged bytes are gone.
     pub fn handle_truncated(&mut self) {
-        if let Phase::Ending { step: Step::Truncating, problem, .. } = &mut self.phase {
-            let problem = problem.take();
+        if let Phase::Ending { step: step @ Step::Truncating, plan, problem } = &mut self.phase {
             self.received = self.facts.offset;
             self.written = self.facts.offset;
-            self.phase = Phase::Over { problem };
+            match plan.invalidated {
+                // All that is left to say of it.
+                true => {
+                    plan.declared = None;
+                    *step = Step::Commit;
+                }
+                false => self.phase = Phase::Over { problem: problem.take() },
+            }
         }
     }
 
@@ -432,6 +447,19 @@ impl Upload {
         }
     }
 
+    /// Row R48: content that says it is the last has to reach the length.
+    fn check_whole(length: Option<u64>, end: u64) -> Result<(), Problem> {
+        match length {
+            Some(known) if end < known => Err(Problem::LengthConflict { known, declared: end }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether bytes past `bound` make the upload unusable. A complete one stays as it is (R50).
+    fn invalidates(&self, bound: Bound, overrun: Overrun) -> bool {
+        bound.by.is_length() && overrun == Overrun::Invalidate && !self.facts.complete
+    }
+
     fn bound(&self, length: Option<u64>) -> Bound {
         let size_max = self.limits.size_max.unwrap_or(offset::MAX);
         // An upload that was accepted keeps its length when the limit is lowered later.
@@ -455,11 +483,11 @@ impl Upload {
             (true, false) => Step::Truncate,
             (false, _) => Step::Commit,
         };
-        let completion = match plan.completion {
-            Completion::AtEnd if !whole => Completion::Later,
-            completion => completion,
-        };
-        self.phase = Phase::Ending { plan: Plan { completion, ..plan }, step, problem };
+        let mut plan = plan;
+        if !whole {
+            plan.give_up_completion();
+        }
+        self.phase = Phase::Ending { plan, step, problem };
     }
 
     /// Whether the upload's committed state is behind what this append has made of it.
@@ -500,6 +528,15 @@ impl Upload {
     fn answer(&mut self, problem: Option<Problem>) -> Effect {
         self.phase = Phase::Done;
         Effect::Answer(Outcome { facts: self.facts, problem })
+    }
+}
+
+impl Plan {
+    /// Some of the content is missing, so that its end completes nothing.
+    fn give_up_completion(&mut self) {
+        if self.completion == Completion::AtEnd {
+            self.completion = Completion::Later;
+        }
     }
 }
 

@@ -27,6 +27,7 @@ async fn conformance(store: &dyn BlobStore) {
     opening_cuts_a_stale_tail(store).await;
     a_good_tail_is_adopted(store).await;
     a_staged_tail_is_not_adopted(store).await;
+    a_mark_goes_with_what_it_marks(store).await;
     missing_bytes_are_noticed(store).await;
     deleting_is_idempotent(store).await;
     scans_find_what_quarantine_takes(store).await;
@@ -108,6 +109,24 @@ async fn a_staged_tail_is_not_adopted(store: &dyn BlobStore) {
     writer.clone().unstage().await.unwrap();
     let (_, end) = store.writer(id, 8).adopt(u64::MAX, Digests::none()).await.unwrap();
     assert_eq!(end, 14);
+}
+
+/// The next writer cuts the unverified bytes, and what it writes itself is not marked.
+async fn a_mark_goes_with_what_it_marks(store: &dyn BlobStore) {
+    for unverified in [&b" unverified"[..], b""] {
+        let id = blob(store, b"promised").await;
+        let writer = store.writer(id, 8);
+        writer.clone().stage().await.unwrap();
+        writer.append(8, vec![Bytes::from_static(unverified)], Digests::none()).await;
+        let writer = store.writer(id, 8);
+        writer.append(8, vec![Bytes::from_static(b" plain")], Digests::none()).await;
+        let (_, end) = store.writer(id, 8).adopt(u64::MAX, Digests::none()).await.unwrap();
+        assert_eq!((end, content(store, id).await), (14, Bytes::from_static(b"promised plain")));
+    }
+    // To cut what is not marked is not to adopt it.
+    let id = blob(store, b"promised and more").await;
+    let (_, end) = store.writer(id, 8).adopt(8, Digests::none()).await.unwrap();
+    assert_eq!((end, content(store, id).await), (8, Bytes::from_static(b"promised")));
 }
 
 async fn missing_bytes_are_noticed(store: &dyn BlobStore) {

@@ -203,11 +203,11 @@ impl LocalWriter {
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(self.committed == 0).truncate(false).mode(0o600);
-        let file = options.open(&self.path).or_else(|error| match error.kind() {
+        let file = options.open(&self.path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound if self.committed > 0 => {
-                Err(BlobError::Short { promised: self.committed, found: 0 })
+                BlobError::Short { promised: self.committed, found: 0 }
             }
-            _ => Err(error.into()),
+            _ => error.into(),
         })?;
         let found = file.metadata()?.len();
         if found < self.committed {

@@ -31,6 +31,13 @@ use super::store::{Advance, Advanced, Upload, UploadStore};
 use crate::blob::{Appended, BlobWriter, Digests};
 use crate::cancel::{self, CancelReason, Reading, Scope};
 
+/// Bytes worth a write of their own. Handing them to a thread costs as much as copying some of
+/// them, so fewer wait for more, but not for longer than [`LINGER`].
+const WRITE_BYTES: usize = 256 * 1024;
+
+/// How long the first of the waiting bytes waits for others.
+const LINGER: Duration = Duration::from_millis(1);
+
 /// Bytes of one attempt that may wait for the write under way, while there is room.
 const PENDING_BYTES_MAX: usize = 1024 * 1024;
 
@@ -93,6 +100,7 @@ enum Input {
     Written(Appended),
     Committed(Result<Advanced, Uncommitted>),
     Frame(Option<Result<Frame<Bytes>, Cut>>),
+    Lingered,
     CheckpointDue,
     Stalled,
 }
@@ -214,11 +222,12 @@ impl Attempt {
                     Effect::Answer(outcome) => return outcome,
                 }
             }
-            if write.is_none() {
+            if write.is_none() && (pulse.has_lingered || self.is_worth_a_write()) {
                 write = self.write();
             }
             let reading = self.machine.is_receiving() && self.has_room();
             pulse.listening(reading);
+            let waiting = write.is_none() && !self.pending.is_empty();
             let input = tokio::select! {
                 biased;
                 // Dropped without loss: asking again gives the same reason.
@@ -229,7 +238,7 @@ impl Attempt {
                 // A frame is either returned or still in the body.
                 frame = next_frame(&mut body), if reading => Input::Frame(frame),
                 // Timers keep their deadline.
-                input = pulse.beat(reading), if self.machine.is_receiving() => input,
+                input = pulse.beat(reading, waiting), if self.machine.is_receiving() => input,
             };
             match input {
                 Input::Cancelled(reason) => {
@@ -245,6 +254,7 @@ impl Attempt {
                     self.committed(advanced);
                 }
                 Input::Frame(frame) => self.frame(frame, &mut pulse),
+                Input::Lingered => pulse.has_lingered = true,
                 Input::CheckpointDue => self.machine.handle_checkpoint_due(),
                 Input::Stalled => self.cancelled(CancelReason::Stalled),
             }
@@ -272,6 +282,11 @@ impl Attempt {
         }
     }
 
+    /// Whether what is pending is to be written now: it is enough, or nothing can come to it.
+    fn is_worth_a_write(&self) -> bool {
+        self.pending_bytes >= WRITE_BYTES || !self.machine.is_receiving() || !self.has_room()
+    }
+
     /// Whether another frame may be held beside what is being written.
     fn has_room(&self) -> bool {
         self.held.is_empty()
@@ -288,6 +303,9 @@ impl Attempt {
         let take = self.machine.handle_data(length as u64);
         data.truncate(usize::try_from(take).unwrap_or(length));
         if !data.is_empty() {
+            if self.pending.is_empty() {
+                pulse.linger();
+            }
             self.pending_bytes += data.len();
             self.held.add(data.len());
             self.pending.push(data);
@@ -444,6 +462,9 @@ struct Pulse {
     pace: Pace,
     checkpoint: Pin<Box<Sleep>>,
     stall: Pin<Box<Sleep>>,
+    linger: Pin<Box<Sleep>>,
+    /// Whether the first of the waiting bytes has waited for long enough.
+    has_lingered: bool,
     /// Bytes since the stall clock was last put back.
     since: u64,
     /// Whether the sender is being listened to.
@@ -456,6 +477,8 @@ impl Pulse {
             pace,
             checkpoint: Box::pin(tokio::time::sleep(pace.checkpoint_interval)),
             stall: Box::pin(tokio::time::sleep(pace.stall_timeout)),
+            linger: Box::pin(tokio::time::sleep(LINGER)),
+            has_lingered: false,
             since: 0,
             listening: true,
         }
@@ -480,18 +503,26 @@ impl Pulse {
         }
     }
 
+    /// The first of the bytes for the next write has come.
+    fn linger(&mut self) {
+        self.has_lingered = false;
+        self.linger.as_mut().reset(Instant::now() + LINGER);
+    }
+
     fn rewind(&mut self) {
         self.since = 0;
         self.stall.as_mut().reset(Instant::now() + self.pace.stall_timeout);
     }
 
-    /// Waits for the clock that is first. The stall clock only counts while `listening`.
+    /// Waits for the clock that is first. The stall clock only counts while `listening`, the other
+    /// one while bytes are `waiting`.
     ///
     /// # Cancel safety
     /// Cancel safe: the clocks keep their deadlines.
-    async fn beat(&mut self, listening: bool) -> Input {
+    async fn beat(&mut self, listening: bool, waiting: bool) -> Input {
         tokio::select! {
-            // Both keep their deadline.
+            // All keep their deadline.
+            () = self.linger.as_mut(), if waiting && !self.has_lingered => Input::Lingered,
             () = self.checkpoint.as_mut() => {
                 let next = Instant::now() + self.pace.checkpoint_interval;
                 self.checkpoint.as_mut().reset(next);

@@ -2,7 +2,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | this one | creation, steps of an append, the ways to end, what a restart asks for |
+//! | this one | creation, steps of an append, lists, what a restart asks for |
+//! | `ends.rs` | the ways to end, and what comes after |
 //! | `finals.rs` | final uploads, and what refers to a blob |
 //! | `races.rs` | transactions that meet |
 //! | `drift.rs` | random sequences, against the store in memory step by step |
@@ -10,6 +11,7 @@
 //! The PostgreSQL half needs the server that [`crate::db::conformance`] asks for.
 
 mod drift;
+mod ends;
 mod finals;
 mod races;
 
@@ -69,10 +71,7 @@ async fn suite(on: &Subject) {
     completes(on).await;
     invalidates(on).await;
     keeps_the_largest_numbers(on).await;
-    cancels(on).await;
-    expires_only_in_time(on).await;
-    every_end_is_final(on).await;
-    releases_and_forgets(on).await;
+    ends::suite(on).await;
     lists_pages(on).await;
     walks_for_a_restart(on).await;
     finals::suite(on).await;
@@ -93,11 +92,19 @@ enum Clock {
 impl Subject {
     fn memory() -> Self {
         let store = MemoryStore::default();
-        Self { store: Arc::new(store.clone()), clock: Clock::Manual(store) }
+        Self {
+            store: Arc::new(store.clone()),
+            clock: Clock::Manual(store),
+        }
     }
 
     async fn sqlite(dir: &Path, durability: Durability) -> Self {
-        Self::over(open(DbUrl::Sqlite(dir.join("test.db")), durability).await.unwrap()).await
+        Self::over(
+            open(DbUrl::Sqlite(dir.join("test.db")), durability)
+                .await
+                .unwrap(),
+        )
+        .await
     }
 
     async fn postgres() -> Self {
@@ -107,7 +114,10 @@ impl Subject {
 
     async fn over(db: Db) -> Self {
         db.migrate(&[CORE, LINE]).await.unwrap();
-        Self { store: Arc::new(SqlStore::new(db.clone())), clock: Clock::Database(db) }
+        Self {
+            store: Arc::new(SqlStore::new(db.clone())),
+            clock: Clock::Database(db),
+        }
     }
 
     async fn close(&self) {
@@ -130,7 +140,11 @@ impl Subject {
     }
 
     async fn find(&self, id: UploadId) -> Upload {
-        self.store.find(id).await.unwrap().expect("the row is there")
+        self.store
+            .find(id)
+            .await
+            .unwrap()
+            .expect("the row is there")
     }
 
     async fn create(&self, new: NewUpload) -> Upload {
@@ -140,28 +154,46 @@ impl Subject {
     /// A partial upload that is complete with `length` bytes.
     async fn part(&self, project: &str, length: u64) -> Upload {
         let upload = self
-            .create(NewUpload { partial: true, length: Some(length), ..new_upload(project) })
+            .create(NewUpload {
+                partial: true,
+                length: Some(length),
+                ..new_upload(project)
+            })
             .await;
         if length > 0 {
-            self.must_advance(step(&upload, length, Mark::Completed)).await;
+            self.must_advance(step(&upload, length, Mark::Completed))
+                .await;
         }
         self.find(upload.id).await
     }
 
     async fn must_advance(&self, advance: Advance) {
         let advanced = self.store.advance(advance).await.unwrap();
-        assert!(matches!(advanced, Advanced::Committed { .. }), "{advanced:?}");
+        assert!(
+            matches!(advanced, Advanced::Committed { .. }),
+            "{advanced:?}"
+        );
     }
 
     async fn must_refuse(&self, advance: Advance) {
         let before = self.store.find(advance.id).await.unwrap();
-        assert_eq!(self.store.advance(advance.clone()).await.unwrap(), Advanced::Refused);
-        assert_eq!(self.store.find(advance.id).await.unwrap(), before, "{advance:?}");
+        assert_eq!(
+            self.store.advance(advance.clone()).await.unwrap(),
+            Advanced::Refused
+        );
+        assert_eq!(
+            self.store.find(advance.id).await.unwrap(),
+            before,
+            "{advance:?}"
+        );
     }
 
     /// Lets an upload's time be over.
     async fn outlive(&self, upload: &Upload) {
-        let step = Advance { expires_after: Duration::ZERO, ..step(upload, upload.offset, Mark::Open) };
+        let step = Advance {
+            expires_after: Duration::ZERO,
+            ..step(upload, upload.offset, Mark::Open)
+        };
         self.must_advance(step).await;
         self.tick().await;
     }
@@ -200,7 +232,12 @@ fn step(upload: &Upload, to: u64, mark: Mark) -> Advance {
     Advance {
         id: upload.id,
         epoch: upload.epoch,
-        commit: Commit { from: upload.offset, to, length: None, mark },
+        commit: Commit {
+            from: upload.offset,
+            to,
+            length: None,
+            mark,
+        },
         digest: (!completes).then(|| to.to_be_bytes().to_vec()),
         sha256: completes.then(|| format!("{to:x}")),
         expires_after: HOUR,
@@ -208,7 +245,9 @@ fn step(upload: &Upload, to: u64, mark: Mark) -> Advance {
 }
 
 async fn prepares_every_statement(on: &Subject) {
-    let Clock::Database(db) = &on.clock else { return };
+    let Clock::Database(db) = &on.clock else {
+        return;
+    };
     db.prepare_all(statement::ALL).await.unwrap();
 }
 
@@ -243,23 +282,53 @@ async fn makes_uploads(on: &Subject) {
     assert_eq!(on.find(new.id).await, made);
     assert_eq!(on.store.find(UploadId::random()).await.unwrap(), None);
 
-    let deferred = on.create(NewUpload { length: None, digest: None, ..new_upload("p") }).await;
-    assert_eq!((deferred.length, deferred.digest, deferred.state), (None, None, State::Uploading));
+    let deferred = on
+        .create(NewUpload {
+            length: None,
+            digest: None,
+            ..new_upload("p")
+        })
+        .await;
+    assert_eq!(
+        (deferred.length, deferred.digest, deferred.state),
+        (None, None, State::Uploading)
+    );
 
     for partial in [false, true] {
-        let new = NewUpload { length: Some(0), partial, ..new_upload("p") };
+        let new = NewUpload {
+            length: Some(0),
+            partial,
+            ..new_upload("p")
+        };
         let empty = on.create(new).await;
-        assert_eq!((empty.state, empty.offset, empty.length), (State::Completed, 0, Some(0)));
-        assert_eq!((empty.sha256.as_deref(), &empty.digest), (Some("e3b0"), &None));
+        assert_eq!(
+            (empty.state, empty.offset, empty.length),
+            (State::Completed, 0, Some(0))
+        );
+        assert_eq!(
+            (empty.sha256.as_deref(), &empty.digest),
+            (Some("e3b0"), &None)
+        );
         assert!(empty.completed_at.is_some());
-        assert_eq!(empty.expires_at.is_some(), partial, "only a part is not for ever");
+        assert_eq!(
+            empty.expires_at.is_some(),
+            partial,
+            "only a part is not for ever"
+        );
         on.must_refuse(step(&empty, 1, Mark::Open)).await;
     }
 }
 
 async fn refuses_a_second_row_with_an_id(on: &Subject) {
     let made = on.create(new_upload("p")).await;
-    let again = on.store.create(NewUpload { id: made.id, length: Some(1), ..new_upload("q") }).await;
+    let again = on
+        .store
+        .create(NewUpload {
+            id: made.id,
+            length: Some(1),
+            ..new_upload("q")
+        })
+        .await;
     assert!(matches!(again, Err(StoreError::Failed(_))), "{again:?}");
     assert_eq!(on.find(made.id).await, made);
 }
@@ -276,9 +345,16 @@ async fn keeps_text_and_bytes_as_they_are(on: &Subject) {
         };
         let made = on.create(new).await;
         let found = on.find(made.id).await;
-        assert_eq!((found.owner.as_str(), found.metadata.as_str()), (text, text));
+        assert_eq!(
+            (found.owner.as_str(), found.metadata.as_str()),
+            (text, text)
+        );
         assert_eq!(found.digest, Some(every_byte));
-        let cancelled = on.store.cancel(made.id, Some(text.to_owned())).await.unwrap();
+        let cancelled = on
+            .store
+            .cancel(made.id, Some(text.to_owned()))
+            .await
+            .unwrap();
         assert_eq!(cancelled, CancelOutcome::Begun);
         assert_eq!(on.find(made.id).await.end_reason.as_deref(), Some(text));
     }
@@ -290,29 +366,70 @@ async fn advances_on_condition(on: &Subject) {
     let first = step(&made, 40, Mark::Open);
     let advanced = on.store.advance(first.clone()).await.unwrap();
     let found = on.find(made.id).await;
-    assert_eq!(advanced, Advanced::Committed { expires_at: found.expires_at });
-    assert_eq!((found.offset, found.state, found.epoch), (40, State::Uploading, 1));
+    assert_eq!(
+        advanced,
+        Advanced::Committed {
+            expires_at: found.expires_at
+        }
+    );
+    assert_eq!(
+        (found.offset, found.state, found.epoch),
+        (40, State::Uploading, 1)
+    );
     assert_eq!((&found.digest, &found.sha256), (&first.digest, &None));
     assert!(found.expires_at > made.expires_at, "it is put off");
     assert!(found.updated_at > made.updated_at);
-    assert_eq!((found.created_at, found.completed_at), (made.created_at, None));
+    assert_eq!(
+        (found.created_at, found.completed_at),
+        (made.created_at, None)
+    );
 
     on.must_refuse(first.clone()).await;
-    on.must_refuse(Advance { epoch: 0, ..step(&found, 50, Mark::Open) }).await;
-    on.must_refuse(Advance { epoch: 2, ..step(&found, 50, Mark::Open) }).await;
+    on.must_refuse(Advance {
+        epoch: 0,
+        ..step(&found, 50, Mark::Open)
+    })
+    .await;
+    on.must_refuse(Advance {
+        epoch: 2,
+        ..step(&found, 50, Mark::Open)
+    })
+    .await;
     for from in [0, 39, 41] {
-        let commit = Commit { from, to: 60, length: None, mark: Mark::Open };
-        on.must_refuse(Advance { commit, ..first.clone() }).await;
+        let commit = Commit {
+            from,
+            to: 60,
+            length: None,
+            mark: Mark::Open,
+        };
+        on.must_refuse(Advance {
+            commit,
+            ..first.clone()
+        })
+        .await;
     }
-    on.must_refuse(Advance { id: UploadId::random(), ..step(&found, 50, Mark::Open) }).await;
+    on.must_refuse(Advance {
+        id: UploadId::random(),
+        ..step(&found, 50, Mark::Open)
+    })
+    .await;
 
     // Only the state of the digest is news.
-    on.must_advance(Advance { digest: None, ..step(&found, 40, Mark::Open) }).await;
+    on.must_advance(Advance {
+        digest: None,
+        ..step(&found, 40, Mark::Open)
+    })
+    .await;
     assert_eq!(on.find(made.id).await.digest, None);
 }
 
 async fn declares_a_length(on: &Subject) {
-    let made = on.create(NewUpload { length: None, ..new_upload("p") }).await;
+    let made = on
+        .create(NewUpload {
+            length: None,
+            ..new_upload("p")
+        })
+        .await;
     let mut declaring = step(&made, 5, Mark::Open);
     declaring.commit.length = Some(9);
     on.must_advance(declaring).await;
@@ -325,22 +442,39 @@ async fn declares_a_length(on: &Subject) {
     last.commit.length = Some(9);
     on.must_advance(last).await;
     let found = on.find(made.id).await;
-    assert_eq!((found.offset, found.length, found.state), (9, Some(9), State::Completed));
+    assert_eq!(
+        (found.offset, found.length, found.state),
+        (9, Some(9), State::Completed)
+    );
 }
 
 async fn completes(on: &Subject) {
     for partial in [false, true] {
-        let made = on.create(NewUpload { partial, ..new_upload("p") }).await;
+        let made = on
+            .create(NewUpload {
+                partial,
+                ..new_upload("p")
+            })
+            .await;
         on.tick().await;
         let last = step(&made, 100, Mark::Completed);
         let advanced = on.store.advance(last.clone()).await.unwrap();
         let found = on.find(made.id).await;
-        assert_eq!(advanced, Advanced::Committed { expires_at: found.expires_at });
+        assert_eq!(
+            advanced,
+            Advanced::Committed {
+                expires_at: found.expires_at
+            }
+        );
         assert_eq!((found.state, found.offset), (State::Completed, 100));
         assert_eq!((&found.digest, &found.sha256), (&None, &last.sha256));
         assert!(found.completed_at.is_some_and(|at| at > made.created_at));
         assert_eq!((found.ended_at, &found.end_reason), (None, &None));
-        assert_eq!(found.expires_at.is_some(), partial, "only a part is not for ever");
+        assert_eq!(
+            found.expires_at.is_some(),
+            partial,
+            "only a part is not for ever"
+        );
         on.must_refuse(step(&found, 100, Mark::Completed)).await;
         on.must_refuse(step(&found, 101, Mark::Open)).await;
         on.must_refuse(last).await;
@@ -351,7 +485,10 @@ async fn invalidates(on: &Subject) {
     let made = on.create(new_upload("p")).await;
     on.must_advance(step(&made, 100, Mark::Invalidated)).await;
     let found = on.find(made.id).await;
-    assert_eq!((found.state, found.offset, found.expires_at), (State::Failed, 100, None));
+    assert_eq!(
+        (found.state, found.offset, found.expires_at),
+        (State::Failed, 100, None)
+    );
     assert!(found.ended_at.is_some() && found.end_reason.is_some());
     assert_eq!(found.completed_at, None);
     on.must_refuse(step(&found, 101, Mark::Open)).await;
@@ -359,7 +496,10 @@ async fn invalidates(on: &Subject) {
 
 async fn keeps_the_largest_numbers(on: &Subject) {
     let most = i64::MAX.unsigned_abs();
-    let new = NewUpload { length: Some(most), ..new_upload("p") };
+    let new = NewUpload {
+        length: Some(most),
+        ..new_upload("p")
+    };
     let made = on.create(new).await;
     on.must_advance(step(&made, most - 1, Mark::Open)).await;
     let found = on.find(made.id).await;
@@ -371,204 +511,42 @@ async fn keeps_the_largest_numbers(on: &Subject) {
     assert_eq!(on.store.find(made.id).await.unwrap(), None);
 
     // A time that no calendar has is still a time.
-    let new = NewUpload { expires_after: Duration::MAX, ..new_upload("p") };
+    let new = NewUpload {
+        expires_after: Duration::MAX,
+        ..new_upload("p")
+    };
     let made = on.create(new).await;
-    assert!(made.expires_at.is_some_and(|at| at > made.created_at), "{made:?}");
-    let far = Advance { expires_after: Duration::MAX, ..step(&made, 1, Mark::Open) };
+    assert!(
+        made.expires_at.is_some_and(|at| at > made.created_at),
+        "{made:?}"
+    );
+    let far = Advance {
+        expires_after: Duration::MAX,
+        ..step(&made, 1, Mark::Open)
+    };
     on.must_advance(far).await;
     assert!(!on.store.expire(made.id).await.unwrap());
     assert_eq!(on.store.forget(Duration::MAX).await.unwrap(), 0);
 }
 
-async fn cancels(on: &Subject) {
-    let made = on.create(new_upload("p")).await;
-    on.must_advance(step(&made, 30, Mark::Open)).await;
-    let before = on.find(made.id).await;
-    on.tick().await;
-    assert_eq!(on.store.cancel(made.id, None).await.unwrap(), CancelOutcome::Begun);
-    let found = on.find(made.id).await;
-    assert_eq!((found.state, found.epoch, found.offset), (State::Cancelling, 2, 30));
-    assert_eq!((found.expires_at, &found.end_reason), (None, &None));
-    assert!(found.ended_at.is_some_and(|at| at > before.updated_at));
-    on.must_refuse(step(&before, 31, Mark::Open)).await;
-    on.must_refuse(step(&found, 31, Mark::Open)).await;
-
-    let made = on.create(new_upload("p")).await;
-    on.must_advance(step(&made, 100, Mark::Completed)).await;
-    assert_eq!(on.store.cancel(made.id, None).await.unwrap(), CancelOutcome::Begun);
-    let found = on.find(made.id).await;
-    assert_eq!((found.state, found.epoch), (State::Deleting, 2));
-    let again = on.store.cancel(made.id, None).await.unwrap();
-    assert_eq!(again, CancelOutcome::Already(State::Deleting));
-
-    let unknown = on.store.cancel(UploadId::random(), None).await.unwrap();
-    assert_eq!(unknown, CancelOutcome::Unknown);
-}
-
-async fn expires_only_in_time(on: &Subject) {
-    let made = on.create(new_upload("p")).await;
-    assert!(!on.store.expire(made.id).await.unwrap(), "its time is not over");
-    on.outlive(&made).await;
-    let late = on.find(made.id).await;
-    // An append that comes in time puts it off, and the sweeper's look at the list was too old.
-    assert!(on.store.expiring(1_000).await.unwrap().contains(&made.id));
-    on.must_advance(step(&late, 1, Mark::Open)).await;
-    assert!(!on.store.expire(made.id).await.unwrap());
-    assert!(!on.store.expiring(1_000).await.unwrap().contains(&made.id));
-
-    on.outlive(&on.find(made.id).await).await;
-    let late = on.find(made.id).await;
-    assert!(on.store.expire(made.id).await.unwrap());
-    let found = on.find(made.id).await;
-    assert_eq!((found.state, found.epoch, found.offset), (State::Expired, 2, 1));
-    assert!(found.ended_at.is_some() && found.expires_at.is_none());
-    assert!(!on.store.expiring(1_000).await.unwrap().contains(&made.id));
-    on.must_refuse(step(&late, 2, Mark::Open)).await;
-    assert!(!on.store.expire(UploadId::random()).await.unwrap());
-
-    // The oldest come first, and no more than were asked for.
-    let mut ids = Vec::new();
-    for _ in 0..3 {
-        let made = on.create(NewUpload { expires_after: Duration::ZERO, ..new_upload("p") }).await;
-        ids.push(made.id);
-        on.tick().await;
-    }
-    assert_eq!(on.store.expiring(2).await.unwrap(), ids[..2]);
-    for id in ids {
-        assert!(on.store.expire(id).await.unwrap());
-    }
-    assert_eq!(on.store.expiring(1_000).await.unwrap(), []);
-}
-
-/// How an upload comes to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Cancel,
-    Delete,
-    Expire,
-    Fail,
-    Invalidate,
-}
-
-impl End {
-    const ALL: [Self; 5] =
-        [Self::Cancel, Self::Delete, Self::Expire, Self::Fail, Self::Invalidate];
-
-    /// An upload that has come to this end; how it was when it could still be gone on with.
-    async fn of(self, on: &Subject, partial: bool) -> Upload {
-        let made = on.create(NewUpload { partial, ..new_upload("p") }).await;
-        if self == Self::Expire {
-            on.outlive(&made).await;
-        }
-        if self == Self::Delete {
-            on.must_advance(step(&made, 100, Mark::Completed)).await;
-        }
-        let before = on.find(made.id).await;
-        match self {
-            Self::Cancel | Self::Delete => {
-                assert_eq!(on.store.cancel(made.id, None).await.unwrap(), CancelOutcome::Begun);
-            }
-            Self::Expire => assert!(on.store.expire(made.id).await.unwrap()),
-            Self::Fail => on.store.fail(made.id, String::from("lost")).await.unwrap(),
-            Self::Invalidate => on.must_advance(step(&before, 3, Mark::Invalidated)).await,
-        }
-        before
-    }
-
-    fn state(self) -> State {
-        match self {
-            Self::Cancel => State::Cancelling,
-            Self::Delete => State::Deleting,
-            Self::Expire => State::Expired,
-            Self::Fail | Self::Invalidate => State::Failed,
-        }
-    }
-}
-
-/// Whatever comes after an end, in whatever order, changes nothing.
-async fn every_end_is_final(on: &Subject) {
-    for end in End::ALL {
-        for partial in [false, true] {
-            let before = end.of(on, partial).await;
-            let ended = on.find(before.id).await;
-            assert_eq!(ended.state, end.state());
-            on.tick().await;
-            for _twice in 0..2 {
-                for upload in [&before, &ended] {
-                    for mark in [Mark::Open, Mark::Completed, Mark::Invalidated] {
-                        on.must_refuse(step(upload, 100, mark)).await;
-                    }
-                }
-                let again = on.store.cancel(before.id, Some(String::from("late"))).await.unwrap();
-                assert_eq!(again, CancelOutcome::Already(ended.state));
-                on.store.fail(before.id, String::from("late")).await.unwrap();
-                assert!(!on.store.expire(before.id).await.unwrap());
-                assert_eq!(on.find(before.id).await, ended, "{end:?}");
-            }
-        }
-    }
-    // The one exception: bytes of a complete upload were lost.
-    let part = on.part("p", 10).await;
-    on.store.fail(part.id, String::from("lost")).await.unwrap();
-    let found = on.find(part.id).await;
-    assert_eq!((found.state, found.end_reason.as_deref()), (State::Failed, Some("lost")));
-}
-
-async fn releases_and_forgets(on: &Subject) {
-    let living = on.create(new_upload("p")).await;
-    assert!(!on.store.may_release(living.id).await.unwrap());
-    assert!(!on.store.may_release(UploadId::random()).await.unwrap());
-    on.store.released(living.id, 7).await.unwrap();
-    assert_eq!(on.find(living.id).await, living, "it has not ended");
-    assert_eq!(on.store.with_blob(vec![living.id]).await.unwrap(), [living.id]);
-
-    for end in End::ALL {
-        let before = end.of(on, false).await;
-        let id = before.id;
-        assert!(on.store.may_release(id).await.unwrap(), "{end:?}");
-        assert!(on.store.releasable(1_000).await.unwrap().contains(&id), "{end:?}");
-        assert_eq!(on.store.with_blob(vec![id]).await.unwrap(), [id]);
-        on.store.released(id, 30).await.unwrap();
-        on.store.released(id, 31).await.unwrap();
-        assert!(!on.store.releasable(1_000).await.unwrap().contains(&id), "{end:?}");
-        assert_eq!(on.store.with_blob(vec![id]).await.unwrap(), []);
-        let found = on.store.find(id).await.unwrap();
-        let state = found.as_ref().map(|upload| upload.state);
-        let expected = match end {
-            End::Cancel => Some(State::Cancelled),
-            End::Delete => None,
-            End::Expire | End::Fail | End::Invalidate => Some(end.state()),
-        };
-        assert_eq!(state, expected, "{end:?}");
-        let digest = found.and_then(|upload| upload.digest);
-        assert_eq!(digest, None, "the state of a digest of nothing is of no use");
-        let again = on.store.cancel(id, None).await.unwrap();
-        assert_eq!(again, expected.map_or(CancelOutcome::Unknown, CancelOutcome::Already));
-
-        // The tombstone stays as long as it is told to.
-        on.store.forget(HOUR).await.unwrap();
-        assert_eq!(on.store.find(id).await.unwrap().map(|upload| upload.state), expected);
-        on.tick().await;
-        let forgotten = on.store.forget(Duration::ZERO).await.unwrap();
-        assert_eq!(forgotten, u64::from(expected.is_some()), "{end:?}");
-        assert_eq!(on.store.find(id).await.unwrap(), None);
-    }
-
-    // What has ended and still has its bytes is not forgotten.
-    let before = End::Cancel.of(on, false).await;
-    on.tick().await;
-    assert_eq!(on.store.forget(Duration::ZERO).await.unwrap(), 0);
-    assert_eq!(on.find(before.id).await.state, State::Cancelling);
-    on.store.released(before.id, 0).await.unwrap();
-}
-
 async fn lists_pages(on: &Subject) {
     let project = project();
     let list = |state, page, limit| {
-        let filter = Filter { project: project.clone(), state, page, limit };
+        let filter = Filter {
+            project: project.clone(),
+            state,
+            page,
+            limit,
+        };
         async move {
             let (found, total) = on.store.list(filter).await.unwrap();
-            (found.into_iter().map(|upload| upload.id).collect::<Vec<_>>(), total)
+            (
+                found
+                    .into_iter()
+                    .map(|upload| upload.id)
+                    .collect::<Vec<_>>(),
+                total,
+            )
         }
     };
     assert_eq!(list(None, 1, 10).await, (vec![], 0));
@@ -602,14 +580,19 @@ async fn lists_pages(on: &Subject) {
 async fn walks_for_a_restart(on: &Subject) {
     let mut expected_open = Vec::new();
     for length in [Some(100), None, Some(0)] {
-        let made = on.create(NewUpload { length, ..new_upload("p") }).await;
+        let made = on
+            .create(NewUpload {
+                length,
+                ..new_upload("p")
+            })
+            .await;
         if length != Some(0) {
             on.must_advance(step(&made, 5, Mark::Open)).await;
             expected_open.push((made.id, 5));
         }
     }
     let waiting = finals::waiting(on, "p").await;
-    let ended = End::Cancel.of(on, false).await;
+    let ended = ends::End::Cancel.of(on, false).await;
 
     let (mut open, mut every) = (Vec::new(), Vec::new());
     let mut after = None;
@@ -629,14 +612,24 @@ async fn walks_for_a_restart(on: &Subject) {
         every.extend(page);
     }
     assert!(expected_open.iter().all(|expected| open.contains(expected)));
-    assert!(open.iter().all(|(id, _)| *id != ended.id && *id != waiting.id));
+    assert!(
+        open.iter()
+            .all(|(id, _)| *id != ended.id && *id != waiting.id)
+    );
     assert!(open.is_sorted() && every.is_sorted_by_key(|upload| upload.id));
     for id in [ended.id, waiting.id] {
-        assert!(every.iter().any(|upload| upload.id == id), "its bytes may still be there");
+        assert!(
+            every.iter().any(|upload| upload.id == id),
+            "its bytes may still be there"
+        );
     }
     let asked = vec![ended.id, UploadId::random(), waiting.id, expected_open[0].0];
     let with_blob = on.store.with_blob(asked).await.unwrap();
-    assert_eq!(with_blob, [ended.id, expected_open[0].0], "a final upload has no blob");
+    assert_eq!(
+        with_blob,
+        [ended.id, expected_open[0].0],
+        "a final upload has no blob"
+    );
     assert_eq!(on.store.with_blob(vec![]).await.unwrap(), []);
 
     on.store.released(ended.id, 5).await.unwrap();

@@ -98,7 +98,11 @@ impl MemoryStore {
 
     /// The row as it stands.
     pub(super) fn row(&self, id: UploadId) -> Option<Upload> {
-        self.shared().tables.rows.get(&id).map(|row| row.upload.clone())
+        self.shared()
+            .tables
+            .rows
+            .get(&id)
+            .map(|row| row.upload.clone())
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -169,11 +173,15 @@ impl UploadStore for MemoryStore {
     }
 
     fn find(&self, id: UploadId) -> Answer<Option<Upload>> {
-        self.transaction("find", move |tables| Ok(tables.rows.get(&id).map(|row| row.upload.clone())))
+        self.transaction("find", move |tables| {
+            Ok(tables.rows.get(&id).map(|row| row.upload.clone()))
+        })
     }
 
     fn parts(&self, id: UploadId) -> Answer<Vec<Upload>> {
-        self.transaction("parts", move |tables| Ok(tables.parts_of(id).cloned().collect()))
+        self.transaction("parts", move |tables| {
+            Ok(tables.parts_of(id).cloned().collect())
+        })
     }
 
     fn advance(&self, advance: Advance) -> Answer<Advanced> {
@@ -200,7 +208,10 @@ impl UploadStore for MemoryStore {
 
     fn may_release(&self, id: UploadId) -> Answer<bool> {
         self.transaction("may_release", move |tables| {
-            let ended = tables.rows.get(&id).is_some_and(|row| row.upload.ended_at.is_some());
+            let ended = tables
+                .rows
+                .get(&id)
+                .is_some_and(|row| row.upload.ended_at.is_some());
             Ok(ended && !tables.is_used(id))
         })
     }
@@ -249,14 +260,22 @@ impl UploadStore for MemoryStore {
             let open = tables.past(after).filter(|row| {
                 row.upload.state == State::Uploading && row.upload.kind != Kind::Final
             });
-            Ok(open.map(|row| (row.upload.id, row.upload.offset)).take(limit as usize).collect())
+            Ok(open
+                .map(|row| (row.upload.id, row.upload.offset))
+                .take(limit as usize)
+                .collect())
         })
     }
 
     fn every(&self, after: Option<UploadId>, limit: u32) -> Answer<Vec<Upload>> {
         self.transaction("every", move |tables| {
-            let every = tables.past(after).filter(|row| row.released_bytes.is_none());
-            Ok(every.map(|row| row.upload.clone()).take(limit as usize).collect())
+            let every = tables
+                .past(after)
+                .filter(|row| row.released_bytes.is_none());
+            Ok(every
+                .map(|row| row.upload.clone())
+                .take(limit as usize)
+                .collect())
         })
     }
 
@@ -317,8 +336,14 @@ impl UploadStore for MemoryStore {
                 .collect();
             found.sort_by_key(|upload| std::cmp::Reverse((upload.created_at, upload.id)));
             let total = found.len() as u64;
-            let (page, limit) = (filter.page.saturating_sub(1) as usize, filter.limit as usize);
-            Ok((found.into_iter().skip(page * limit).take(limit).collect(), total))
+            let (page, limit) = (
+                filter.page.saturating_sub(1) as usize,
+                filter.limit as usize,
+            );
+            Ok((
+                found.into_iter().skip(page * limit).take(limit).collect(),
+                total,
+            ))
         })
     }
 }
@@ -331,8 +356,16 @@ impl Tables {
             id: new.id,
             project: new.project,
             owner: new.owner,
-            kind: if new.partial { Kind::Partial } else { Kind::Whole },
-            state: if empty { State::Completed } else { State::Uploading },
+            kind: if new.partial {
+                Kind::Partial
+            } else {
+                Kind::Whole
+            },
+            state: if empty {
+                State::Completed
+            } else {
+                State::Uploading
+            },
             epoch: 1,
             offset: 0,
             length: new.length,
@@ -365,7 +398,9 @@ impl Tables {
                 return Ok(Err(NotConcatenated::NotPartial(number)));
             }
             whole &= part.state == State::Completed;
-            length = length.zip(part.length).map(|(sum, part)| sum.saturating_add(part));
+            length = length
+                .zip(part.length)
+                .map(|(sum, part)| sum.saturating_add(part));
             if length.is_some_and(|length| length > limit) {
                 return Ok(Err(NotConcatenated::TooLarge));
             }
@@ -376,7 +411,11 @@ impl Tables {
             project: new.project,
             owner: new.owner,
             kind: Kind::Final,
-            state: if whole { State::Completed } else { State::Uploading },
+            state: if whole {
+                State::Completed
+            } else {
+                State::Uploading
+            },
             epoch: 1,
             offset: length.filter(|_| whole).unwrap_or(0),
             length,
@@ -399,18 +438,30 @@ impl Tables {
         if self.rows.contains_key(&upload.id) {
             return Err(failed("there is a row with this id"));
         }
-        self.rows.insert(upload.id, Row { upload: upload.clone(), released_bytes: None });
+        self.rows.insert(
+            upload.id,
+            Row {
+                upload: upload.clone(),
+                released_bytes: None,
+            },
+        );
         Ok(upload)
     }
 
     fn advance(&mut self, step: Advance) -> Result<Advanced, StoreError> {
         let now = self.now_ms;
-        let row = self.rows.get_mut(&step.id).map(|row| &mut row.upload).filter(|upload| {
-            upload.epoch == step.epoch
-                && upload.offset == step.commit.from
-                && upload.state == State::Uploading
-        });
-        let Some(upload) = row else { return Ok(Advanced::Refused) };
+        let row = self
+            .rows
+            .get_mut(&step.id)
+            .map(|row| &mut row.upload)
+            .filter(|upload| {
+                upload.epoch == step.epoch
+                    && upload.offset == step.commit.from
+                    && upload.state == State::Uploading
+            });
+        let Some(upload) = row else {
+            return Ok(Advanced::Refused);
+        };
         let is_partial = upload.kind == Kind::Partial;
         upload.offset = step.commit.to;
         upload.length = step.commit.length.or(upload.length);
@@ -442,7 +493,9 @@ impl Tables {
     }
 
     fn cancel(&mut self, id: UploadId, reason: Option<String>) -> CancelOutcome {
-        let Some(row) = self.rows.get(&id) else { return CancelOutcome::Unknown };
+        let Some(row) = self.rows.get(&id) else {
+            return CancelOutcome::Unknown;
+        };
         let state = match row.upload.state {
             State::Uploading => State::Cancelling,
             State::Completed => State::Deleting,
@@ -454,19 +507,33 @@ impl Tables {
     }
 
     fn expire(&mut self, id: UploadId) -> bool {
-        let Some(row) = self.rows.get(&id).filter(|row| self.may_expire(&row.upload)) else {
+        let Some(row) = self
+            .rows
+            .get(&id)
+            .filter(|row| self.may_expire(&row.upload))
+        else {
             return false;
         };
         let completed = row.upload.state == State::Completed;
         let reason = row.upload.end_reason.clone();
-        self.end(id, if completed { State::Deleting } else { State::Expired }, reason);
+        self.end(
+            id,
+            if completed {
+                State::Deleting
+            } else {
+                State::Expired
+            },
+            reason,
+        );
         self.fail_waiting(id);
         true
     }
 
     fn released(&mut self, id: UploadId, bytes: u64) {
         let now = self.now_ms;
-        let Some(row) = self.rows.get_mut(&id) else { return };
+        let Some(row) = self.rows.get_mut(&id) else {
+            return;
+        };
         if row.upload.ended_at.is_some() && row.released_bytes.is_none() {
             row.released_bytes = Some(bytes);
             row.upload.digest = None;
@@ -515,7 +582,8 @@ impl Tables {
                 continue;
             }
             let sum = self.parts_of(id).try_fold(0_i64, |sum, part| {
-                sum.checked_add_unsigned(part.offset).ok_or_else(|| failed("too large a sum"))
+                sum.checked_add_unsigned(part.offset)
+                    .ok_or_else(|| failed("too large a sum"))
             })?;
             if let Some(Row { upload, .. }) = self.rows.get_mut(&id) {
                 upload.state = State::Completed;
@@ -531,14 +599,20 @@ impl Tables {
 
     fn fail_waiting(&mut self, part: UploadId) {
         for id in self.waiting_for(part) {
-            self.end(id, State::Failed, Some(String::from("a part of it has ended")));
+            self.end(
+                id,
+                State::Failed,
+                Some(String::from("a part of it has ended")),
+            );
         }
     }
 
     /// The parts of a final upload in order, with duplicates.
     fn parts_of(&self, id: UploadId) -> impl Iterator<Item = &Upload> {
         let parts = self.parts.get(&id).into_iter().flatten();
-        parts.filter_map(|part| self.rows.get(part)).map(|row| &row.upload)
+        parts
+            .filter_map(|part| self.rows.get(part))
+            .map(|row| &row.upload)
     }
 
     /// Whether a final upload, finished or not, has this part.
@@ -548,7 +622,9 @@ impl Tables {
     }
 
     fn is_alive(&self, id: UploadId) -> bool {
-        self.rows.get(&id).is_some_and(|row| is_alive(row.upload.state))
+        self.rows
+            .get(&id)
+            .is_some_and(|row| is_alive(row.upload.state))
     }
 
     fn may_expire(&self, upload: &Upload) -> bool {
@@ -561,11 +637,17 @@ impl Tables {
     }
 
     fn past(&self, after: Option<UploadId>) -> impl Iterator<Item = &Row> {
-        self.rows.values().filter(move |row| after.is_none_or(|after| row.upload.id > after))
+        self.rows
+            .values()
+            .filter(move |row| after.is_none_or(|after| row.upload.id > after))
     }
 
     fn ids(&self, wanted: impl Fn(&Row) -> bool) -> Vec<UploadId> {
-        self.rows.values().filter(|row| wanted(row)).map(|row| row.upload.id).collect()
+        self.rows
+            .values()
+            .filter(|row| wanted(row))
+            .map(|row| row.upload.id)
+            .collect()
     }
 
     fn first_by(

@@ -190,6 +190,7 @@ pub(super) static LIST: Sql = sql!(
 );
 
 /// All of them, so that a test can prepare each on both engines.
+#[cfg(test)]
 pub(super) static ALL: &[&Sql] = &[
     &INSERT,
     &INSERT_PART,

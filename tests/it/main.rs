@@ -10,8 +10,8 @@
 //! directory, speaks bytes to it, and ends it. What a test may assume stands in the contract and in
 //! the rows of the protocol digest, whose numbers the tests in `tus` carry in their names.
 //!
-//! Knobs: `TIDEGATE_TEST_ROUNDS` (rounds of every randomised test) and `TIDEGATE_TEST_SEED` (their
-//! first seed, as printed by a run that failed).
+//! Knobs: `TIDEGATE_TEST_ROUNDS` (rounds of every randomised test), `TIDEGATE_TEST_CUTS` (power cuts
+//! of each file system) and `TIDEGATE_TEST_SEED` (their first seed, as printed by a run that failed).
 
 mod support;
 
@@ -20,9 +20,11 @@ mod clients;
 mod concurrency;
 mod crash;
 mod disk_full;
+mod docs;
 mod download;
 mod leave;
 mod ops;
+mod power_cut;
 mod shutdown;
 
 /// The rows of the protocol digest, one test or more for each.

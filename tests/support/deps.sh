@@ -25,7 +25,9 @@ missing_packages() {
     command -v npm >/dev/null || echo npm
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3 python3-venv
     # For the test that cuts the power of a file system.
+    command -v mount >/dev/null || echo mount
     command -v mkfs.ext4 >/dev/null || echo e2fsprogs
+    command -v mkfs.xfs >/dev/null || echo xfsprogs
     command -v setpriv >/dev/null || echo util-linux
 }
 

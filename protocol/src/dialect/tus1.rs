@@ -13,6 +13,7 @@ use crate::field::{date, media, name, offset};
 use crate::problem::Problem;
 use crate::request::{Append, Completion, Create, Expected, NewContent, Overrun, Request};
 use crate::response::{Resource, Response};
+use crate::upload::{Facts, Upload};
 
 /// The version, and the list of versions.
 pub const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
@@ -103,11 +104,10 @@ fn create(
         return Err(Problem::TooLarge { limit });
     }
     let append = carries.then(|| content(headers, 0, None, content_length)).transpose()?;
-    // The machine would say so too, but then there would be an upload already (row T48).
-    if let (Some(append), Some(length)) = (&append, length.known())
-        && append.content_length.is_some_and(|content| content > length)
-    {
-        return Err(Problem::ExceedsLength { length });
+    // Once there is an upload it is too late to refuse its first append (row T48).
+    if let Some(append) = &append {
+        let new = Facts { offset: 0, length: length.known(), complete: false, concatenated: false };
+        Upload::new(new, settings.limits).handle_append(append)?;
     }
     let content = NewContent::Appended { length, partial };
     Ok(Request::Create(Create { content, metadata, append }))

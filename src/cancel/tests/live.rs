@@ -64,6 +64,25 @@ async fn a_free_key_is_granted_at_once_and_freed_by_the_lease() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_free_key_can_be_taken_without_disturbing_anybody() {
+    let live = Uploads::new();
+    let ((a, a_shown), (b, b_shown)) = (unit("a"), unit("b"));
+    let lease = live.take_free("key", a.clone(), Arc::clone(&a_shown));
+    assert!(lease.is_some());
+    assert!(live.take_free("key", b.clone(), Arc::clone(&b_shown)).is_none());
+    assert_eq!((a.reason(), b.reason(), shown(&live)), (None, None, "a".to_owned()));
+    assert_eq!(Arc::strong_count(&b_shown), 1);
+
+    drop(lease);
+    let lease = live.take_free("key", b.clone(), Arc::clone(&b_shown));
+    assert_eq!(shown(&live), "b");
+    drop(lease);
+    live.close();
+    assert!(live.take_free("key", a, a_shown).is_none());
+    assert!(live.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn keys_do_not_disturb_each_other() {
     let live = Live::new();
     let (a, b) = (Scope::root("a"), Scope::root("b"));

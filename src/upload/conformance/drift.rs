@@ -65,7 +65,11 @@ macro_rules! both {
             (memory, sqlite) => (memory.is_ok().to_string(), sqlite.is_ok().to_string()),
         };
         $pair.log.push(format!("{call} -> {}", told.0));
-        assert_eq!(told.0, told.1, "memory is left, SQLite is right; {:#?}", $pair.log);
+        assert_eq!(
+            told.0, told.1,
+            "memory is left, SQLite is right; {:#?}",
+            $pair.log
+        );
         of_memory
     }};
 }
@@ -76,7 +80,9 @@ fn timeless(answer: &impl std::fmt::Debug) -> String {
     let mut words: Vec<String> = text.split(' ').map(str::to_owned).collect();
     for at in 1..words.len() {
         if words[at - 1].ends_with("_at:") {
-            let digits = words[at].trim_matches(|c: char| !c.is_ascii_digit()).to_owned();
+            let digits = words[at]
+                .trim_matches(|c: char| !c.is_ascii_digit())
+                .to_owned();
             if !digits.is_empty() {
                 words[at] = words[at].replace(&digits, "T");
             }
@@ -125,8 +131,13 @@ impl Pair {
         let new = NewUpload {
             id,
             partial: self.rng.u8(0..4) > 0,
-            length: [None, Some(0), Some(1), Some(7), Some(i64::MAX.unsigned_abs())]
-                [self.rng.usize(0..5)],
+            length: [
+                None,
+                Some(0),
+                Some(1),
+                Some(7),
+                Some(i64::MAX.unsigned_abs()),
+            ][self.rng.usize(0..5)],
             digest: self.rng.bool().then(|| vec![self.rng.u8(..)]),
             expires_after: self.span(),
             ..new_upload(PROJECTS[self.rng.usize(0..2)])
@@ -156,12 +167,22 @@ impl Pair {
         let (epoch, from, length) =
             now.map_or((1, 0, None), |now| (now.epoch, now.offset, now.length));
         let late = |rng: &mut Rng| rng.u8(0..10) == 0;
-        let epoch = if late(&mut self.rng) { epoch - 1 } else { epoch };
-        let from = if late(&mut self.rng) { from.saturating_sub(1) } else { from };
+        let epoch = if late(&mut self.rng) {
+            epoch - 1
+        } else {
+            epoch
+        };
+        let from = if late(&mut self.rng) {
+            from.saturating_sub(1)
+        } else {
+            from
+        };
         let declared = length.is_none() && self.rng.bool();
         let to = match length {
             Some(length) if self.rng.bool() => length,
-            _ => from.saturating_add(self.rng.u64(0..4)).min(length.unwrap_or(u64::MAX >> 1)),
+            _ => from
+                .saturating_add(self.rng.u64(0..4))
+                .min(length.unwrap_or(u64::MAX >> 1)),
         };
         let mark = match self.rng.u8(0..12) {
             0 => Mark::Invalidated,
@@ -171,7 +192,12 @@ impl Pair {
         let step = Advance {
             id,
             epoch,
-            commit: Commit { from, to, length: declared.then_some(to), mark },
+            commit: Commit {
+                from,
+                to,
+                length: declared.then_some(to),
+                mark,
+            },
             digest: (mark != Mark::Completed).then(|| vec![1]),
             sha256: (mark == Mark::Completed).then(|| String::from("ab")),
             expires_after: self.span(),
@@ -201,10 +227,19 @@ impl Pair {
         // Several may end or complete in one transaction, and then in no order.
         let _told = both!(self, store => async { store.releasable(1_000).await.map(sorted) });
         let _told = both!(self, store => async { store.undigested(1_000).await.map(sorted) });
-        let state = [None, Some(State::Uploading), Some(State::Completed), Some(State::Failed)]
-            [self.rng.usize(0..4)];
+        let state = [
+            None,
+            Some(State::Uploading),
+            Some(State::Completed),
+            Some(State::Failed),
+        ][self.rng.usize(0..4)];
         let (page, limit) = (self.rng.u32(1..4), self.rng.u32(1..9));
-        let filter = Filter { project: String::from(PROJECTS[0]), state, page, limit };
+        let filter = Filter {
+            project: String::from(PROJECTS[0]),
+            state,
+            page,
+            limit,
+        };
         let _told = both!(self, store => store.list(filter.clone()));
         self.log.truncate(self.log.len() - 9);
         let every: Vec<Upload> = self.memory.store.every(None, 1_000).await.unwrap();
@@ -217,7 +252,11 @@ impl Pair {
             return self.new_id();
         }
         // The newer ones more often: the older ones have ended.
-        let from = if self.rng.bool() { self.ids.len().saturating_sub(5) } else { 0 };
+        let from = if self.rng.bool() {
+            self.ids.len().saturating_sub(5)
+        } else {
+            0
+        };
         self.ids[self.rng.usize(from..self.ids.len())]
     }
 

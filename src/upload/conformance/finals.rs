@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tidegate_protocol::upload::Mark;
 
+use super::ends::End;
 use super::{HOUR, ODD_TEXT, Subject, new_upload, project, step};
 use crate::id::UploadId;
 use crate::upload::store::{
@@ -47,11 +48,20 @@ pub(super) async fn waiting(on: &Subject, project: &str) -> Upload {
 
 /// A partial upload that is not complete.
 pub(super) async fn open_part(on: &Subject, project: &str, length: Option<u64>) -> Upload {
-    on.create(NewUpload { partial: true, length, ..new_upload(project) }).await
+    on.create(NewUpload {
+        partial: true,
+        length,
+        ..new_upload(project)
+    })
+    .await
 }
 
 pub(super) async fn concatenated(on: &Subject, new: NewFinal) -> Upload {
-    on.store.concatenate(new).await.unwrap().expect("it can be made")
+    on.store
+        .concatenate(new)
+        .await
+        .unwrap()
+        .expect("it can be made")
 }
 
 async fn complete(on: &Subject, part: &Upload, length: u64) {
@@ -61,13 +71,22 @@ async fn complete(on: &Subject, part: &Upload, length: u64) {
 }
 
 async fn part_ids(on: &Subject, id: UploadId) -> Vec<UploadId> {
-    on.store.parts(id).await.unwrap().iter().map(|part| part.id).collect()
+    on.store
+        .parts(id)
+        .await
+        .unwrap()
+        .iter()
+        .map(|part| part.id)
+        .collect()
 }
 
 async fn concatenates_what_is_complete(on: &Subject) {
     let project = project();
-    let (a, b, empty) =
-        (on.part(&project, 10).await, on.part(&project, 20).await, on.part(&project, 0).await);
+    let (a, b, empty) = (
+        on.part(&project, 10).await,
+        on.part(&project, 20).await,
+        on.part(&project, 0).await,
+    );
     let new = NewFinal {
         metadata: ODD_TEXT.to_owned(),
         concat: ODD_TEXT.to_owned(),
@@ -100,14 +119,25 @@ async fn concatenates_what_is_complete(on: &Subject) {
     assert!(made.completed_at.is_some());
     assert_eq!(on.find(new.id).await, made);
     let parts = on.store.parts(new.id).await.unwrap();
-    assert_eq!(parts.iter().map(|part| part.id).collect::<Vec<_>>(), new.parts);
+    assert_eq!(
+        parts.iter().map(|part| part.id).collect::<Vec<_>>(),
+        new.parts
+    );
     assert_eq!(parts[1], a, "parts are whole rows");
-    assert_eq!(on.store.parts(a.id).await.unwrap(), [], "a part has no parts");
+    assert_eq!(
+        on.store.parts(a.id).await.unwrap(),
+        [],
+        "a part has no parts"
+    );
 
     // A part serves twice, and the final upload is no part of anything.
     let again = concatenated(on, new_final(&project, &[&a])).await;
     assert_eq!((again.offset, again.state), (10, State::Completed));
-    let of_final = on.store.concatenate(new_final(&project, &[&a, &again])).await.unwrap();
+    let of_final = on
+        .store
+        .concatenate(new_final(&project, &[&a, &again]))
+        .await
+        .unwrap();
     assert_eq!(of_final, Err(NotConcatenated::NotPartial(2)));
     let nothing = concatenated(on, new_final(&project, &[&empty])).await;
     assert_eq!((nothing.offset, nothing.length), (0, Some(0)));
@@ -116,13 +146,21 @@ async fn concatenates_what_is_complete(on: &Subject) {
 async fn concatenates_what_is_not_complete_yet(on: &Subject) {
     let project = project();
     let whole = on.part(&project, 10).await;
-    let (known, deferred) =
-        (open_part(on, &project, Some(5)).await, open_part(on, &project, None).await);
+    let (known, deferred) = (
+        open_part(on, &project, Some(5)).await,
+        open_part(on, &project, None).await,
+    );
     let made = concatenated(on, new_final(&project, &[&whole, &known])).await;
-    assert_eq!((made.state, made.offset, made.length), (State::Uploading, 0, Some(15)));
+    assert_eq!(
+        (made.state, made.offset, made.length),
+        (State::Uploading, 0, Some(15))
+    );
     assert!(made.completed_at.is_none() && made.expires_at.is_some());
     let made = concatenated(on, new_final(&project, &[&whole, &deferred, &known])).await;
-    assert_eq!((made.state, made.offset, made.length), (State::Uploading, 0, None));
+    assert_eq!(
+        (made.state, made.offset, made.length),
+        (State::Uploading, 0, None)
+    );
 }
 
 async fn refuses_what_is_no_part(on: &Subject) {
@@ -133,19 +171,42 @@ async fn refuses_what_is_no_part(on: &Subject) {
     let refused = async |parts: &[&Upload]| {
         let new = new_final(&project, parts);
         let answer = on.store.concatenate(new.clone()).await.unwrap();
-        assert_eq!(on.store.find(new.id).await.unwrap(), None, "nothing has changed");
+        assert_eq!(
+            on.store.find(new.id).await.unwrap(),
+            None,
+            "nothing has changed"
+        );
         assert_eq!(part_ids(on, new.id).await, []);
         answer.expect_err("it is refused")
     };
-    assert_eq!(refused(&[&good, &whole]).await, NotConcatenated::NotPartial(2));
-    assert_eq!(refused(&[&foreign, &good]).await, NotConcatenated::PartNotFound(1));
-    let unknown = Upload { id: UploadId::random(), ..good.clone() };
-    assert_eq!(refused(&[&good, &good, &unknown]).await, NotConcatenated::PartNotFound(3));
+    assert_eq!(
+        refused(&[&good, &whole]).await,
+        NotConcatenated::NotPartial(2)
+    );
+    assert_eq!(
+        refused(&[&foreign, &good]).await,
+        NotConcatenated::PartNotFound(1)
+    );
+    let unknown = Upload {
+        id: UploadId::random(),
+        ..good.clone()
+    };
+    assert_eq!(
+        refused(&[&good, &good, &unknown]).await,
+        NotConcatenated::PartNotFound(3)
+    );
 
-    for end in super::End::ALL {
+    for end in End::ALL {
         let ended = end.of(on, true).await;
-        let ended = Upload { project: project.clone(), ..ended };
-        assert_eq!(refused(&[&good, &ended]).await, NotConcatenated::PartNotFound(2), "{end:?}");
+        let ended = Upload {
+            project: project.clone(),
+            ..ended
+        };
+        assert_eq!(
+            refused(&[&good, &ended]).await,
+            NotConcatenated::PartNotFound(2),
+            "{end:?}"
+        );
     }
     let gone = on.part(&project, 1).await;
     on.store.cancel(gone.id, None).await.unwrap();
@@ -156,9 +217,15 @@ async fn refuses_what_is_no_part(on: &Subject) {
 
 async fn refuses_what_is_too_large(on: &Subject) {
     let project = project();
-    let (ten, open) = (on.part(&project, 10).await, open_part(on, &project, Some(11)).await);
+    let (ten, open) = (
+        on.part(&project, 10).await,
+        open_part(on, &project, Some(11)).await,
+    );
     for (size_max, made) in [(Some(20), false), (Some(21), true), (None, true)] {
-        let new = NewFinal { size_max, ..new_final(&project, &[&ten, &open]) };
+        let new = NewFinal {
+            size_max,
+            ..new_final(&project, &[&ten, &open])
+        };
         let answer = on.store.concatenate(new).await.unwrap();
         assert_eq!(answer.is_ok(), made, "{size_max:?}: {answer:?}");
         if let Err(error) = answer {
@@ -182,35 +249,58 @@ async fn refuses_a_second_row_with_an_id(on: &Subject) {
     let project = project();
     let (a, b) = (on.part(&project, 1).await, on.part(&project, 2).await);
     let made = concatenated(on, new_final(&project, &[&a])).await;
-    let again = NewFinal { id: made.id, ..new_final(&project, &[&b, &b]) };
+    let again = NewFinal {
+        id: made.id,
+        ..new_final(&project, &[&b, &b])
+    };
     let refused = on.store.concatenate(again).await;
     assert!(matches!(refused, Err(StoreError::Failed(_))), "{refused:?}");
     assert_eq!(on.find(made.id).await, made);
-    assert_eq!(part_ids(on, made.id).await, [a.id], "not a part of it is left behind");
+    assert_eq!(
+        part_ids(on, made.id).await,
+        [a.id],
+        "not a part of it is left behind"
+    );
 }
 
 async fn the_last_part_completes_a_waiting_final(on: &Subject) {
     let project = project();
     let whole = on.part(&project, 3).await;
-    let (a, b) = (open_part(on, &project, None).await, open_part(on, &project, Some(5)).await);
+    let (a, b) = (
+        open_part(on, &project, None).await,
+        open_part(on, &project, Some(5)).await,
+    );
     let other = open_part(on, &project, Some(1)).await;
     let all = concatenated(on, new_final(&project, &[&a, &whole, &b, &a])).await;
     let with_a = concatenated(on, new_final(&project, &[&a])).await;
     let stuck = concatenated(on, new_final(&project, &[&a, &b, &other])).await;
 
     on.must_advance(step(&a, 4, Mark::Open)).await;
-    assert_eq!(on.find(with_a.id).await, with_a, "a step of a part is not its end");
+    assert_eq!(
+        on.find(with_a.id).await,
+        with_a,
+        "a step of a part is not its end"
+    );
     on.tick().await;
     complete(on, &a, 7).await;
     let found = on.find(with_a.id).await;
-    assert_eq!((found.state, found.offset, found.length), (State::Completed, 7, Some(7)));
+    assert_eq!(
+        (found.state, found.offset, found.length),
+        (State::Completed, 7, Some(7))
+    );
     assert!(found.completed_at.is_some_and(|at| at > with_a.created_at));
-    assert_eq!((found.expires_at, found.ended_at, found.epoch), (None, None, 1));
+    assert_eq!(
+        (found.expires_at, found.ended_at, found.epoch),
+        (None, None, 1)
+    );
     assert_eq!(on.find(all.id).await, all);
 
     complete(on, &b, 5).await;
     let found = on.find(all.id).await;
-    assert_eq!((found.state, found.offset, found.length), (State::Completed, 22, Some(22)));
+    assert_eq!(
+        (found.state, found.offset, found.length),
+        (State::Completed, 22, Some(22))
+    );
     assert_eq!(on.find(stuck.id).await.state, State::Uploading);
 
     // One that its owner cancelled is not woken.
@@ -223,7 +313,10 @@ async fn the_last_part_completes_a_waiting_final(on: &Subject) {
 async fn a_sum_that_no_row_can_hold_completes_nothing(on: &Subject) {
     let project = project();
     let most = i64::MAX.unsigned_abs();
-    let (a, b) = (open_part(on, &project, None).await, open_part(on, &project, None).await);
+    let (a, b) = (
+        open_part(on, &project, None).await,
+        open_part(on, &project, None).await,
+    );
     let made = concatenated(on, new_final(&project, &[&a, &b])).await;
     complete(on, &a, most).await;
     let mut last = step(&b, 1, Mark::Completed);
@@ -238,11 +331,11 @@ async fn a_sum_that_no_row_can_hold_completes_nothing(on: &Subject) {
 
 async fn an_ended_part_fails_a_waiting_final(on: &Subject) {
     let project = project();
-    for end in super::End::ALL {
+    for end in End::ALL {
         let whole = on.part(&project, 3).await;
         let part = open_part(on, &project, Some(100)).await;
         // Its end must not come before the final upload does.
-        let made = if end == super::End::Delete {
+        let made = if end == End::Delete {
             on.must_advance(step(&part, 100, Mark::Completed)).await;
             let open = open_part(on, &project, Some(1)).await;
             concatenated(on, new_final(&project, &[&whole, &part, &open])).await
@@ -251,24 +344,34 @@ async fn an_ended_part_fails_a_waiting_final(on: &Subject) {
         };
         on.tick().await;
         match end {
-            super::End::Cancel | super::End::Delete => {
+            End::Cancel | End::Delete => {
                 let begun = on.store.cancel(part.id, None).await.unwrap();
                 assert_eq!(begun, CancelOutcome::Begun);
             }
-            super::End::Expire => {
+            End::Expire => {
                 on.outlive(&part).await;
                 assert!(on.store.expire(part.id).await.unwrap());
             }
-            super::End::Fail => on.store.fail(part.id, String::from("lost")).await.unwrap(),
-            super::End::Invalidate => on.must_advance(step(&part, 9, Mark::Invalidated)).await,
+            End::Fail => on.store.fail(part.id, String::from("lost")).await.unwrap(),
+            End::Invalidate => on.must_advance(step(&part, 9, Mark::Invalidated)).await,
         }
         let found = on.find(made.id).await;
         assert_eq!((found.state, found.epoch), (State::Failed, 2), "{end:?}");
-        assert!(found.ended_at.is_some_and(|at| at > made.created_at), "{end:?}");
+        assert!(
+            found.ended_at.is_some_and(|at| at > made.created_at),
+            "{end:?}"
+        );
         assert!(found.end_reason.is_some() && found.expires_at.is_none());
-        assert_eq!(on.find(whole.id).await, whole, "{end:?}: the other parts stay");
+        assert_eq!(
+            on.find(whole.id).await,
+            whole,
+            "{end:?}: the other parts stay"
+        );
         assert!(on.store.may_release(made.id).await.unwrap());
-        assert!(on.store.may_release(part.id).await.unwrap(), "{end:?}: nothing uses it");
+        assert!(
+            on.store.may_release(part.id).await.unwrap(),
+            "{end:?}: nothing uses it"
+        );
     }
 }
 
@@ -280,7 +383,11 @@ async fn a_complete_final_outlives_its_parts(on: &Subject) {
 
     on.store.cancel(a.id, None).await.unwrap();
     assert_eq!(on.find(made.id).await, made);
-    assert_eq!(part_ids(on, made.id).await, [a.id, b.id, a.id], "its bytes are still read");
+    assert_eq!(
+        part_ids(on, made.id).await,
+        [a.id, b.id, a.id],
+        "its bytes are still read"
+    );
     assert!(!on.store.may_release(a.id).await.unwrap());
     assert!(!on.store.releasable(1_000).await.unwrap().contains(&a.id));
     assert_eq!(on.store.with_blob(vec![a.id]).await.unwrap(), [a.id]);
@@ -304,11 +411,20 @@ async fn a_complete_final_outlives_its_parts(on: &Subject) {
 
 async fn an_ended_final_leaves_its_parts_alone(on: &Subject) {
     let project = project();
-    let (whole, open) = (on.part(&project, 3).await, open_part(on, &project, Some(4)).await);
+    let (whole, open) = (
+        on.part(&project, 3).await,
+        open_part(on, &project, Some(4)).await,
+    );
     let made = concatenated(on, new_final(&project, &[&whole, &open])).await;
-    assert_eq!(on.store.cancel(made.id, None).await.unwrap(), CancelOutcome::Begun);
+    assert_eq!(
+        on.store.cancel(made.id, None).await.unwrap(),
+        CancelOutcome::Begun
+    );
     assert_eq!(on.find(made.id).await.state, State::Cancelling);
-    assert_eq!((on.find(whole.id).await, on.find(open.id).await), (whole, open.clone()));
+    assert_eq!(
+        (on.find(whole.id).await, on.find(open.id).await),
+        (whole, open.clone())
+    );
     on.store.released(made.id, 0).await.unwrap();
     assert_eq!(on.find(made.id).await.state, State::Cancelled);
     on.tick().await;
@@ -341,7 +457,11 @@ async fn a_part_in_use_does_not_expire(on: &Subject) {
     assert!(on.store.expiring(1_000).await.unwrap().contains(&part.id));
     assert!(on.store.expire(part.id).await.unwrap());
     let found = on.find(part.id).await;
-    assert_eq!((found.state, found.epoch), (State::Deleting, 2), "like one that was deleted");
+    assert_eq!(
+        (found.state, found.epoch),
+        (State::Deleting, 2),
+        "like one that was deleted"
+    );
     on.store.released(part.id, 0).await.unwrap();
     assert_eq!(on.store.find(part.id).await.unwrap(), None);
     on.store.released(waiting.id, 0).await.unwrap();
@@ -358,13 +478,22 @@ async fn a_digest_comes_later(on: &Subject) {
     for no_complete_final in [waiting.id, part.id, open.id, UploadId::random()] {
         assert!(!undigested(no_complete_final).await);
         let before = on.store.find(no_complete_final).await.unwrap();
-        on.store.digested(no_complete_final, String::from("ab")).await.unwrap();
+        on.store
+            .digested(no_complete_final, String::from("ab"))
+            .await
+            .unwrap();
         assert_eq!(on.store.find(no_complete_final).await.unwrap(), before);
     }
-    on.store.digested(made.id, String::from("ab")).await.unwrap();
+    on.store
+        .digested(made.id, String::from("ab"))
+        .await
+        .unwrap();
     let found = on.find(made.id).await;
     assert_eq!(found.sha256.as_deref(), Some("ab"));
-    assert_eq!((found.state, found.epoch, found.completed_at), (State::Completed, 1, made.completed_at));
+    assert_eq!(
+        (found.state, found.epoch, found.completed_at),
+        (State::Completed, 1, made.completed_at)
+    );
     assert!(!undigested(made.id).await);
 
     complete(on, &open, 1).await;

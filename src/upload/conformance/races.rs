@@ -42,7 +42,10 @@ async fn end<T>(task: Task<Result<T, StoreError>>) -> T {
 async fn one_of_many_steps_wins(on: &Subject) {
     let made = on.create(new_upload("races")).await;
     let steps: Vec<_> = (1..=6).map(|to| step(&made, to, Mark::Open)).collect();
-    let tasks: Vec<_> = steps.iter().map(|step| start(on.store.advance(step.clone()))).collect();
+    let tasks: Vec<_> = steps
+        .iter()
+        .map(|step| start(on.store.advance(step.clone())))
+        .collect();
     let mut won = Vec::new();
     for (task, step) in tasks.into_iter().zip(&steps) {
         match end(task).await {
@@ -50,7 +53,9 @@ async fn one_of_many_steps_wins(on: &Subject) {
             Advanced::Refused => {}
         }
     }
-    let [won] = won[..] else { panic!("{} won", won.len()) };
+    let [won] = won[..] else {
+        panic!("{} won", won.len())
+    };
     let found = on.find(made.id).await;
     assert_eq!((found.offset, &found.digest), (won.commit.to, &won.digest));
 }
@@ -71,7 +76,10 @@ async fn a_cancel_meets_the_last_step(on: &Subject) {
 }
 
 async fn a_cancel_meets_an_expiry(on: &Subject) {
-    let new = NewUpload { expires_after: Duration::ZERO, ..new_upload("races") };
+    let new = NewUpload {
+        expires_after: Duration::ZERO,
+        ..new_upload("races")
+    };
     let made = on.create(new).await;
     on.tick().await;
     let cancelled = start(on.store.cancel(made.id, None));
@@ -103,7 +111,10 @@ async fn the_last_parts_complete_together(on: &Subject) {
         assert!(matches!(end(task).await, Advanced::Committed { .. }));
     }
     let found = on.find(made.id).await;
-    assert_eq!((found.state, found.offset, found.length), (State::Completed, 6, Some(6)));
+    assert_eq!(
+        (found.state, found.offset, found.length),
+        (State::Completed, 6, Some(6))
+    );
 }
 
 async fn a_concatenation_meets_the_last_step_of_a_part(on: &Subject) {
@@ -127,13 +138,20 @@ async fn a_concatenation_meets_the_end_of_a_part(on: &Subject) {
         let may_release = on.store.may_release(part.id).await.unwrap();
         match end(made).await {
             Err(error) => {
-                assert!(matches!(error, NotConcatenated::PartNotFound(_)), "{error:?}");
+                assert!(
+                    matches!(error, NotConcatenated::PartNotFound(_)),
+                    "{error:?}"
+                );
                 assert!(may_release);
             }
             Ok(made) => {
                 let found = on.find(made.id).await;
                 let kept = part.state == State::Completed;
-                let expected = if kept { State::Completed } else { State::Failed };
+                let expected = if kept {
+                    State::Completed
+                } else {
+                    State::Failed
+                };
                 assert_eq!(found.state, expected);
                 assert_eq!(may_release, !kept, "a complete upload keeps its bytes");
             }
@@ -143,12 +161,17 @@ async fn a_concatenation_meets_the_end_of_a_part(on: &Subject) {
 
 async fn a_part_ends_while_another_completes(on: &Subject) {
     let project = project();
-    let (open, other) =
-        (open_part(on, &project, Some(5)).await, open_part(on, &project, Some(6)).await);
+    let (open, other) = (
+        open_part(on, &project, Some(5)).await,
+        open_part(on, &project, Some(6)).await,
+    );
     let whole = on.part(&project, 3).await;
     let never = concatenated(on, new_final(&project, &[&open, &other])).await;
     let perhaps = concatenated(on, new_final(&project, &[&other, &whole])).await;
-    let tasks = [start(on.store.cancel(open.id, None)), start(on.store.cancel(whole.id, None))];
+    let tasks = [
+        start(on.store.cancel(open.id, None)),
+        start(on.store.cancel(whole.id, None)),
+    ];
     let completed = start(on.store.advance(step(&other, 6, Mark::Completed)));
     for task in tasks {
         assert_eq!(end(task).await, CancelOutcome::Begun);
@@ -156,7 +179,10 @@ async fn a_part_ends_while_another_completes(on: &Subject) {
     assert!(matches!(end(completed).await, Advanced::Committed { .. }));
     assert_eq!(on.find(never.id).await.state, State::Failed);
     let state = on.find(perhaps.id).await.state;
-    assert!(matches!(state, State::Completed | State::Failed), "{state:?}");
+    assert!(
+        matches!(state, State::Completed | State::Failed),
+        "{state:?}"
+    );
     let may_release = on.store.may_release(whole.id).await.unwrap();
     assert_eq!(may_release, state == State::Failed);
 }
@@ -179,8 +205,10 @@ async fn crossing_concatenations_and_cancels_all_get_on(on: &Subject) {
         .map(|order| start(on.store.concatenate(new_final(&project, order))))
         .collect();
     let advanced = start(on.store.advance(step(&parts[3], 4, Mark::Completed)));
-    let cancelled: Vec<_> =
-        parts[..2].iter().map(|part| start(on.store.cancel(part.id, None))).collect();
+    let cancelled: Vec<_> = parts[..2]
+        .iter()
+        .map(|part| start(on.store.cancel(part.id, None)))
+        .collect();
     assert!(matches!(end(advanced).await, Advanced::Committed { .. }));
     for task in cancelled {
         assert_eq!(end(task).await, CancelOutcome::Begun);

@@ -76,14 +76,23 @@ impl Trial {
     /// Tells the story with each of its calls failing, in each way.
     async fn each(name: &str, story: impl AsyncFn(&Self)) {
         let speeds = [(0, 0), (0, 3), (7, 0)].map(|(append, other)| Waits { append, other });
-        for (fault, waits) in FAULTS.into_iter().flat_map(|f| speeds.map(|waits| (f, waits))) {
+        for (fault, waits) in FAULTS
+            .into_iter()
+            .flat_map(|f| speeds.map(|waits| (f, waits)))
+        {
             let mut calls = 0;
             loop {
                 let world = World::default();
                 world.blobs.slow_down(waits);
                 let uploads = world.uploads();
                 let about = format!("{name}: {fault:?}, call {calls}, {waits:?}");
-                let trial = Self { world, uploads, fault, unmet: Cell::new(false), about };
+                let trial = Self {
+                    world,
+                    uploads,
+                    fault,
+                    unmet: Cell::new(false),
+                    about,
+                };
                 fault.inject(&trial.world, calls);
                 story(&trial).await;
                 trial.calm();
@@ -141,9 +150,17 @@ impl Trial {
                 return;
             }
             let part = &rest[..rest.len().min(STEP)];
-            let append = Append { offset, ..how(part) };
-            let received =
-                send(&self.uploads, id, append, Script::new(Script::sending(part, 7))).await;
+            let append = Append {
+                offset,
+                ..how(part)
+            };
+            let received = send(
+                &self.uploads,
+                id,
+                append,
+                Script::new(Script::sending(part, 7)),
+            )
+            .await;
             known = self.check(id, &received).max(offset);
             self.world.assert_sound(id, content, &self.about);
         }
@@ -154,7 +171,9 @@ impl Trial {
     fn check(&self, id: UploadId, received: &Received) -> u64 {
         let (offset, problem) = told(received);
         let committed = self.world.row(id).offset;
-        let Some(problem) = problem else { return offset.expect("success comes with an offset") };
+        let Some(problem) = problem else {
+            return offset.expect("success comes with an offset");
+        };
         self.assert_met(problem);
         match (offset, self.fault) {
             (Some(offset), Fault::Rows(RowFailure::AnswerLost)) => assert!(offset <= committed),
@@ -182,8 +201,15 @@ impl Trial {
             assert!(tries < 3, "{}", self.about);
         }
         let state = self.world.rows.row(id).map(|row| row.state);
-        let over = matches!(state, None | Some(State::Cancelling | State::Cancelled | State::Deleting));
-        assert!(over, "{}: {state:?} after a cancel was confirmed", self.about);
+        let over = matches!(
+            state,
+            None | Some(State::Cancelling | State::Cancelled | State::Deleting)
+        );
+        assert!(
+            over,
+            "{}: {state:?} after a cancel was confirmed",
+            self.about
+        );
     }
 
     async fn sweep(&self) {
@@ -193,7 +219,12 @@ impl Trial {
     }
 
     fn assert_no_blob(&self) {
-        assert_eq!(self.world.blobs.count(), 0, "{}: a blob is left over", self.about);
+        assert_eq!(
+            self.world.blobs.count(),
+            0,
+            "{}: a blob is left over",
+            self.about
+        );
     }
 }
 
@@ -202,11 +233,17 @@ fn plain(_part: &[u8]) -> Append {
 }
 
 fn announced(part: &[u8]) -> Append {
-    Append { content_length: Some(part.len() as u64), ..append_at(0) }
+    Append {
+        content_length: Some(part.len() as u64),
+        ..append_at(0)
+    }
 }
 
 fn declaring(_part: &[u8]) -> Append {
-    Append { length: Some(BYTES as u64), ..append_at(0) }
+    Append {
+        length: Some(BYTES as u64),
+        ..append_at(0)
+    }
 }
 
 fn checked(part: &[u8]) -> Append {
@@ -214,7 +251,10 @@ fn checked(part: &[u8]) -> Append {
     digests.update(part);
     let digest = digests.part(Algorithm::Crc32c).unwrap();
     let checksum = Checksum::new(Algorithm::Crc32c, &digest).unwrap();
-    Append { checksum: Some(Expected::Header(checksum)), ..announced(part) }
+    Append {
+        checksum: Some(Expected::Header(checksum)),
+        ..announced(part)
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,12 +286,25 @@ async fn an_upload_is_cancelled() {
             let row = trial.world.rows.row(id);
             // The append may have failed to complete it.
             let state = row.as_ref().map(|row| row.state);
-            assert!(matches!(state, None | Some(State::Cancelled)), "{}: {row:?}", trial.about);
-            assert!(complete || row.is_some(), "{}: its tombstone is gone", trial.about);
+            assert!(
+                matches!(state, None | Some(State::Cancelled)),
+                "{}: {row:?}",
+                trial.about
+            );
+            assert!(
+                complete || row.is_some(),
+                "{}: its tombstone is gone",
+                trial.about
+            );
             trial.assert_no_blob();
             trial.calm();
             let again = trial.uploads.cancel(id).await;
-            assert_eq!(again, row.map_or(Err(Problem::NotFound), |_| Ok(())), "{}", trial.about);
+            assert_eq!(
+                again,
+                row.map_or(Err(Problem::NotFound), |_| Ok(())),
+                "{}",
+                trial.about
+            );
         })
         .await;
     }
@@ -268,7 +321,12 @@ async fn an_upload_expires() {
         trial.assert_no_blob();
         trial.calm();
         let late = send(&trial.uploads, id, append_at(0), sending(BYTES)).await;
-        assert_eq!(late.problem, Some(Problem::UploadExpired), "{}", trial.about);
+        assert_eq!(
+            late.problem,
+            Some(Problem::UploadExpired),
+            "{}",
+            trial.about
+        );
         assert!(late.upload.is_none(), "{}", trial.about);
         trial.assert_no_blob();
     })
@@ -279,7 +337,10 @@ async fn an_upload_expires() {
 async fn parts_become_a_final_upload() {
     Trial::each("concatenate", async |trial| {
         let content = content(BYTES);
-        let part = || NewUpload { partial: true, ..new_upload(Some(BYTES as u64)) };
+        let part = || NewUpload {
+            partial: true,
+            ..new_upload(Some(BYTES as u64))
+        };
         let (a, b) = (trial.create(part).await, trial.create(part).await);
         trial.send_all(a, &content, plain).await;
         let made = async || trial.world.rows.concatenate(new_final(vec![a, b, a])).await;
@@ -290,7 +351,10 @@ async fn parts_become_a_final_upload() {
         let id = waiting.expect("the parts are there").id;
         trial.send_all(b, &content, plain).await;
         let row = trial.world.row(id);
-        assert_eq!((row.state, row.offset), (State::Completed, 3 * BYTES as u64));
+        assert_eq!(
+            (row.state, row.offset),
+            (State::Completed, 3 * BYTES as u64)
+        );
 
         // Its parts go when it does, and not before.
         trial.cancel(a).await;
@@ -355,7 +419,10 @@ async fn what_was_told_survives_a_power_cut_after_any_failure() {
                 let offset = trial.offset(id).await;
                 let rest = &content[usize::try_from(offset).unwrap()..];
                 let part = &rest[..rest.len().min(STEP)];
-                let append = Append { offset, ..how(part) };
+                let append = Append {
+                    offset,
+                    ..how(part)
+                };
                 let script = Script::new(Script::sending(part, 7));
                 let received = send(&trial.uploads, id, append, script).await;
                 trial.check(id, &received);
@@ -368,7 +435,10 @@ async fn what_was_told_survives_a_power_cut_after_any_failure() {
             let uploads = trial.world.restarted(Crash::PowerLoss).await;
             trial.world.assert_sound(id, &content, &trial.about);
             assert_eq!(trial.world.row(id).offset, told, "{}", trial.about);
-            trial.world.finish(&uploads, id, &content, &trial.about).await;
+            trial
+                .world
+                .finish(&uploads, id, &content, &trial.about)
+                .await;
         })
         .await;
     }
@@ -393,7 +463,10 @@ async fn what_a_failure_leaves_is_no_content_after_a_crash() {
             // What is adopted after a failure has to be on the disk.
             trial.world.blobs.lose_power();
             trial.world.assert_sound(id, &content, &trial.about);
-            trial.world.finish(&uploads, id, &content, &trial.about).await;
+            trial
+                .world
+                .finish(&uploads, id, &content, &trial.about)
+                .await;
         })
         .await;
     }
@@ -403,19 +476,34 @@ async fn what_a_failure_leaves_is_no_content_after_a_crash() {
 async fn without_room_nothing_new_is_begun() {
     let world = World::default();
     let uploads = world.uploads();
-    let id = world.rows.create(new_upload(Some(BYTES as u64))).await.unwrap().id;
+    let id = world
+        .rows
+        .create(new_upload(Some(BYTES as u64)))
+        .await
+        .unwrap()
+        .id;
     send(&uploads, id, append_at(0), sending(20)).await;
     world.rows.use_up_room(true);
     let received = send(&uploads, id, append_at(20), sending(20)).await;
     assert_eq!(told(&received), (Some(20), Some(&Problem::StorageFull)));
     assert_eq!(world.blobs.content(id).len(), 20);
     assert_eq!(uploads.cancel(id).await, Ok(()));
-    assert_eq!((world.row(id).state, world.blobs.count()), (State::Cancelled, 0));
+    assert_eq!(
+        (world.row(id).state, world.blobs.count()),
+        (State::Cancelled, 0)
+    );
 
-    let id = world.rows.create(new_upload(Some(BYTES as u64))).await.unwrap().id;
+    let id = world
+        .rows
+        .create(new_upload(Some(BYTES as u64)))
+        .await
+        .unwrap()
+        .id;
     world.rows.use_up_room(false);
     tokio::time::advance(Duration::from_secs(1)).await;
-    world.finish(&uploads, id, &content(BYTES), "room again").await;
+    world
+        .finish(&uploads, id, &content(BYTES), "room again")
+        .await;
 }
 
 fn sending(bytes: usize) -> Script {

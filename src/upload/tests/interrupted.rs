@@ -68,18 +68,51 @@ struct Speed {
     blobs_wait: Waits,
 }
 
-const AT_ONCE: Waits = Waits { append: 0, other: 0 };
+const AT_ONCE: Waits = Waits {
+    append: 0,
+    other: 0,
+};
 
 const SPEEDS: [Speed; 5] = [
-    Speed { checkpoint_bytes: 1, rows_wait: 0, blobs_wait: AT_ONCE },
-    Speed { checkpoint_bytes: 16, rows_wait: 0, blobs_wait: Waits { append: 0, other: 3 } },
-    Speed { checkpoint_bytes: 16, rows_wait: 0, blobs_wait: Waits { append: 7, other: 0 } },
-    Speed { checkpoint_bytes: 16, rows_wait: 5, blobs_wait: AT_ONCE },
-    Speed { checkpoint_bytes: 1_000, rows_wait: 0, blobs_wait: AT_ONCE },
+    Speed {
+        checkpoint_bytes: 1,
+        rows_wait: 0,
+        blobs_wait: AT_ONCE,
+    },
+    Speed {
+        checkpoint_bytes: 16,
+        rows_wait: 0,
+        blobs_wait: Waits {
+            append: 0,
+            other: 3,
+        },
+    },
+    Speed {
+        checkpoint_bytes: 16,
+        rows_wait: 0,
+        blobs_wait: Waits {
+            append: 7,
+            other: 0,
+        },
+    },
+    Speed {
+        checkpoint_bytes: 16,
+        rows_wait: 5,
+        blobs_wait: AT_ONCE,
+    },
+    Speed {
+        checkpoint_bytes: 1_000,
+        rows_wait: 0,
+        blobs_wait: AT_ONCE,
+    },
 ];
 
 fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
 }
 
 /// An attempt about to run, and all that can be done to it.
@@ -104,7 +137,10 @@ impl Stage {
             inner: world.blobs.writer(id, upload.offset),
             begun: AtomicUsize::new(0),
         });
-        let limits = Limits { checkpoint_bytes: speed.checkpoint_bytes, ..config().settings.limits };
+        let limits = Limits {
+            checkpoint_bytes: speed.checkpoint_bytes,
+            ..config().settings.limits
+        };
         let _context = runtime.enter();
         let script = scenario.script();
         let attempt = Attempt::begin(
@@ -118,7 +154,15 @@ impl Stage {
             Held::default(),
         );
         let attempt = attempt.unwrap_or_else(|problem| panic!("{}: {problem:?}", scenario.name));
-        Self { world, id, writer, scope: Scope::root("attempt"), line: script.line(), attempt, script }
+        Self {
+            world,
+            id,
+            writer,
+            scope: Scope::root("attempt"),
+            line: script.line(),
+            attempt,
+            script,
+        }
     }
 }
 
@@ -134,7 +178,12 @@ fn pace() -> Pace {
 
 /// Brings an upload to where the scenario begins.
 async fn prepare(world: &World, scenario: &Scenario) -> UploadId {
-    let id = world.rows.create(new_upload(scenario.length)).await.unwrap().id;
+    let id = world
+        .rows
+        .create(new_upload(scenario.length))
+        .await
+        .unwrap()
+        .id;
     if scenario.committed > 0 {
         let before = Script::new(Script::sending(&scenario.content[..scenario.committed], 3));
         let sent = send(&world.uploads(), id, append_at(0), before).await;
@@ -146,7 +195,10 @@ async fn prepare(world: &World, scenario: &Scenario) -> UploadId {
 
 fn poll_times<F: Future + ?Sized>(mut future: Pin<&mut F>, times: usize) -> Option<F::Output> {
     (0..times).find_map(|_| {
-        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        match future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
             Poll::Ready(output) => Some(output),
             Poll::Pending => None,
         }
@@ -190,7 +242,10 @@ fn an_attempt_may_be_cancelled_at_every_await() {
     for scenario in scenarios::all() {
         for speed in SPEEDS {
             let polls = undisturbed(&runtime, &scenario, speed);
-            let cancels = REASONS.into_iter().map(Act::Cancel).chain([Act::Leave, Act::Delete]);
+            let cancels = REASONS
+                .into_iter()
+                .map(Act::Cancel)
+                .chain([Act::Leave, Act::Delete]);
             for (number, act) in cancels.enumerate() {
                 for after_polls in 0..polls {
                     // Each of the three comes after each act, at every third await.
@@ -234,9 +289,20 @@ fn an_attempt_may_crash_at_every_await() {
 #[test]
 fn an_attempt_may_crash_at_every_await_after_every_cancel() {
     let runtime = runtime();
-    let speed = Speed { checkpoint_bytes: 16, rows_wait: 1, blobs_wait: AT_ONCE };
-    let wanted = ["some of it", "the rest with the right checksum", "declares the length"];
-    for scenario in scenarios::all().into_iter().filter(|one| wanted.contains(&one.name)) {
+    let speed = Speed {
+        checkpoint_bytes: 16,
+        rows_wait: 1,
+        blobs_wait: AT_ONCE,
+    };
+    let wanted = [
+        "some of it",
+        "the rest with the right checksum",
+        "declares the length",
+    ];
+    for scenario in scenarios::all()
+        .into_iter()
+        .filter(|one| wanted.contains(&one.name))
+    {
         let polls = undisturbed(&runtime, &scenario, speed);
         for act in [
             Act::Leave,
@@ -272,7 +338,10 @@ fn cancelled(
     after_polls: usize,
     after: After,
 ) {
-    let about = format!("{}, {speed:?}: {act:?} at {after_polls}, {after:?}", scenario.name);
+    let about = format!(
+        "{}, {speed:?}: {act:?} at {after_polls}, {after:?}",
+        scenario.name
+    );
     let stage = Stage::set(runtime, scenario, speed);
     let (world, id) = (&stage.world, stage.id);
     let context = runtime.enter();
@@ -285,10 +354,18 @@ fn cancelled(
         let ended = poll_times(run.as_mut(), POLLS_MAX);
         let ended = ended.unwrap_or_else(|| panic!("{about}: it does not end"));
         if abandons(act) {
-            assert_eq!(stage.writer.begun.load(SeqCst), begun, "{about}: it wrote on");
+            assert_eq!(
+                stage.writer.begun.load(SeqCst),
+                begun,
+                "{about}: it wrote on"
+            );
         }
         if act == Act::Delete {
-            assert_eq!(world.row(id).offset, committed, "{about}: it was cancelled before");
+            assert_eq!(
+                world.row(id).offset,
+                committed,
+                "{about}: it was cancelled before"
+            );
         }
         ended
     };
@@ -297,16 +374,25 @@ fn cancelled(
     if let Act::Cancel(reason) = act {
         let said = &ended.outcome.problem;
         let because = refuse::cancelled(reason);
-        assert!(*said == scenario.problem || *said == because, "{about}: {said:?}");
+        assert!(
+            *said == scenario.problem || *said == because,
+            "{about}: {said:?}"
+        );
     }
     if !abandons(act) {
         let stored = world.blobs.content(id).len() as u64;
-        assert_eq!(stored, world.row(id).offset, "{about}: it left something behind");
+        assert_eq!(
+            stored,
+            world.row(id).offset,
+            "{about}: it left something behind"
+        );
     }
     match after {
         After::GoOn if act == Act::Delete => {}
         After::GoOn => runtime.block_on(async {
-            world.finish(&world.uploads(), id, &scenario.content, &about).await;
+            world
+                .finish(&world.uploads(), id, &scenario.content, &about)
+                .await;
         }),
         After::Crash(crash) => restart(runtime, world, id, scenario, crash, &about),
     }
@@ -323,7 +409,9 @@ fn do_it(world: &World, id: UploadId, scope: &Scope, line: &Line, act: Act) {
         }
         Act::Delete => {
             let mut begun = world.rows.cancel(id, None);
-            poll_times(begun.as_mut(), 100).expect("it is done").unwrap();
+            poll_times(begun.as_mut(), 100)
+                .expect("it is done")
+                .unwrap();
             scope.cancel(CancelReason::Requested);
         }
     }
@@ -341,7 +429,10 @@ fn abandons(act: Act) -> bool {
 fn assert_told(world: &World, id: UploadId, scenario: &Scenario, ended: &Ended, about: &str) {
     let row = world.row(id);
     let facts = ended.outcome.facts;
-    assert_eq!(facts.offset, row.offset, "{about}: told is not what is committed");
+    assert_eq!(
+        facts.offset, row.offset,
+        "{about}: told is not what is committed"
+    );
     if is_alive(&row) {
         assert_eq!(facts.length, row.length, "{about}");
         assert_eq!(facts.complete, row.state == State::Completed, "{about}");
@@ -364,7 +455,11 @@ fn restart(
     runtime.block_on(async {
         let uploads = world.restarted(crash).await;
         let row = world.row(id);
-        assert!(row.offset >= before.offset, "{about}: {} were told", before.offset);
+        assert!(
+            row.offset >= before.offset,
+            "{about}: {} were told",
+            before.offset
+        );
         assert!(scenario.may_commit(row.offset), "{about}: {row:?}");
         if crash == Crash::PowerLoss {
             assert_eq!(row.offset, before.offset, "{about}");

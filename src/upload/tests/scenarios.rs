@@ -113,7 +113,10 @@ fn trailer(content: &[u8]) -> Piece {
     let digest = checksum(content);
     let digest = base64::engine::general_purpose::STANDARD.encode(digest.digest());
     let value = HeaderValue::from_str(&format!("sha1 {digest}")).unwrap();
-    Piece::Trailers(HeaderMap::from_iter([(HeaderName::from_static("upload-checksum"), value)]))
+    Piece::Trailers(HeaderMap::from_iter([(
+        HeaderName::from_static("upload-checksum"),
+        value,
+    )]))
 }
 
 pub(super) fn all() -> Vec<Scenario> {
@@ -126,19 +129,27 @@ pub(super) fn all() -> Vec<Scenario> {
     vec![
         Scenario::new("all of it", 0, 50).announcing(50),
         Scenario::new("some of it", 5, 40),
-        Scenario::new("lost on the way", 5, 30).then(Piece::Lost).ends_with(cut.clone()),
-        Scenario::new("shorter than announced", 5, 40).announcing(45).ends_with(cut.clone()),
+        Scenario::new("lost on the way", 5, 30)
+            .then(Piece::Lost)
+            .ends_with(cut.clone()),
+        Scenario::new("shorter than announced", 5, 40)
+            .announcing(45)
+            .ends_with(cut.clone()),
         Scenario::new("declares the length", 0, 50).declaring(),
         Scenario::new("declares the length and is lost", 0, 20)
             .declaring()
             .then(Piece::Lost)
             .ends_with(cut.clone()),
-        Scenario::new("declares that it was all", 50, 50).declaring().announcing(0),
+        Scenario::new("declares that it was all", 50, 50)
+            .declaring()
+            .announcing(0),
         Scenario::new("of unknown length", 5, 40).deferred(),
         Scenario::new("too much", 5, 50)
             .then(Piece::Data(Bytes::from_static(b"too much")))
             .ends_with(Problem::ExceedsLength { length: 50 }),
-        Scenario::new("with the right checksum", 0, 50).announcing(50).checked(right()),
+        Scenario::new("with the right checksum", 0, 50)
+            .announcing(50)
+            .checked(right()),
         Scenario::new("the rest with the right checksum", 5, 50).checked(rest()),
         Scenario::new("with a wrong checksum", 5, 50)
             .checked(wrong())

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
-use tokio::time::{Interval, interval_at};
+use tokio::time::{Instant, Interval, interval_at};
 
 use crate::http::BodyError;
 
@@ -72,34 +72,23 @@ impl Line {
 impl Script {
     pub(super) fn new(pieces: impl IntoIterator<Item = Piece>) -> Self {
         let pieces = pieces.into_iter().collect();
-        Self { pieces, line: Line::default(), pause: None }
+        Self {
+            pieces,
+            line: Line::default(),
+            pause: None,
+        }
     }
 
     /// Sends `content` in frames of up to `frame` bytes, with a moment between them.
     pub(super) fn sending(content: &[u8], frame: usize) -> Vec<Piece> {
-        let frames = content.chunks(frame).map(|data| Piece::Data(Bytes::copy_from_slice(data)));
+        let frames = content
+            .chunks(frame)
+            .map(|data| Piece::Data(Bytes::copy_from_slice(data)));
         frames.flat_map(|data| [data, Piece::Wait]).collect()
     }
 
     pub(super) fn line(&self) -> Line {
         self.line.clone()
-    }
-
-    fn next(&mut self) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Poll::Ready(match self.pieces.pop_front() {
-            None => None,
-            Some(Piece::Data(data)) => Some(Ok(Frame::data(data))),
-            Some(Piece::Trailers(fields)) => Some(Ok(Frame::trailers(fields))),
-            Some(Piece::Lost) => {
-                self.pieces.clear();
-                Some(Err(BodyError::Gone))
-            }
-            Some(again @ Piece::Silence) => {
-                self.pieces.push_front(again);
-                return Poll::Pending;
-            }
-            Some(Piece::Wait | Piece::Pause(_) | Piece::Look(_)) => return Poll::Pending,
-        })
     }
 }
 
@@ -115,22 +104,38 @@ impl http_body::Body for Script {
         if this.line.cut.load(SeqCst) {
             this.pieces = VecDeque::from([Piece::Lost]);
         }
-        if let Some(Piece::Pause(time)) = this.pieces.front() {
-            let (time, now) = (*time, tokio::time::Instant::now());
-            let pause = this.pause.get_or_insert_with(|| interval_at(now + time, time));
-            ready!(pause.poll_tick(context));
-            this.pause = None;
-            this.pieces.pop_front();
+        loop {
+            match this.pieces.front() {
+                // Stays until it is over.
+                Some(Piece::Silence) => return Poll::Pending,
+                Some(Piece::Pause(time)) => {
+                    let (time, now) = (*time, Instant::now());
+                    let pause = this
+                        .pause
+                        .get_or_insert_with(|| interval_at(now + time, time));
+                    ready!(pause.poll_tick(context));
+                    this.pause = None;
+                }
+                _ => {}
+            }
+            return Poll::Ready(match this.pieces.pop_front() {
+                None => None,
+                Some(Piece::Data(data)) => Some(Ok(Frame::data(data))),
+                Some(Piece::Trailers(fields)) => Some(Ok(Frame::trailers(fields))),
+                Some(Piece::Lost) => {
+                    this.pieces.clear();
+                    Some(Err(BodyError::Gone))
+                }
+                Some(Piece::Wait) => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Some(Piece::Look(look)) => {
+                    (look.0)();
+                    continue;
+                }
+                Some(Piece::Pause(_) | Piece::Silence) => continue,
+            });
         }
-        while let Some(Piece::Look(look)) = this.pieces.front() {
-            (look.0)();
-            this.pieces.pop_front();
-        }
-        let waits = matches!(this.pieces.front(), Some(Piece::Wait | Piece::Pause(_)));
-        let next = this.next();
-        if waits {
-            context.waker().wake_by_ref();
-        }
-        next
     }
 }

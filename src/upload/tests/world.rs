@@ -42,7 +42,9 @@ pub(super) enum Crash {
 
 /// Content that tells where each byte belongs.
 pub(super) fn content(bytes: usize) -> Vec<u8> {
-    (0..bytes).map(|at| (at.wrapping_mul(167) ^ (at >> 8)).to_le_bytes()[0]).collect()
+    (0..bytes)
+        .map(|at| (at.wrapping_mul(167) ^ (at >> 8)).to_le_bytes()[0])
+        .collect()
 }
 
 pub(super) fn sha256(content: &[u8]) -> String {
@@ -54,7 +56,11 @@ pub(super) fn sha256(content: &[u8]) -> String {
 pub(super) fn config() -> Config {
     Config {
         settings: Settings {
-            limits: Limits { size_max: None, append_max: None, checkpoint_bytes: 16 },
+            limits: Limits {
+                size_max: None,
+                append_max: None,
+                checkpoint_bytes: 16,
+            },
             metadata_bytes_max: 1_000,
         },
         digest: true,
@@ -137,7 +143,11 @@ pub(super) async fn send(
 impl World {
     /// A new process.
     pub(super) fn uploads(&self) -> Arc<Uploads> {
-        uploads_over(Arc::new(self.rows.clone()), Arc::new(self.blobs.clone()), config())
+        uploads_over(
+            Arc::new(self.rows.clone()),
+            Arc::new(self.blobs.clone()),
+            config(),
+        )
     }
 
     /// The next process after one that has ended like this, with all that it does at its start.
@@ -168,8 +178,16 @@ impl World {
             return;
         }
         let blob = self.blobs.content(id);
-        assert!(blob.len() >= committed, "{about}: {} bytes of {committed}", blob.len());
-        assert_eq!(blob[..committed], sent[..committed], "{about}: not the bytes that were sent");
+        assert!(
+            blob.len() >= committed,
+            "{about}: {} bytes of {committed}",
+            blob.len()
+        );
+        assert_eq!(
+            blob[..committed],
+            sent[..committed],
+            "{about}: not the bytes that were sent"
+        );
         match row.state {
             State::Completed => {
                 assert_eq!(row.length, Some(row.offset), "{about}: {row:?}");
@@ -178,8 +196,16 @@ impl World {
             }
             _ => {
                 let digests = Digests::resume(row.digest.as_deref()).unwrap();
-                assert_eq!(digests.whole_hex(), Some(sha256(&sent[..committed])), "{about}");
-                assert_ne!(row.length, Some(row.offset), "{about}: it is whole and not complete");
+                assert_eq!(
+                    digests.whole_hex(),
+                    Some(sha256(&sent[..committed])),
+                    "{about}"
+                );
+                assert_ne!(
+                    row.length,
+                    Some(row.offset),
+                    "{about}: it is whole and not complete"
+                );
             }
         }
     }
@@ -192,7 +218,11 @@ impl World {
         sent: &[u8],
         about: &str,
     ) {
-        let row = uploads.settled(id).await.unwrap().expect("the row is there");
+        let row = uploads
+            .settled(id)
+            .await
+            .unwrap()
+            .expect("the row is there");
         let rest = &sent[usize::try_from(row.offset).unwrap()..];
         let append = Append {
             length: row.length.is_none().then_some(sent.len() as u64),
@@ -216,5 +246,8 @@ pub(super) async fn sweep(uploads: &Arc<Uploads>) {
 
 /// The offset that was told together with a problem, if one was.
 pub(super) fn told(received: &Received) -> (Option<u64>, Option<&Problem>) {
-    (received.upload.as_ref().map(|upload| upload.offset), received.problem.as_ref())
+    (
+        received.upload.as_ref().map(|upload| upload.offset),
+        received.problem.as_ref(),
+    )
 }

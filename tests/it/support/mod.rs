@@ -79,7 +79,8 @@ pub(crate) fn assert_same_bytes(found: &[u8], wanted: &[u8], what: &str) {
     );
 }
 
-fn from_env(name: &str) -> Option<u64> {
+/// A number from the environment.
+pub(crate) fn from_env(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(
         text.parse()

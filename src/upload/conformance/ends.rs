@@ -1,0 +1,259 @@
+//! The ways to end an upload, each of them final, and what comes after: release, then oblivion.
+
+use std::time::Duration;
+
+use tidegate_protocol::upload::Mark;
+
+use super::{HOUR, Subject, new_upload, step};
+use crate::id::UploadId;
+use crate::upload::store::{CancelOutcome, NewUpload, State, Upload};
+
+pub(super) async fn suite(on: &Subject) {
+    cancels(on).await;
+    expires_only_in_time(on).await;
+    every_end_is_final(on).await;
+    releases_and_forgets(on).await;
+}
+
+async fn cancels(on: &Subject) {
+    let made = on.create(new_upload("p")).await;
+    on.must_advance(step(&made, 30, Mark::Open)).await;
+    let before = on.find(made.id).await;
+    on.tick().await;
+    assert_eq!(
+        on.store.cancel(made.id, None).await.unwrap(),
+        CancelOutcome::Begun
+    );
+    let found = on.find(made.id).await;
+    assert_eq!(
+        (found.state, found.epoch, found.offset),
+        (State::Cancelling, 2, 30)
+    );
+    assert_eq!((found.expires_at, &found.end_reason), (None, &None));
+    assert!(found.ended_at.is_some_and(|at| at > before.updated_at));
+    on.must_refuse(step(&before, 31, Mark::Open)).await;
+    on.must_refuse(step(&found, 31, Mark::Open)).await;
+
+    let made = on.create(new_upload("p")).await;
+    on.must_advance(step(&made, 100, Mark::Completed)).await;
+    assert_eq!(
+        on.store.cancel(made.id, None).await.unwrap(),
+        CancelOutcome::Begun
+    );
+    let found = on.find(made.id).await;
+    assert_eq!((found.state, found.epoch), (State::Deleting, 2));
+    let again = on.store.cancel(made.id, None).await.unwrap();
+    assert_eq!(again, CancelOutcome::Already(State::Deleting));
+
+    let unknown = on.store.cancel(UploadId::random(), None).await.unwrap();
+    assert_eq!(unknown, CancelOutcome::Unknown);
+}
+
+async fn expires_only_in_time(on: &Subject) {
+    let made = on.create(new_upload("p")).await;
+    assert!(
+        !on.store.expire(made.id).await.unwrap(),
+        "its time is not over"
+    );
+    on.outlive(&made).await;
+    let late = on.find(made.id).await;
+    // An append that comes in time puts it off, and the sweeper's look at the list was too old.
+    assert!(on.store.expiring(1_000).await.unwrap().contains(&made.id));
+    on.must_advance(step(&late, 1, Mark::Open)).await;
+    assert!(!on.store.expire(made.id).await.unwrap());
+    assert!(!on.store.expiring(1_000).await.unwrap().contains(&made.id));
+
+    on.outlive(&on.find(made.id).await).await;
+    let late = on.find(made.id).await;
+    assert!(on.store.expire(made.id).await.unwrap());
+    let found = on.find(made.id).await;
+    assert_eq!(
+        (found.state, found.epoch, found.offset),
+        (State::Expired, 2, 1)
+    );
+    assert!(found.ended_at.is_some() && found.expires_at.is_none());
+    assert!(!on.store.expiring(1_000).await.unwrap().contains(&made.id));
+    on.must_refuse(step(&late, 2, Mark::Open)).await;
+    assert!(!on.store.expire(UploadId::random()).await.unwrap());
+
+    // The oldest come first, and no more than were asked for.
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let made = on
+            .create(NewUpload {
+                expires_after: Duration::ZERO,
+                ..new_upload("p")
+            })
+            .await;
+        ids.push(made.id);
+        on.tick().await;
+    }
+    assert_eq!(on.store.expiring(2).await.unwrap(), ids[..2]);
+    for id in ids {
+        assert!(on.store.expire(id).await.unwrap());
+    }
+    assert_eq!(on.store.expiring(1_000).await.unwrap(), []);
+}
+
+/// How an upload comes to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Cancel,
+    Delete,
+    Expire,
+    Fail,
+    Invalidate,
+}
+
+impl End {
+    pub(super) const ALL: [Self; 5] = [
+        Self::Cancel,
+        Self::Delete,
+        Self::Expire,
+        Self::Fail,
+        Self::Invalidate,
+    ];
+
+    /// An upload that has come to this end; how it was when it could still be gone on with.
+    pub(super) async fn of(self, on: &Subject, partial: bool) -> Upload {
+        let made = on
+            .create(NewUpload {
+                partial,
+                ..new_upload("p")
+            })
+            .await;
+        if self == Self::Expire {
+            on.outlive(&made).await;
+        }
+        if self == Self::Delete {
+            on.must_advance(step(&made, 100, Mark::Completed)).await;
+        }
+        let before = on.find(made.id).await;
+        match self {
+            Self::Cancel | Self::Delete => {
+                assert_eq!(
+                    on.store.cancel(made.id, None).await.unwrap(),
+                    CancelOutcome::Begun
+                );
+            }
+            Self::Expire => assert!(on.store.expire(made.id).await.unwrap()),
+            Self::Fail => on.store.fail(made.id, String::from("lost")).await.unwrap(),
+            Self::Invalidate => on.must_advance(step(&before, 3, Mark::Invalidated)).await,
+        }
+        before
+    }
+
+    fn state(self) -> State {
+        match self {
+            Self::Cancel => State::Cancelling,
+            Self::Delete => State::Deleting,
+            Self::Expire => State::Expired,
+            Self::Fail | Self::Invalidate => State::Failed,
+        }
+    }
+}
+
+/// Whatever comes after an end, in whatever order, changes nothing.
+async fn every_end_is_final(on: &Subject) {
+    for end in End::ALL {
+        for partial in [false, true] {
+            let before = end.of(on, partial).await;
+            let ended = on.find(before.id).await;
+            assert_eq!(ended.state, end.state());
+            on.tick().await;
+            for _twice in 0..2 {
+                for upload in [&before, &ended] {
+                    for mark in [Mark::Open, Mark::Completed, Mark::Invalidated] {
+                        on.must_refuse(step(upload, 100, mark)).await;
+                    }
+                }
+                let again = on
+                    .store
+                    .cancel(before.id, Some(String::from("late")))
+                    .await
+                    .unwrap();
+                assert_eq!(again, CancelOutcome::Already(ended.state));
+                on.store
+                    .fail(before.id, String::from("late"))
+                    .await
+                    .unwrap();
+                assert!(!on.store.expire(before.id).await.unwrap());
+                assert_eq!(on.find(before.id).await, ended, "{end:?}");
+            }
+        }
+    }
+    // The one exception: bytes of a complete upload were lost.
+    let part = on.part("p", 10).await;
+    on.store.fail(part.id, String::from("lost")).await.unwrap();
+    let found = on.find(part.id).await;
+    assert_eq!(
+        (found.state, found.end_reason.as_deref()),
+        (State::Failed, Some("lost"))
+    );
+}
+
+async fn releases_and_forgets(on: &Subject) {
+    let living = on.create(new_upload("p")).await;
+    assert!(!on.store.may_release(living.id).await.unwrap());
+    assert!(!on.store.may_release(UploadId::random()).await.unwrap());
+    on.store.released(living.id, 7).await.unwrap();
+    assert_eq!(on.find(living.id).await, living, "it has not ended");
+    assert_eq!(
+        on.store.with_blob(vec![living.id]).await.unwrap(),
+        [living.id]
+    );
+
+    for end in End::ALL {
+        let before = end.of(on, false).await;
+        let id = before.id;
+        assert!(on.store.may_release(id).await.unwrap(), "{end:?}");
+        assert!(
+            on.store.releasable(1_000).await.unwrap().contains(&id),
+            "{end:?}"
+        );
+        assert_eq!(on.store.with_blob(vec![id]).await.unwrap(), [id]);
+        on.store.released(id, 30).await.unwrap();
+        on.store.released(id, 31).await.unwrap();
+        assert!(
+            !on.store.releasable(1_000).await.unwrap().contains(&id),
+            "{end:?}"
+        );
+        assert_eq!(on.store.with_blob(vec![id]).await.unwrap(), []);
+        let found = on.store.find(id).await.unwrap();
+        let state = found.as_ref().map(|upload| upload.state);
+        let expected = match end {
+            End::Cancel => Some(State::Cancelled),
+            End::Delete => None,
+            End::Expire | End::Fail | End::Invalidate => Some(end.state()),
+        };
+        assert_eq!(state, expected, "{end:?}");
+        let digest = found.and_then(|upload| upload.digest);
+        assert_eq!(
+            digest, None,
+            "the state of a digest of nothing is of no use"
+        );
+        let again = on.store.cancel(id, None).await.unwrap();
+        assert_eq!(
+            again,
+            expected.map_or(CancelOutcome::Unknown, CancelOutcome::Already)
+        );
+
+        // The tombstone stays as long as it is told to.
+        on.store.forget(HOUR).await.unwrap();
+        assert_eq!(
+            on.store.find(id).await.unwrap().map(|upload| upload.state),
+            expected
+        );
+        on.tick().await;
+        let forgotten = on.store.forget(Duration::ZERO).await.unwrap();
+        assert_eq!(forgotten, u64::from(expected.is_some()), "{end:?}");
+        assert_eq!(on.store.find(id).await.unwrap(), None);
+    }
+
+    // What has ended and still has its bytes is not forgotten.
+    let before = End::Cancel.of(on, false).await;
+    on.tick().await;
+    assert_eq!(on.store.forget(Duration::ZERO).await.unwrap(), 0);
+    assert_eq!(on.find(before.id).await.state, State::Cancelling);
+    on.store.released(before.id, 0).await.unwrap();
+}

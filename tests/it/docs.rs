@@ -1,0 +1,319 @@
+//! What the documents say of the program, held against the program.
+//!
+//! The documents are read as text, by their own conventions: a setting has a heading of its own, a
+//! problem and a metric each a row of a table that begins with its name, and `openapi.yaml` keeps
+//! paths, methods and statuses at fixed indents. Each list is compared in both directions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidegate_protocol::problem::{ALL_SLUGS, types};
+
+use crate::support::server::{Server, run, temp_dir};
+use crate::support::tus;
+use crate::support::wire::Req;
+
+const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
+const OPERATIONS: &str = include_str!("../../docs/operations.md");
+const HTTP: &str = include_str!("../../docs/http.md");
+const OPENAPI: &str = include_str!("../../docs/openapi.yaml");
+
+#[tokio::test]
+async fn every_flag_is_in_the_configuration_page_and_every_one_there_is_a_flag() {
+    let flags = flags(&help("serve").await);
+    let headings = sections(CONFIGURATION, "### `--");
+    let known: BTreeSet<_> = flags.keys().collect();
+    let documented: BTreeSet<_> = headings.keys().collect();
+    assert_eq!(
+        documented, known,
+        "headings of docs/configuration.md and `serve --help`"
+    );
+    for (flag, help) in &flags {
+        let section = &headings[flag];
+        let variable = format!("`TIDEGATE_{}`", flag.to_uppercase().replace('-', "_"));
+        assert!(
+            section.contains(&variable),
+            "--{flag}: {variable} is not in its section"
+        );
+        if let Some(default) = between(help, "[default: ", "]") {
+            let wanted = format!("default: `{default}`");
+            assert!(
+                section.contains(&wanted),
+                "--{flag}: its section does not say {wanted}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_document_names_a_flag_that_no_command_has() {
+    let mut known = BTreeSet::from(["help".to_owned(), "version".to_owned()]);
+    for command in ["serve", "check", "migrate", "fsck"] {
+        known.extend(flags(&help(command).await).into_keys());
+    }
+    for (page, text) in [
+        ("configuration", CONFIGURATION),
+        ("operations", OPERATIONS),
+        ("http", HTTP),
+    ] {
+        for flag in mentioned_flags(text) {
+            assert!(known.contains(flag), "docs/{page}.md mentions --{flag}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_example_file_is_accepted() {
+    let example = between(CONFIGURATION, "```toml\n", "```").expect("an example in TOML");
+    let directory = temp_dir();
+    let file = directory.path().join("tidegate.toml");
+    std::fs::write(&file, example).expect("write the example");
+    let path = file.to_str().expect("the tests' paths are UTF-8");
+    let outcome = run(&["check", "--config", path]).await;
+    assert!(outcome.status.success(), "{outcome}");
+}
+
+#[tokio::test]
+async fn every_operation_of_the_openapi_page_is_served_and_answers_a_status_that_it_names() {
+    let server = Server::start(&[]).await;
+    let operations = operations();
+    assert!(
+        operations.len() > 10,
+        "docs/openapi.yaml was not understood: {operations:?}"
+    );
+    for ((path, method), statuses) in &operations {
+        let answer = server.send(example_of(&server, path, method).await).await;
+        let what = format!("{method} {path}");
+        assert!(
+            !matches!(answer.status, 404 | 405),
+            "{what} is not served:\n{answer}"
+        );
+        let status = answer.status.to_string();
+        assert!(
+            statuses.contains(&status),
+            "{what}: {status} is not among {statuses:?}:\n{answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_method_that_the_server_allows_is_in_the_openapi_page() {
+    let server = Server::start(&[]).await;
+    let operations = operations();
+    for path in operations
+        .keys()
+        .map(|(path, _)| path)
+        .collect::<BTreeSet<_>>()
+    {
+        let upload = server.complete(b"hello").await;
+        let target = filled(path, upload.id());
+        let answer = server
+            .send(tus::request("TRACE", &target))
+            .await
+            .expect(405);
+        for method in answer.list("Allow") {
+            let operation = (path.clone(), method.to_uppercase());
+            assert!(
+                operations.contains_key(&operation),
+                "{operation:?} is not in docs/openapi.yaml"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_problem_has_a_page_and_a_row_that_tells_its_status_and_code() {
+    let server = Server::start(&[]).await;
+    let rows = rows(HTTP, "## Problems");
+    let documented: BTreeSet<_> = rows.keys().map(String::as_str).collect();
+    assert_eq!(
+        documented,
+        BTreeSet::from(ALL_SLUGS),
+        "rows of docs/http.md, and ALL_SLUGS"
+    );
+    for kind in types::ALL {
+        let page = server
+            .send(Req::new("GET", &format!("/problems/{}", kind.slug)))
+            .await;
+        page.expect(200)
+            .expect_header("Content-Type", "text/plain; charset=utf-8");
+        let wanted = [kind.status.to_string(), format!("`{}`", kind.code)];
+        assert_eq!(rows[kind.slug][..2], wanted, "the row of {}", kind.slug);
+    }
+}
+
+#[tokio::test]
+async fn every_metric_has_a_row_in_the_operations_page_and_every_one_there_is_a_metric() {
+    let server = Server::start(&[]).await;
+    server.complete(b"hello").await;
+    let answer = server.send(Req::new("GET", "/metrics")).await.expect(200);
+    let text = String::from_utf8(answer.body).expect("metrics are UTF-8");
+    // The samples of a counter have a suffix that its name has not.
+    let sample = |line: &str| {
+        let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+        Some(if kind == "counter" {
+            format!("{name}_total")
+        } else {
+            name.to_owned()
+        })
+    };
+    let metrics: BTreeSet<_> = text.lines().filter_map(sample).collect();
+    let documented: BTreeSet<_> = rows(OPERATIONS, "## Metrics").into_keys().collect();
+    assert_eq!(
+        documented, metrics,
+        "rows of docs/operations.md, and GET /metrics"
+    );
+}
+
+#[test]
+fn the_documents_are_read_as_they_are_written() {
+    let page = "# T\n\n### `--one`\n\n`A`\n\n### `--two-b`\n\n`B`\n\n## Other\n\n`--three`";
+    let sections = sections(page, "### `--");
+    assert_eq!(sections["one"], "### `--one`\n\n`A`\n\n");
+    assert_eq!(sections["two-b"], "### `--two-b`\n\n`B`\n\n");
+    assert_eq!(
+        mentioned_flags(page).collect::<Vec<_>>(),
+        ["one", "two-b", "three"]
+    );
+    let table = rows(
+        "## A\n| `x` | 1 |\n## B\n| name | n |\n|---|---|\n| `y` | 2 | z |\n## C",
+        "## B",
+    );
+    assert_eq!(
+        table,
+        BTreeMap::from([("y".into(), vec!["2".into(), "z".into()])])
+    );
+}
+
+async fn help(command: &str) -> String {
+    let outcome = run(&[command, "--help"]).await;
+    assert!(outcome.status.success(), "{outcome}");
+    outcome.stdout
+}
+
+/// The long flags of a help text, each with what stands below it.
+fn flags(help: &str) -> BTreeMap<String, String> {
+    let mut flags = sections(help, "      --");
+    assert!(
+        flags.remove("help").is_none(),
+        "only flags without a short form begin there"
+    );
+    flags
+}
+
+/// The parts of a text that begin with lines of this prefix. Named by the word behind it, up to the
+/// next line with the prefix, or up to a line that begins another chapter.
+fn sections(text: &str, prefix: &str) -> BTreeMap<String, String> {
+    let mut sections = BTreeMap::<String, String>::new();
+    let mut name = None;
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix(prefix) {
+            name = Some(word(rest).to_owned());
+        } else if line.starts_with("## ") {
+            name = None;
+        }
+        if let Some(name) = &name {
+            let section = sections.entry(name.clone()).or_default();
+            section.push_str(line);
+            section.push('\n');
+        }
+    }
+    sections
+}
+
+fn mentioned_flags(text: &str) -> impl Iterator<Item = &str> {
+    let marked = text
+        .split("`--")
+        .chain(text.split(" --"))
+        .chain(text.split("[--"));
+    let begins = |rest: &&str| rest.starts_with(|c: char| c.is_ascii_lowercase());
+    // What stands before the first mark of a document is a heading.
+    marked.filter(begins).map(word)
+}
+
+/// The letters, digits and hyphens that a text begins with.
+fn word(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    &text[..end.unwrap_or(text.len())]
+}
+
+fn between<'t>(text: &'t str, start: &str, end: &str) -> Option<&'t str> {
+    let (_, rest) = text.split_once(start)?;
+    Some(rest.split_once(end)?.0)
+}
+
+/// The rows of the tables of a chapter whose first cell is a name in backticks: the other cells, by
+/// that name.
+fn rows(text: &str, chapter: &str) -> BTreeMap<String, Vec<String>> {
+    let mut lines = text.lines().skip_while(|line| *line != chapter);
+    assert!(lines.next().is_some(), "there is no chapter {chapter:?}");
+    let lines = lines.take_while(|line| !line.starts_with("## "));
+    let cells = lines.filter_map(|line| {
+        let mut cells = line
+            .strip_prefix("| `")?
+            .strip_suffix(" |")?
+            .split(" | ")
+            .map(str::to_owned);
+        Some((cells.next()?.strip_suffix('`')?.to_owned(), cells.collect()))
+    });
+    cells.collect()
+}
+
+/// The operations of `openapi.yaml` by path and method, with the statuses that they name.
+fn operations() -> BTreeMap<(String, String), BTreeSet<String>> {
+    let mut operations = BTreeMap::<_, BTreeSet<String>>::new();
+    let (mut path, mut operation) = (String::new(), None);
+    let paths = between(OPENAPI, "\npaths:\n", "\ncomponents:\n").expect("paths, then components");
+    for line in paths.lines() {
+        let indent = line.len() - line.trim_start().len();
+        let Some((key, _)) = line.trim_start().split_once(':') else {
+            continue;
+        };
+        match (indent, key.trim_matches('\'')) {
+            (2, key) => (path, operation) = (key.to_owned(), None),
+            (4, "parameters") => operation = None,
+            (4, method) => {
+                let found = (path.clone(), method.to_uppercase());
+                operations.entry(found.clone()).or_default();
+                operation = Some(found);
+            }
+            (8, status) if status.parse::<u16>().is_ok() => {
+                let statuses = operation.as_ref().and_then(|of| operations.get_mut(of));
+                statuses
+                    .expect("a status belongs to an operation")
+                    .insert(status.to_owned());
+            }
+            _ => {}
+        }
+    }
+    operations
+}
+
+/// A path with something that exists in each of its variable segments.
+fn filled(path: &str, upload: &str) -> String {
+    let target = path.replace("{id}", upload).replace("{project}", "default");
+    let target = target.replace("{slug}", "offset-mismatch");
+    assert!(
+        !target.contains('{'),
+        "this test does not know what to put into {path}"
+    );
+    target
+}
+
+/// A request that is in order, to an upload that is complete.
+async fn example_of(server: &Server, path: &str, method: &str) -> Req {
+    let upload = server.complete(b"hello").await;
+    let target = filled(path, upload.id());
+    let request = tus::request(method, &target);
+    let is_upload = path.contains("{id}");
+    match method {
+        "GET" => Req::new(method, &target),
+        "OPTIONS" | "HEAD" | "DELETE" => request,
+        "PATCH" => Req {
+            target,
+            ..tus::patch(&upload, 5)
+        },
+        "POST" if is_upload => request.header("X-HTTP-Method-Override", "HEAD").body(""),
+        "POST" => request.header("Upload-Length", "5").body(""),
+        _ => panic!("this test does not know how to send {method} {path}"),
+    }
+}
