@@ -36,7 +36,11 @@ impl FromStr for UploadId {
         let id = Uuid::try_parse(text).map_err(|_| InvalidId)?;
         let mut canonical = Uuid::encode_buffer();
         let canonical = id.hyphenated().encode_lower(&mut canonical);
-        if canonical == text { Ok(Self(id)) } else { Err(InvalidId) }
+        if canonical == text {
+            Ok(Self(id))
+        } else {
+            Err(InvalidId)
+        }
     }
 }
 

@@ -27,12 +27,16 @@ pub fn mount(deps: Deps) -> Mount {
     let metrics = deps.metrics;
     Mount {
         routes: vec![
-            Route::new(Method::GET, "/healthz", |_| async { text(StatusCode::OK, "ok\n") }),
+            Route::new(Method::GET, "/healthz", |_| async {
+                text(StatusCode::OK, "ok\n")
+            }),
             Route::new(Method::GET, "/readyz", move |_| ready(probes.clone())),
             Route::new(Method::GET, "/metrics", move |_| {
                 let mut response = text(StatusCode::OK, &metrics.encode());
                 let media_type = HeaderValue::from_static(Metrics::CONTENT_TYPE);
-                response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+                response
+                    .headers_mut()
+                    .insert(header::CONTENT_TYPE, media_type);
                 async { response }
             }),
             Route::new(Method::GET, "/problems/{slug}", |request| {
@@ -56,9 +60,11 @@ async fn ready(probes: Arc<Vec<Probe>>) -> Response {
 fn problem(request: &Request) -> Response {
     match request.path.get("slug").and_then(explanation) {
         Some((title, words)) => text(StatusCode::OK, &format!("{title}\n\n{words}\n")),
-        None => {
-            reject::problem(&request.head.method, request.head.uri.path(), &Problem::NotFound)
-        }
+        None => reject::problem(
+            &request.head.method,
+            request.head.uri.path(),
+            &Problem::NotFound,
+        ),
     }
 }
 
@@ -66,8 +72,14 @@ fn text(status: StatusCode, words: &str) -> Response {
     let mut response = Response::new(OutBody::full(words.to_owned()));
     *response.status_mut() = status;
     let fields = response.headers_mut();
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    fields.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    fields.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     response
 }

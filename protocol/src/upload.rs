@@ -141,9 +141,15 @@ pub struct Upload {
 enum Phase {
     Idle,
     Receiving(Plan),
-    Ending { plan: Plan, step: Step, problem: Option<Problem> },
+    Ending {
+        plan: Plan,
+        step: Step,
+        problem: Option<Problem>,
+    },
     /// Nothing may be stored any more; only the answer is left.
-    Over { problem: Option<Problem> },
+    Over {
+        problem: Option<Problem>,
+    },
     Done,
 }
 
@@ -248,7 +254,10 @@ impl Upload {
         let declared = self.check_declared(append.length)?;
         let bound = self.bound(declared.or(self.facts.length));
         if let Some(content) = append.content_length {
-            let fits = append.offset.checked_add(content).is_some_and(|end| end <= bound.offset);
+            let fits = append
+                .offset
+                .checked_add(content)
+                .is_some_and(|end| end <= bound.offset);
             // A dialect that invalidates on overrun has to see the bytes come (draft, R46).
             if !fits && !self.invalidates(bound, append.overrun) {
                 return Err(bound.by.problem());
@@ -273,7 +282,9 @@ impl Upload {
     /// written at the end of the blob; the rest must be dropped.
     #[must_use]
     pub fn handle_data(&mut self, len: u64) -> u64 {
-        let Phase::Receiving(plan) = &mut self.phase else { return 0 };
+        let Phase::Receiving(plan) = &mut self.phase else {
+            return 0;
+        };
         let take = len.min(plan.bound.offset - self.received);
         self.received += take;
         if take < len {
@@ -303,7 +314,9 @@ impl Upload {
         match (&self.phase, stop.ending) {
             (Phase::Idle | Phase::Over { .. } | Phase::Done, _) => {}
             (Phase::Receiving(_) | Phase::Ending { .. }, Ending::Abandon) => {
-                self.phase = Phase::Over { problem: stop.problem };
+                self.phase = Phase::Over {
+                    problem: stop.problem,
+                };
             }
             (Phase::Receiving(plan), Ending::Settle) => self.end(*plan, stop.problem, false),
             // All bytes are here already: settling is what happens anyway.
@@ -325,10 +338,18 @@ impl Upload {
                 let plan = *plan;
                 self.end(plan, Some(problem), false);
             }
-            Phase::Ending { plan, step, problem: said } => {
+            Phase::Ending {
+                plan,
+                step,
+                problem: said,
+            } => {
                 said.get_or_insert(problem);
                 plan.give_up_completion();
-                *step = if plan.staged { Step::Truncate } else { Step::Commit };
+                *step = if plan.staged {
+                    Step::Truncate
+                } else {
+                    Step::Commit
+                };
             }
             Phase::Idle | Phase::Over { .. } | Phase::Done => {}
         }
@@ -341,7 +362,9 @@ impl Upload {
 
     /// The commit under way has succeeded.
     pub fn handle_committed(&mut self) {
-        let Some(commit) = self.committing.take() else { return };
+        let Some(commit) = self.committing.take() else {
+            return;
+        };
         self.facts.offset = commit.to;
         self.facts.length = commit.length.or(self.facts.length);
         self.facts.complete |= commit.mark == Mark::Completed;
@@ -361,13 +384,20 @@ impl Upload {
     pub fn handle_refused(&mut self, problem: Problem) {
         self.committing = None;
         if !matches!(self.phase, Phase::Done) {
-            self.phase = Phase::Over { problem: Some(problem) };
+            self.phase = Phase::Over {
+                problem: Some(problem),
+            };
         }
     }
 
     /// The digest has been compared.
     pub fn handle_verified(&mut self, verdict: Verdict) {
-        if let Phase::Ending { step: step @ Step::Verifying, problem, .. } = &mut self.phase {
+        if let Phase::Ending {
+            step: step @ Step::Verifying,
+            problem,
+            ..
+        } = &mut self.phase
+        {
             *step = match verdict {
                 Verdict::Match => Step::Commit,
                 Verdict::Mismatch => {
@@ -380,7 +410,12 @@ impl Upload {
 
     /// The staged bytes are gone.
     pub fn handle_truncated(&mut self) {
-        if let Phase::Ending { step: step @ Step::Truncating, plan, problem } = &mut self.phase {
+        if let Phase::Ending {
+            step: step @ Step::Truncating,
+            plan,
+            problem,
+        } = &mut self.phase
+        {
             self.received = self.facts.offset;
             self.written = self.facts.offset;
             match plan.invalidated {
@@ -389,7 +424,11 @@ impl Upload {
                     plan.declared = None;
                     *step = Step::Commit;
                 }
-                false => self.phase = Phase::Over { problem: problem.take() },
+                false => {
+                    self.phase = Phase::Over {
+                        problem: problem.take(),
+                    }
+                }
             }
         }
     }
@@ -409,16 +448,31 @@ impl Upload {
             }
             // What was taken is still on its way to the blob.
             Phase::Ending { .. } if self.written < self.received => None,
-            Phase::Ending { step: Step::Verifying | Step::Truncating, .. } => None,
-            Phase::Ending { step: step @ Step::Verify, .. } => {
+            Phase::Ending {
+                step: Step::Verifying | Step::Truncating,
+                ..
+            } => None,
+            Phase::Ending {
+                step: step @ Step::Verify,
+                ..
+            } => {
                 *step = Step::Verifying;
                 Some(Effect::Verify)
             }
-            Phase::Ending { step: step @ Step::Truncate, .. } => {
+            Phase::Ending {
+                step: step @ Step::Truncate,
+                ..
+            } => {
                 *step = Step::Truncating;
-                Some(Effect::Truncate { to: self.facts.offset })
+                Some(Effect::Truncate {
+                    to: self.facts.offset,
+                })
             }
-            Phase::Ending { step: Step::Commit, plan, problem } => {
+            Phase::Ending {
+                step: Step::Commit,
+                plan,
+                problem,
+            } => {
                 let (plan, problem) = (*plan, problem.clone());
                 match self.has_news(plan) {
                     true => Some(self.commit(plan)),
@@ -433,13 +487,16 @@ impl Upload {
     }
 
     fn check_declared(&self, declared: Option<u64>) -> Result<Option<u64>, Problem> {
-        let Some(declared) = declared else { return Ok(None) };
+        let Some(declared) = declared else {
+            return Ok(None);
+        };
         match self.facts.length {
             Some(known) if known == declared => Ok(None),
             Some(known) => Err(Problem::LengthConflict { known, declared }),
-            None if declared < self.facts.offset => {
-                Err(Problem::LengthBelowOffset { offset: self.facts.offset, declared })
-            }
+            None if declared < self.facts.offset => Err(Problem::LengthBelowOffset {
+                offset: self.facts.offset,
+                declared,
+            }),
             None => match self.limits.size_max {
                 Some(limit) if declared > limit => Err(Problem::TooLarge { limit }),
                 Some(_) | None => Ok(Some(declared)),
@@ -450,7 +507,10 @@ impl Upload {
     /// Row R48: content that says it is the last has to reach the length.
     fn check_whole(length: Option<u64>, end: u64) -> Result<(), Problem> {
         match length {
-            Some(known) if end < known => Err(Problem::LengthConflict { known, declared: end }),
+            Some(known) if end < known => Err(Problem::LengthConflict {
+                known,
+                declared: end,
+            }),
             Some(_) | None => Ok(()),
         }
     }
@@ -467,13 +527,19 @@ impl Upload {
             (length, BoundBy::Length(length))
         });
         let request = self.limits.append_max.map(|limit| {
-            (self.facts.offset.saturating_add(limit), BoundBy::Limit(limit))
+            (
+                self.facts.offset.saturating_add(limit),
+                BoundBy::Limit(limit),
+            )
         });
         let (offset, by) = match request {
             Some(request) if request.0 < whole.0 => request,
             Some(_) | None => whole,
         };
-        Bound { offset: offset.max(self.facts.offset), by }
+        Bound {
+            offset: offset.max(self.facts.offset),
+            by,
+        }
     }
 
     /// No more bytes are taken. `whole`: the content ended as it should.
@@ -487,7 +553,11 @@ impl Upload {
         if !whole {
             plan.give_up_completion();
         }
-        self.phase = Phase::Ending { plan, step, problem };
+        self.phase = Phase::Ending {
+            plan,
+            step,
+            problem,
+        };
     }
 
     /// Whether the upload's committed state is behind what this append has made of it.
@@ -520,14 +590,22 @@ impl Upload {
             }
             _ => plan.declared,
         };
-        let commit = Commit { from: self.facts.offset, to: self.written, length, mark };
+        let commit = Commit {
+            from: self.facts.offset,
+            to: self.written,
+            length,
+            mark,
+        };
         self.committing = Some(commit);
         Effect::Commit(commit)
     }
 
     fn answer(&mut self, problem: Option<Problem>) -> Effect {
         self.phase = Phase::Done;
-        Effect::Answer(Outcome { facts: self.facts, problem })
+        Effect::Answer(Outcome {
+            facts: self.facts,
+            problem,
+        })
     }
 }
 

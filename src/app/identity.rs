@@ -34,9 +34,17 @@ pub(super) struct Identity {
 impl Identity {
     /// Of a server of these directories.
     pub(super) async fn of(db: &Db, dirs: [&Path; 2]) -> Result<Self, DbError> {
-        let Some(now) = look(dirs) else { return Ok(Self { now: None, is_as_before: false }) };
+        let Some(now) = look(dirs) else {
+            return Ok(Self {
+                now: None,
+                is_as_before: false,
+            });
+        };
         let is_as_before = noted(db).await?.as_deref() == Some(now.as_str());
-        Ok(Self { now: Some(now), is_as_before })
+        Ok(Self {
+            now: Some(now),
+            is_as_before,
+        })
     }
 
     /// Whether unsynced bytes are still those that were written.
@@ -55,15 +63,14 @@ impl Identity {
 }
 
 async fn noted(db: &Db) -> Result<Option<String>, DbError> {
-    db
-        .read(|tx| {
-            async move {
-                let row = tx.fetch_optional(&GET, &[Param::Text(KEY)]).await?;
-                row.map(|row| row.text(0).map(str::to_owned)).transpose()
-            }
-            .boxed()
-        })
-        .await
+    db.read(|tx| {
+        async move {
+            let row = tx.fetch_optional(&GET, &[Param::Text(KEY)]).await?;
+            row.map(|row| row.text(0).map(str::to_owned)).transpose()
+        }
+        .boxed()
+    })
+    .await
 }
 
 /// Writes something, to see whether that works.
@@ -75,7 +82,8 @@ async fn put(db: &Db, key: &'static str, value: String) -> Result<(), DbError> {
     db.write(move |tx| {
         let value = value.clone();
         async move {
-            tx.execute(&PUT, &[Param::Text(key), Param::Text(&value)]).await?;
+            tx.execute(&PUT, &[Param::Text(key), Param::Text(&value)])
+                .await?;
             Ok(())
         }
         .boxed()

@@ -115,8 +115,19 @@ fn keep_freed_memory() {
 }
 
 fn fail(error: &dyn std::error::Error) -> ExitCode {
+    let mut words = format!("tidegate: {error}");
+    let mut source = error.source();
+    while let Some(error) = source {
+        // Some say their source themselves.
+        let cause = error.to_string();
+        if !words.contains(&cause) {
+            words.push_str(": ");
+            words.push_str(&cause);
+        }
+        source = error.source();
+    }
     // Without stderr there is nobody to tell.
-    drop(writeln!(io::stderr(), "tidegate: {error}"));
+    drop(writeln!(io::stderr(), "{words}"));
     ExitCode::FAILURE
 }
 
@@ -136,37 +147,74 @@ impl Opened {
         let lock = lock(&config.data_dir)?;
         let root_scope = Scope::root("server");
         let scope = root_scope.child("serving");
-        let db_config = DbConfig { url: database(config), durability: durability(config) };
+        let db_config = DbConfig {
+            url: database(config),
+            durability: durability(config),
+        };
         let db = Db::open(&db_config, &root_scope).await?;
         db.migrate(&[CORE, upload::sql::LINE]).await?;
         let root = config.store.as_ref().unwrap_or(&config.data_dir);
-        let blobs = LocalStore::open(root, config.durability == Durability::PowerLoss)
-            .map_err(|source| AppError::DataDir { path: root.clone(), source })?;
+        let blobs = LocalStore::open(root, config.durability == Durability::PowerLoss).map_err(
+            |source| AppError::DataDir {
+                path: root.clone(),
+                source,
+            },
+        )?;
         let uploads = Arc::new(SqlStore::new(db.clone()));
-        Ok(Self { _lock: lock, db, uploads, blobs: Arc::new(blobs), scope })
+        Ok(Self {
+            _lock: lock,
+            db,
+            uploads,
+            blobs: Arc::new(blobs),
+            scope,
+        })
     }
 
     fn probes(&self) -> Vec<ops::Probe> {
         let (db, blobs) = (self.db.clone(), self.blobs.clone());
         let database: ops::Probe = Arc::new(move || {
             let db = db.clone();
-            Box::pin(async move { identity::probe(&db).await.map_err(|e| format!("database: {e}")) })
+            Box::pin(async move {
+                identity::probe(&db)
+                    .await
+                    .map_err(|e| format!("database: {e}"))
+            })
         });
         let store: ops::Probe = Arc::new(move || {
             let probed = blobs.probe();
             Box::pin(async move { probed.await.map_err(|error| format!("store: {error}")) })
         });
-        vec![database, store]
+        let uploads = self.uploads.clone();
+        let room: ops::Probe = Arc::new(move || {
+            let room = match uploads.has_room() {
+                true => Ok(()),
+                false => Err(String::from("store: no space left for new bytes")),
+            };
+            Box::pin(std::future::ready(room))
+        });
+        vec![database, store, room]
     }
 }
 
 /// Takes the data directory for this process alone. A lock on an open file, never a PID file:
 /// it ends with its holder, whatever number the next one gets.
 fn lock(dir: &Path) -> Result<File, AppError> {
-    let unusable = |source| AppError::DataDir { path: dir.to_owned(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
+    let unusable = |source| AppError::DataDir {
+        path: dir.to_owned(),
+        source,
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(unusable)?;
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
     let file = options.open(dir.join("LOCK")).map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -211,7 +259,9 @@ async fn check_stored(config: Config, repair: bool) -> Result<(), AppError> {
         (count, true) => writeln!(out, "{count} found, and mended where that is possible")?,
         (count, false) => {
             writeln!(out, "{count} found; --repair mends")?;
-            return Err(AppError::Io(io::Error::other("rows and blobs do not agree")));
+            return Err(AppError::Io(io::Error::other(
+                "rows and blobs do not agree",
+            )));
         }
     }
     Ok(())
@@ -238,23 +288,42 @@ async fn serve(config: Config) -> Result<(), AppError> {
     };
     let mounts = [
         upload::mount(deps, upload_config(&config)),
-        ops::mount(ops::Deps { metrics: metrics.clone(), probes: opened.probes() }),
+        ops::mount(ops::Deps {
+            metrics: metrics.clone(),
+            probes: opened.probes(),
+        }),
     ];
     let mut routes = Vec::new();
     let workers_scope = opened.scope.child("workers");
-    for Mount { routes: more, workers } in mounts {
+    for Mount {
+        routes: more,
+        workers,
+    } in mounts
+    {
         routes.extend(more);
         for mut worker in workers {
             let name = worker.name();
-            worker.prepare().await.map_err(|source| AppError::Prepare { worker: name, source })?;
+            worker.prepare().await.map_err(|source| AppError::Prepare {
+                worker: name,
+                source,
+            })?;
             workers_scope.spawn(work::run(worker, workers_scope.clone()));
         }
     }
     identity.note(&opened.db).await?;
     let router = Router::new(routes)?;
-    let transport = http::Config { drain: config.drain, ..http::Config::default() };
+    let transport = http::Config {
+        drain: config.drain,
+        ..http::Config::default()
+    };
     let server = opened.scope.child("http");
-    let serving = http::serve(listeners, router, transport, metrics.http.clone(), server.clone());
+    let serving = http::serve(
+        listeners,
+        router,
+        transport,
+        metrics.http.clone(),
+        server.clone(),
+    );
     server.spawn(serving);
 
     if let Some(first) = bound.first() {

@@ -14,6 +14,8 @@ pub struct Caller {
 impl Caller {
     /// The only caller of a server without authentication.
     pub fn local() -> Self {
-        Self { user: String::from("local") }
+        Self {
+            user: String::from("local"),
+        }
     }
 }

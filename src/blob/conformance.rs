@@ -37,8 +37,10 @@ async fn conformance(store: &dyn BlobStore) {
 async fn blob(store: &dyn BlobStore, content: &'static [u8]) -> UploadId {
     let id = UploadId::random();
     let writer = store.writer(id, 0);
-    let appended =
-        writer.clone().append(0, vec![Bytes::from_static(content)], Digests::none()).await;
+    let appended = writer
+        .clone()
+        .append(0, vec![Bytes::from_static(content)], Digests::none())
+        .await;
     assert!(appended.error.is_none(), "{:?}", appended.error);
     writer.sync().await.unwrap();
     id
@@ -53,7 +55,11 @@ async fn appends_make_a_blob(store: &dyn BlobStore) {
     let id = UploadId::random();
     assert_eq!(store.len(id).await.unwrap(), None);
     let writer = store.writer(id, 0);
-    let pieces = vec![Bytes::from_static(b"one "), Bytes::new(), Bytes::from_static(b"two ")];
+    let pieces = vec![
+        Bytes::from_static(b"one "),
+        Bytes::new(),
+        Bytes::from_static(b"two "),
+    ];
     let first = writer.clone().append(0, pieces, Digests::sha256()).await;
     assert_eq!((first.end, first.error.is_none()), (8, true));
     // More pieces than fit into one vectored write.
@@ -68,14 +74,19 @@ async fn appends_make_a_blob(store: &dyn BlobStore) {
     assert_eq!(store.read(id, 4..10).await.unwrap(), &b"two \0\0"[..]);
     assert!(matches!(
         store.read(id, 3000..3009).await,
-        Err(BlobError::Short { promised: 3009, found: 3008 })
+        Err(BlobError::Short {
+            promised: 3009,
+            found: 3008
+        })
     ));
 }
 
 async fn opening_cuts_a_stale_tail(store: &dyn BlobStore) {
     let id = blob(store, b"promised, and then some").await;
     let writer = store.writer(id, 8);
-    let appended = writer.append(8, vec![Bytes::from_static(b"!")], Digests::none()).await;
+    let appended = writer
+        .append(8, vec![Bytes::from_static(b"!")], Digests::none())
+        .await;
     assert_eq!((appended.end, appended.error.is_none()), (9, true));
     assert_eq!(content(store, id).await, &b"promised!"[..]);
 }
@@ -96,18 +107,32 @@ async fn a_staged_tail_is_not_adopted(store: &dyn BlobStore) {
     let id = blob(store, b"promised").await;
     let writer = store.writer(id, 8);
     writer.clone().stage().await.unwrap();
-    writer.clone().append(8, vec![Bytes::from_static(b" unverified")], Digests::none()).await;
+    writer
+        .clone()
+        .append(8, vec![Bytes::from_static(b" unverified")], Digests::none())
+        .await;
     drop(writer);
-    let (_, end) = store.writer(id, 8).adopt(u64::MAX, Digests::none()).await.unwrap();
+    let (_, end) = store
+        .writer(id, 8)
+        .adopt(u64::MAX, Digests::none())
+        .await
+        .unwrap();
     assert_eq!(end, 8);
     assert_eq!(content(store, id).await, &b"promised"[..]);
 
     // The mark is gone with the tail, and by itself where there was no crash.
     let writer = store.writer(id, 8);
     writer.clone().stage().await.unwrap();
-    writer.clone().append(8, vec![Bytes::from_static(b" again")], Digests::none()).await;
+    writer
+        .clone()
+        .append(8, vec![Bytes::from_static(b" again")], Digests::none())
+        .await;
     writer.clone().unstage().await.unwrap();
-    let (_, end) = store.writer(id, 8).adopt(u64::MAX, Digests::none()).await.unwrap();
+    let (_, end) = store
+        .writer(id, 8)
+        .adopt(u64::MAX, Digests::none())
+        .await
+        .unwrap();
     assert_eq!(end, 14);
 }
 
@@ -117,27 +142,55 @@ async fn a_mark_goes_with_what_it_marks(store: &dyn BlobStore) {
         let id = blob(store, b"promised").await;
         let writer = store.writer(id, 8);
         writer.clone().stage().await.unwrap();
-        writer.append(8, vec![Bytes::from_static(unverified)], Digests::none()).await;
+        writer
+            .append(8, vec![Bytes::from_static(unverified)], Digests::none())
+            .await;
         let writer = store.writer(id, 8);
-        writer.append(8, vec![Bytes::from_static(b" plain")], Digests::none()).await;
-        let (_, end) = store.writer(id, 8).adopt(u64::MAX, Digests::none()).await.unwrap();
-        assert_eq!((end, content(store, id).await), (14, Bytes::from_static(b"promised plain")));
+        writer
+            .append(8, vec![Bytes::from_static(b" plain")], Digests::none())
+            .await;
+        let (_, end) = store
+            .writer(id, 8)
+            .adopt(u64::MAX, Digests::none())
+            .await
+            .unwrap();
+        assert_eq!(
+            (end, content(store, id).await),
+            (14, Bytes::from_static(b"promised plain"))
+        );
     }
     // To cut what is not marked is not to adopt it.
     let id = blob(store, b"promised and more").await;
     let (_, end) = store.writer(id, 8).adopt(8, Digests::none()).await.unwrap();
-    assert_eq!((end, content(store, id).await), (8, Bytes::from_static(b"promised")));
+    assert_eq!(
+        (end, content(store, id).await),
+        (8, Bytes::from_static(b"promised"))
+    );
 }
 
 async fn missing_bytes_are_noticed(store: &dyn BlobStore) {
     let id = blob(store, b"short").await;
-    let appended =
-        store.writer(id, 9).append(9, vec![Bytes::from_static(b"x")], Digests::none()).await;
-    assert!(matches!(appended.error, Some(BlobError::Short { promised: 9, found: 5 })));
+    let appended = store
+        .writer(id, 9)
+        .append(9, vec![Bytes::from_static(b"x")], Digests::none())
+        .await;
+    assert!(matches!(
+        appended.error,
+        Some(BlobError::Short {
+            promised: 9,
+            found: 5
+        })
+    ));
     assert_eq!(content(store, id).await, &b"short"[..]);
     let missing = UploadId::random();
     let adopted = store.writer(missing, 3).adopt(10, Digests::none()).await;
-    assert!(matches!(adopted, Err(BlobError::Short { promised: 3, found: 0 })));
+    assert!(matches!(
+        adopted,
+        Err(BlobError::Short {
+            promised: 3,
+            found: 0
+        })
+    ));
 }
 
 async fn deleting_is_idempotent(store: &dyn BlobStore) {
@@ -146,13 +199,23 @@ async fn deleting_is_idempotent(store: &dyn BlobStore) {
     assert_eq!(store.delete(id).await.unwrap(), 5);
     assert_eq!(store.delete(id).await.unwrap(), 0);
     assert_eq!(store.len(id).await.unwrap(), None);
-    assert!(store.scan(id.shard()).await.unwrap().iter().all(|found| found.id != Some(id)));
+    assert!(
+        store
+            .scan(id.shard())
+            .await
+            .unwrap()
+            .iter()
+            .all(|found| found.id != Some(id))
+    );
 }
 
 async fn scans_find_what_quarantine_takes(store: &dyn BlobStore) {
     let id = blob(store, b"nobody's").await;
     let found = store.scan(id.shard()).await.unwrap();
-    let found = found.into_iter().find(|found| found.id == Some(id)).unwrap();
-    store.quarantine(found.name).await.unwrap();
+    let found = found
+        .into_iter()
+        .find(|found| found.id == Some(id))
+        .unwrap();
+    store.quarantine(id.shard(), found.name).await.unwrap();
     assert_eq!(store.len(id).await.unwrap(), None);
 }

@@ -1,8 +1,8 @@
 //! Digests of bytes on their way into a blob, computed by the thread that writes them.
 
+use sha2::Sha256;
 use sha2::digest::Digest;
 use sha2::digest::common::hazmat::SerializableState;
-use sha2::Sha256;
 use tidegate_protocol::field::checksum::Algorithm;
 
 /// What is computed over the bytes that pass.
@@ -33,7 +33,10 @@ impl Digests {
 
     /// The SHA-256 of a blob from its first byte.
     pub fn sha256() -> Self {
-        Self { whole: Some(Sha256::new()), parts: Vec::new() }
+        Self {
+            whole: Some(Sha256::new()),
+            parts: Vec::new(),
+        }
     }
 
     /// Goes on where [`Self::save`] left off; `None` computes nothing.
@@ -41,10 +44,15 @@ impl Digests {
     /// # Errors
     /// The state is damaged.
     pub fn resume(state: Option<&[u8]>) -> Result<Self, DamagedState> {
-        let Some(state) = state else { return Ok(Self::none()) };
+        let Some(state) = state else {
+            return Ok(Self::none());
+        };
         let state = state.try_into().map_err(|_| DamagedState)?;
         let whole = Sha256::deserialize(&state).map_err(|_| DamagedState)?;
-        Ok(Self { whole: Some(whole), parts: Vec::new() })
+        Ok(Self {
+            whole: Some(whole),
+            parts: Vec::new(),
+        })
     }
 
     /// Additionally computes `algorithm` over the bytes from here on.
@@ -88,10 +96,14 @@ impl Digests {
     pub fn whole_hex(&self) -> Option<String> {
         use std::fmt::Write as _;
         let digest = self.whole.clone()?.finalize();
-        Some(digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
-            let _infallible = write!(hex, "{byte:02x}");
-            hex
-        }))
+        Some(
+            digest
+                .iter()
+                .fold(String::with_capacity(64), |mut hex, byte| {
+                    let _infallible = write!(hex, "{byte:02x}");
+                    hex
+                }),
+        )
     }
 
     /// The digest of the bytes since [`Self::with_part`]; `None` if that was not asked for.

@@ -49,13 +49,20 @@ impl LocalStore {
     pub fn open(dir: &Path, sync: bool) -> io::Result<Self> {
         let root = dir.join("blobs");
         for shard in 0..=u8::MAX {
-            DirBuilder::new().recursive(true).mode(0o700).create(shard_dir(&root, shard))?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(shard_dir(&root, shard))?;
         }
         if sync {
             sync_dir(&root)?;
             sync_dir(dir)?;
         }
-        Ok(Self { root: Arc::new(root), sync, lanes: Arc::new(Semaphore::new(LANES)) })
+        Ok(Self {
+            root: Arc::new(root),
+            sync,
+            lanes: Arc::new(Semaphore::new(LANES)),
+        })
     }
 
     fn path(&self, id: UploadId) -> PathBuf {
@@ -76,8 +83,11 @@ fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
 ) -> BoxFuture<'static, Result<T, BlobError>> {
     let task = tokio::task::spawn_blocking(work);
-    async move { task.await.unwrap_or_else(|error| Err(BlobError::Io(io::Error::other(error)))) }
-        .boxed()
+    async move {
+        task.await
+            .unwrap_or_else(|error| Err(BlobError::Io(io::Error::other(error))))
+    }
+    .boxed()
 }
 
 fn remove_if_there(path: &Path) -> io::Result<bool> {
@@ -109,7 +119,11 @@ impl BlobStore for LocalStore {
         })
     }
 
-    fn read(&self, id: UploadId, range: Range<u64>) -> BoxFuture<'static, Result<Bytes, BlobError>> {
+    fn read(
+        &self,
+        id: UploadId,
+        range: Range<u64>,
+    ) -> BoxFuture<'static, Result<Bytes, BlobError>> {
         let path = self.path(id);
         blocking(move || {
             let file = File::open(path)?;
@@ -118,7 +132,10 @@ impl BlobStore for LocalStore {
             match file.read_exact_at(&mut buffer, range.start) {
                 Ok(()) => Ok(Bytes::from(buffer)),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    Err(BlobError::Short { promised: range.end, found: file.metadata()?.len() })
+                    Err(BlobError::Short {
+                        promised: range.end,
+                        found: file.metadata()?.len(),
+                    })
                 }
                 Err(error) => Err(error.into()),
             }
@@ -129,7 +146,8 @@ impl BlobStore for LocalStore {
         let (path, sync) = (self.path(id), self.sync);
         blocking(move || {
             let held = fs::metadata(&path).map_or(0, |meta| meta.len());
-            let removed = remove_if_there(&path)? | remove_if_there(&path.with_extension("staged"))?;
+            let removed =
+                remove_if_there(&path)? | remove_if_there(&path.with_extension("staged"))?;
             if removed && sync {
                 path.parent().map_or(Ok(()), sync_dir)?;
             }
@@ -157,17 +175,19 @@ impl BlobStore for LocalStore {
         })
     }
 
-    fn quarantine(&self, name: String) -> BoxFuture<'static, Result<(), BlobError>> {
+    fn quarantine(&self, shard: u8, name: String) -> BoxFuture<'static, Result<(), BlobError>> {
         let root = self.root.clone();
         blocking(move || {
-            // Names come from a scan; a separator in one would leave the store.
-            let shard = name.get(..2).filter(|_| !name.contains('/'));
-            let Some(shard) = shard else {
+            // Names come from a scan, which gives no separators; one would leave the store.
+            if name.contains('/') {
                 return Err(BlobError::Io(io::ErrorKind::InvalidInput.into()));
-            };
+            }
             let away = root.with_file_name("quarantine");
-            DirBuilder::new().recursive(true).mode(0o700).create(&away)?;
-            fs::rename(root.join(shard).join(&name), away.join(&name))?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&away)?;
+            fs::rename(shard_dir(&root, shard).join(&name), away.join(&name))?;
             Ok(())
         })
     }
@@ -202,16 +222,27 @@ impl LocalWriter {
             return Ok(file);
         }
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(self.committed == 0).truncate(false).mode(0o600);
-        let file = options.open(&self.path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound if self.committed > 0 => {
-                BlobError::Short { promised: self.committed, found: 0 }
-            }
-            _ => error.into(),
-        })?;
+        options
+            .read(true)
+            .write(true)
+            .create(self.committed == 0)
+            .truncate(false)
+            .mode(0o600);
+        let file = options
+            .open(&self.path)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound if self.committed > 0 => BlobError::Short {
+                    promised: self.committed,
+                    found: 0,
+                },
+                _ => error.into(),
+            })?;
         let found = file.metadata()?.len();
         if found < self.committed {
-            return Err(BlobError::Short { promised: self.committed, found });
+            return Err(BlobError::Short {
+                promised: self.committed,
+                found,
+            });
         }
         if !keep_tail {
             if found > self.committed {
@@ -254,7 +285,11 @@ impl BlobWriter for LocalWriter {
         blocking(move || {
             // The order matters: a tail must never be there without its mark.
             self.file(false)?;
-            OpenOptions::new().create(true).append(true).mode(0o600).open(self.staged_path())?;
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .mode(0o600)
+                .open(self.staged_path())?;
             Ok(())
         })
     }
@@ -285,7 +320,11 @@ impl BlobWriter for LocalWriter {
                 digests.update(&bytes[..n]);
                 left -= n as u64;
             }
-            Appended { digests, end, error }
+            Appended {
+                digests,
+                end,
+                error,
+            }
         };
         async move {
             // The semaphore is never closed.
@@ -309,7 +348,9 @@ impl BlobWriter for LocalWriter {
             return std::future::ready(Ok(())).boxed();
         }
         blocking(move || {
-            let Some(file) = self.file.get() else { return Ok(()) };
+            let Some(file) = self.file.get() else {
+                return Ok(());
+            };
             file.sync_data()?;
             if !self.named.load(Ordering::Relaxed) {
                 self.path.parent().map_or(Ok(()), sync_dir)?;
@@ -348,7 +389,10 @@ impl BlobWriter for LocalWriter {
             while at < keep {
                 let n = file.read(&mut buffer)?;
                 if n == 0 {
-                    return Err(BlobError::Short { promised: keep, found: at });
+                    return Err(BlobError::Short {
+                        promised: keep,
+                        found: at,
+                    });
                 }
                 digests.update(&buffer[..n]);
                 at += n as u64;

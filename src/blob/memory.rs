@@ -96,7 +96,11 @@ impl MemoryStore {
 
     /// The bytes of a blob; empty where there is none.
     pub fn content(&self, id: UploadId) -> Vec<u8> {
-        self.disk().files.get(&id).map(|file| file.bytes.clone()).unwrap_or_default()
+        self.disk()
+            .files
+            .get(&id)
+            .map(|file| file.bytes.clone())
+            .unwrap_or_default()
     }
 
     /// How many blobs there are.
@@ -155,21 +159,39 @@ impl MemoryStore {
 impl BlobStore for MemoryStore {
     fn writer(&self, id: UploadId, committed: u64) -> Arc<dyn BlobWriter> {
         let opened = Mutex::new(false);
-        Arc::new(MemoryWriter { store: self.clone(), id, committed: committed as usize, opened })
+        Arc::new(MemoryWriter {
+            store: self.clone(),
+            id,
+            committed: committed as usize,
+            opened,
+        })
     }
 
     fn len(&self, id: UploadId) -> BoxFuture<'static, Result<Option<u64>, BlobError>> {
-        let len = self.disk().files.get(&id).map(|file| file.bytes.len() as u64);
+        let len = self
+            .disk()
+            .files
+            .get(&id)
+            .map(|file| file.bytes.len() as u64);
         ready(Ok(len)).boxed()
     }
 
-    fn read(&self, id: UploadId, range: Range<u64>) -> BoxFuture<'static, Result<Bytes, BlobError>> {
+    fn read(
+        &self,
+        id: UploadId,
+        range: Range<u64>,
+    ) -> BoxFuture<'static, Result<Bytes, BlobError>> {
         let content = self.content(id);
         let wanted = range.start as usize..range.end as usize;
-        ready(content.get(wanted).map(Bytes::copy_from_slice).ok_or(BlobError::Short {
-            promised: range.end,
-            found: content.len() as u64,
-        }))
+        ready(
+            content
+                .get(wanted)
+                .map(Bytes::copy_from_slice)
+                .ok_or(BlobError::Short {
+                    promised: range.end,
+                    found: content.len() as u64,
+                }),
+        )
         .boxed()
     }
 
@@ -184,11 +206,15 @@ impl BlobStore for MemoryStore {
     fn scan(&self, shard: u8) -> BoxFuture<'static, Result<Vec<Found>, BlobError>> {
         let disk = self.disk();
         let ids = disk.files.keys().filter(|id| id.shard() == shard);
-        let found = ids.map(|id| Found { name: id.to_string(), id: Some(*id), idle_ms: u64::MAX });
+        let found = ids.map(|id| Found {
+            name: id.to_string(),
+            id: Some(*id),
+            idle_ms: u64::MAX,
+        });
         ready(Ok(found.collect())).boxed()
     }
 
-    fn quarantine(&self, name: String) -> BoxFuture<'static, Result<(), BlobError>> {
+    fn quarantine(&self, _shard: u8, name: String) -> BoxFuture<'static, Result<(), BlobError>> {
         if let Ok(id) = name.parse() {
             self.disk().files.remove(&id);
         }
@@ -256,10 +282,20 @@ impl BlobWriter for MemoryWriter {
         MemoryStore::after(waits, move || {
             let mut disk = match self.store.call() {
                 Ok(disk) => disk,
-                Err(error) => return Appended { digests, end: at, error: Some(error) },
+                Err(error) => {
+                    return Appended {
+                        digests,
+                        end: at,
+                        error: Some(error),
+                    };
+                }
             };
             if let Err(error) = self.open(&mut disk, false) {
-                return Appended { digests, end: at, error: Some(error) };
+                return Appended {
+                    digests,
+                    end: at,
+                    error: Some(error),
+                };
             }
             let bytes = &mut disk.files.entry(self.id).or_default().bytes;
             assert_eq!(bytes.len() as u64, at, "an append goes where the blob ends");
@@ -267,7 +303,11 @@ impl BlobWriter for MemoryWriter {
                 digests.update(&piece);
                 bytes.extend_from_slice(&piece);
             }
-            Appended { digests, end: bytes.len() as u64, error: None }
+            Appended {
+                digests,
+                end: bytes.len() as u64,
+                error: None,
+            }
         })
     }
 

@@ -44,7 +44,8 @@ pub trait BlobStore: fmt::Debug + Send + Sync + 'static {
     fn len(&self, id: UploadId) -> BoxFuture<'static, Result<Option<u64>, BlobError>>;
 
     /// Reads `range`. Fails with [`BlobError::Short`] when the blob ends before it does.
-    fn read(&self, id: UploadId, range: Range<u64>) -> BoxFuture<'static, Result<Bytes, BlobError>>;
+    fn read(&self, id: UploadId, range: Range<u64>)
+    -> BoxFuture<'static, Result<Bytes, BlobError>>;
 
     /// Removes the blob and whatever marks it; returns how many bytes it held.
     fn delete(&self, id: UploadId) -> BoxFuture<'static, Result<u64, BlobError>>;
@@ -52,8 +53,9 @@ pub trait BlobStore: fmt::Debug + Send + Sync + 'static {
     /// Every blob of one shard (0 to 255), for sweeps.
     fn scan(&self, shard: u8) -> BoxFuture<'static, Result<Vec<Found>, BlobError>>;
 
-    /// Moves a blob that nothing refers to out of the way, where an operator finds it.
-    fn quarantine(&self, name: String) -> BoxFuture<'static, Result<(), BlobError>>;
+    /// Moves what a scan of `shard` has found, and nothing refers to, out of the way, where an
+    /// operator finds it.
+    fn quarantine(&self, shard: u8, name: String) -> BoxFuture<'static, Result<(), BlobError>>;
 
     /// Whether bytes could be written now.
     fn probe(&self) -> BoxFuture<'static, Result<(), BlobError>>;

@@ -244,7 +244,12 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 impl Pace {
     fn new(fast: FastReaders) -> Self {
-        Self { fast, is_fast: false, in_a_row: 0, dry_since: None }
+        Self {
+            fast,
+            is_fast: false,
+            in_a_row: 0,
+            dry_since: None,
+        }
     }
 
     /// How much may be read at once.
@@ -256,7 +261,11 @@ impl Pace {
     }
 
     fn arrived(&mut self, bytes: usize) {
-        if self.dry_since.take().is_some_and(|since| since.elapsed() >= PAUSE) {
+        if self
+            .dry_since
+            .take()
+            .is_some_and(|since| since.elapsed() >= PAUSE)
+        {
             self.in_a_row = 0;
             self.set_fast(false);
         }
@@ -331,7 +340,10 @@ mod tests {
     async fn half_a_preface_is_handed_on_and_nothing_at_all_is_an_error() {
         let mut io = Io::new(&PREFACE[..5], FastReaders::default());
         assert_eq!(io.protocol().await.unwrap(), Protocol::Http1);
-        let nothing = Io::new(&b""[..], FastReaders::default()).protocol().await.unwrap_err();
+        let nothing = Io::new(&b""[..], FastReaders::default())
+            .protocol()
+            .await
+            .unwrap_err();
         assert_eq!(nothing.kind(), io::ErrorKind::UnexpectedEof);
     }
 
@@ -368,13 +380,21 @@ mod tests {
             }
             for dry in [false, true, false] {
                 io.stream.dry = dry;
-                assert_eq!(read(&mut io), (!dry).then_some(256 * 1024), "dry for a moment only");
+                assert_eq!(
+                    read(&mut io),
+                    (!dry).then_some(256 * 1024),
+                    "dry for a moment only"
+                );
             }
             io.stream.dry = true;
             assert_eq!(read(&mut io), None);
             tokio::time::advance(PAUSE).await;
             io.stream.dry = false;
-            assert_eq!(read(&mut io), Some(256 * 1024), "the first read shows that there was one");
+            assert_eq!(
+                read(&mut io),
+                Some(256 * 1024),
+                "the first read shows that there was one"
+            );
             io.pace.in_a_row = 0;
         }
     }
@@ -390,6 +410,10 @@ mod tests {
         }
         assert_eq!(paces[0].read_bytes_max(), FAST_BYTES / 64);
         paces.truncate(2);
-        assert_eq!(paces[0].read_bytes_max(), FAST_BYTES / 2, "who has left takes nothing");
+        assert_eq!(
+            paces[0].read_bytes_max(),
+            FAST_BYTES / 2,
+            "who has left takes nothing"
+        );
     }
 }

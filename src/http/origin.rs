@@ -71,7 +71,13 @@ pub(super) fn check_host(head: &Parts) -> Result<(), Problem> {
         (None, _) => head.version != Version::HTTP_11,
         (Some(_), Some(_)) => false,
     };
-    if sound { Ok(()) } else { Err(Problem::BadRequest { detail: "the host is missing or malformed".into() }) }
+    if sound {
+        Ok(())
+    } else {
+        Err(Problem::BadRequest {
+            detail: "the host is missing or malformed".into(),
+        })
+    }
 }
 
 /// Scheme and authority as the proxy nearest to the client saw them. The first element counts.

@@ -50,7 +50,10 @@ impl View {
             metadata: metadata
                 .pairs()
                 .map(|(key, value)| {
-                    (key.to_owned(), String::from_utf8_lossy(&value).into_owned().into())
+                    (
+                        key.to_owned(),
+                        String::from_utf8_lossy(&value).into_owned().into(),
+                    )
                 })
                 .collect(),
             sha256: upload.sha256,
@@ -67,12 +70,20 @@ impl View {
 pub(super) async fn find(uploads: Arc<Uploads>, request: Request) -> Response {
     let found = async {
         let id = request.path.get("id").unwrap_or_default();
-        let id = id.parse::<UploadId>().map_err(|error| Problem::ValidationFailed {
-            field: "id".into(),
-            message: error.to_string().into(),
-        })?;
-        let found = uploads.store.find(id).await.map_err(|error| refuse::store(&error))?;
-        found.filter(|upload| upload.state != State::Deleting).ok_or(Problem::NotFound)
+        let id = id
+            .parse::<UploadId>()
+            .map_err(|error| Problem::ValidationFailed {
+                field: "id".into(),
+                message: error.to_string().into(),
+            })?;
+        let found = uploads
+            .store
+            .find(id)
+            .await
+            .map_err(|error| refuse::store(&error))?;
+        found
+            .filter(|upload| upload.state != State::Deleting)
+            .ok_or(Problem::NotFound)
     };
     match found.await {
         Ok(upload) => reject::success(StatusCode::OK, &View::of(upload), None),
@@ -83,7 +94,10 @@ pub(super) async fn find(uploads: Arc<Uploads>, request: Request) -> Response {
 /// `GET /api/projects/{project}/uploads?state=&page=&limit=`.
 pub(super) async fn list(uploads: Arc<Uploads>, request: Request) -> Response {
     let listed = async {
-        let project = request.path.get("project").filter(|project| *project == DEFAULT_PROJECT);
+        let project = request
+            .path
+            .get("project")
+            .filter(|project| *project == DEFAULT_PROJECT);
         let project = project.ok_or(Problem::NotFound)?.to_owned();
         let page = Page::of(&request.head)?;
         let state = page.query("state").map(|state| {
@@ -92,9 +106,17 @@ pub(super) async fn list(uploads: Arc<Uploads>, request: Request) -> Response {
                 message: "is not a state of an upload".into(),
             })
         });
-        let filter =
-            Filter { project, state: state.transpose()?, page: page.number, limit: page.limit };
-        let listed = uploads.store.list(filter).await.map_err(|error| refuse::store(&error))?;
+        let filter = Filter {
+            project,
+            state: state.transpose()?,
+            page: page.number,
+            limit: page.limit,
+        };
+        let listed = uploads
+            .store
+            .list(filter)
+            .await
+            .map_err(|error| refuse::store(&error))?;
         Ok::<_, Problem>((page, listed))
     };
     match listed.await {

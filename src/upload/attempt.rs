@@ -26,8 +26,8 @@ use tokio::time::{Instant, Sleep};
 
 use super::held::{Held, Share};
 use super::progress::Progress;
-use super::{recover, refuse};
 use super::store::{Advance, Advanced, Upload, UploadStore};
+use super::{recover, refuse};
 use crate::blob::{Appended, BlobWriter, Digests};
 use crate::cancel::{self, CancelReason, Reading, Scope};
 
@@ -48,9 +48,10 @@ const HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Frames that may wait: many tiny ones must not cost more than their bytes.
 const PENDING_FRAMES_MAX: usize = 256;
 
-/// The pace of an attempt.
+/// The bounds and the pace of an attempt.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
+    pub(super) limits: Limits,
     /// Uncommitted bytes are committed at least this often.
     pub(super) checkpoint_interval: Duration,
     /// A sender slower than `rate_min` over this long is stalled.
@@ -124,14 +125,13 @@ impl Attempt {
     pub(super) fn begin(
         upload: Upload,
         append: Append,
-        limits: Limits,
         pace: Pace,
         store: Arc<dyn UploadStore>,
         blob: Arc<dyn BlobWriter>,
         progress: Arc<Progress>,
         held: Held,
     ) -> Result<Box<Self>, Problem> {
-        let mut machine = Machine::new(upload.facts(), limits);
+        let mut machine = Machine::new(upload.facts(), pace.limits);
         machine.handle_append(&append)?;
         let mut digests = Digests::resume(upload.digest.as_deref()).map_err(|error| {
             tracing::error!(upload = %upload.id, %error, "digest state");
@@ -180,7 +180,11 @@ impl Attempt {
         }
         let outcome = self.drive(body, scope).await;
         self.leave().await;
-        Ended { outcome, expires_at: self.expires_at, received: self.received }
+        Ended {
+            outcome,
+            expires_at: self.expires_at,
+            received: self.received,
+        }
     }
 
     /// Leaves nothing that a crash must not adopt. Nothing is under way any more.
@@ -271,13 +275,19 @@ impl Attempt {
                     }
                 }
             },
-            None if self.announced.is_none_or(|announced| announced == self.received) => {
+            None if self
+                .announced
+                .is_none_or(|announced| announced == self.received) =>
+            {
                 self.machine.handle_end();
             }
             // Without an error, but short: the connection went away.
             None | Some(Err(Cut)) => {
                 let problem = Some(refuse::cut());
-                self.machine.handle_stop(Stop { problem, ending: Ending::Settle });
+                self.machine.handle_stop(Stop {
+                    problem,
+                    ending: Ending::Settle,
+                });
             }
         }
     }
@@ -328,7 +338,11 @@ impl Attempt {
             }
             (Some(Expected::Trailer) | None, _) | (_, None) => false,
         };
-        if matches { Verdict::Match } else { Verdict::Mismatch }
+        if matches {
+            Verdict::Match
+        } else {
+            Verdict::Mismatch
+        }
     }
 
     fn cancelled(&mut self, reason: CancelReason) {
@@ -341,7 +355,10 @@ impl Attempt {
                     // What is about to be destroyed, or is somebody else's, is not written.
                     cancel::Ending::SettleThenDestroy | cancel::Ending::Abandon => Ending::Abandon,
                 };
-                self.machine.handle_stop(Stop { problem: refuse::cancelled(reason), ending });
+                self.machine.handle_stop(Stop {
+                    problem: refuse::cancelled(reason),
+                    ending,
+                });
             }
         }
     }
@@ -357,7 +374,11 @@ impl Attempt {
         let digests = self.digests.take()?;
         let data = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
-        Some(self.blob.clone().append(self.machine.written(), data, digests))
+        Some(
+            self.blob
+                .clone()
+                .append(self.machine.written(), data, digests),
+        )
     }
 
     fn drop_pending(&mut self) {
@@ -428,8 +449,15 @@ impl Attempt {
     }
 
     fn ended_early(&self, problem: Problem) -> Ended {
-        let outcome = Outcome { facts: self.machine.facts(), problem: Some(problem) };
-        Ended { outcome, expires_at: self.expires_at, received: 0 }
+        let outcome = Outcome {
+            facts: self.machine.facts(),
+            problem: Some(problem),
+        };
+        Ended {
+            outcome,
+            expires_at: self.expires_at,
+            received: 0,
+        }
     }
 }
 
@@ -497,7 +525,11 @@ impl Pulse {
     /// so a trickle does not keep a connection for ever.
     fn received(&mut self, bytes: u64) {
         self.since = self.since.saturating_add(bytes);
-        let enough = self.pace.rate_min.saturating_mul(self.pace.stall_timeout.as_secs()).max(1);
+        let enough = self
+            .pace
+            .rate_min
+            .saturating_mul(self.pace.stall_timeout.as_secs())
+            .max(1);
         if self.since >= enough {
             self.rewind();
         }
@@ -511,7 +543,9 @@ impl Pulse {
 
     fn rewind(&mut self) {
         self.since = 0;
-        self.stall.as_mut().reset(Instant::now() + self.pace.stall_timeout);
+        self.stall
+            .as_mut()
+            .reset(Instant::now() + self.pace.stall_timeout);
     }
 
     /// Waits for the clock that is first. The stall clock only counts while `listening`, the other

@@ -65,9 +65,11 @@ impl Content {
     async fn of(uploads: &Uploads, upload: Upload) -> Result<Self, Problem> {
         let parts = match upload.kind {
             Kind::Whole | Kind::Partial => vec![upload.clone()],
-            Kind::Final => {
-                uploads.store.parts(upload.id).await.map_err(|error| refuse::store(&error))?
-            }
+            Kind::Final => uploads
+                .store
+                .parts(upload.id)
+                .await
+                .map_err(|error| refuse::store(&error))?,
         };
         // Content never changes, so where there is no digest to come the id is a validator too.
         let tag = match (&upload.sha256, uploads.config.digest) {
@@ -76,16 +78,29 @@ impl Content {
             (None, false) => Some(upload.id.to_string()),
         };
         let etag = tag.map_or_else(String::new, |tag| format!("\"{tag}\""));
-        let segments =
-            parts.iter().map(|part| Segment { blob: part.id, bytes: part.offset }).collect();
-        Ok(Self { upload, segments, etag, blobs: uploads.blobs.clone() })
+        let segments = parts
+            .iter()
+            .map(|part| Segment {
+                blob: part.id,
+                bytes: part.offset,
+            })
+            .collect();
+        Ok(Self {
+            upload,
+            segments,
+            etag,
+            blobs: uploads.blobs.clone(),
+        })
     }
 
     fn answer(self, head: &Parts) -> Result<Response, Problem> {
         let length = self.upload.offset;
         let completed_at = self.upload.completed_at.unwrap_or(self.upload.updated_at);
         let modified = u64::try_from(completed_at / 1000).unwrap_or(0);
-        let validators = Validators { etag: &self.etag, modified };
+        let validators = Validators {
+            etag: &self.etag,
+            modified,
+        };
         match precondition::evaluate(&head.headers, &validators) {
             Verdict::Proceed => {}
             Verdict::Failed => return Err(Problem::PreconditionFailed),
@@ -111,7 +126,9 @@ impl Content {
     fn whole(&self, length: u64) -> Response {
         let mut response = Response::new(self.body(vec![Piece::Content(0..length)]));
         self.put_content_type(&mut response);
-        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         response
     }
 
@@ -121,8 +138,12 @@ impl Content {
         let mut response = Response::new(self.body(vec![Piece::Content(part)]));
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         self.put_content_type(&mut response);
-        response.headers_mut().insert(header::CONTENT_RANGE, content_range);
-        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_RANGE, content_range);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
         response
     }
 
@@ -150,18 +171,28 @@ impl Content {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         let media_type = format!("multipart/byteranges; boundary={boundary}");
         if let Ok(media_type) = HeaderValue::from_str(&media_type) {
-            response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, media_type);
         }
-        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(total));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(total));
         response
     }
 
     fn content_type(&self) -> HeaderValue {
-        media::content_type(Metadata::from_stored(self.upload.metadata.clone()).filetype().as_deref())
+        media::content_type(
+            Metadata::from_stored(self.upload.metadata.clone())
+                .filetype()
+                .as_deref(),
+        )
     }
 
     fn put_content_type(&self, response: &mut Response) {
-        response.headers_mut().insert(header::CONTENT_TYPE, self.content_type());
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, self.content_type());
     }
 
     /// The fields that every answer about this content has, a 304 included.
@@ -184,8 +215,14 @@ impl Content {
         fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         fields.insert(header::CONTENT_DISPOSITION, disposition);
         // It never changes, but it may be deleted, or denied to the next who asks.
-        fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-        fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        fields.insert(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("private, no-cache"),
+        );
+        fields.insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
         fields.insert(
             header::CONTENT_SECURITY_POLICY,
             HeaderValue::from_static("sandbox; default-src 'none'"),
@@ -197,7 +234,10 @@ impl Content {
     }
 
     fn body(&self, pieces: Vec<Piece>) -> OutBody {
-        let reads = pieces.into_iter().flat_map(|piece| self.reads(piece)).collect();
+        let reads = pieces
+            .into_iter()
+            .flat_map(|piece| self.reads(piece))
+            .collect();
         OutBody::stream(StreamBody::new(read_all(self.blobs.clone(), reads)))
     }
 
@@ -239,26 +279,29 @@ fn read_all(
     reads: Vec<Read>,
 ) -> impl Stream<Item = Result<Frame<Bytes>, io::Error>> + Send {
     let reads = reads.into_iter();
-    stream::try_unfold((blobs, reads, None), |(blobs, mut reads, rest)| async move {
-        let next = match rest {
-            Some((blob, range)) => Some(Read::Blob(blob, range)),
-            None => reads.next(),
-        };
-        match next {
-            None => Ok(None),
-            Some(Read::Text(text)) => Ok(Some((Frame::data(text), (blobs, reads, None)))),
-            Some(Read::Blob(blob, range)) => {
-                let to = range.end.min(range.start + READ_BYTES);
-                let bytes = blobs.read(blob, range.start..to).await.map_err(|error| {
-                    let told = &error as &dyn std::error::Error;
-                    tracing::error!(upload = %blob, error = told, "reading content");
-                    io::Error::other(error)
-                })?;
-                let rest = (to < range.end).then_some((blob, to..range.end));
-                Ok(Some((Frame::data(bytes), (blobs, reads, rest))))
+    stream::try_unfold(
+        (blobs, reads, None),
+        |(blobs, mut reads, rest)| async move {
+            let next = match rest {
+                Some((blob, range)) => Some(Read::Blob(blob, range)),
+                None => reads.next(),
+            };
+            match next {
+                None => Ok(None),
+                Some(Read::Text(text)) => Ok(Some((Frame::data(text), (blobs, reads, None)))),
+                Some(Read::Blob(blob, range)) => {
+                    let to = range.end.min(range.start + READ_BYTES);
+                    let bytes = blobs.read(blob, range.start..to).await.map_err(|error| {
+                        let told = &error as &dyn std::error::Error;
+                        tracing::error!(upload = %blob, error = told, "reading content");
+                        io::Error::other(error)
+                    })?;
+                    let rest = (to < range.end).then_some((blob, to..range.end));
+                    Ok(Some((Frame::data(bytes), (blobs, reads, rest))))
+                }
             }
-        }
-    })
+        },
+    )
 }
 
 /// `Repr-Digest` (RFC 9530) of a SHA-256 in hexadecimal.

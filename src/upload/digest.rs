@@ -31,14 +31,25 @@ pub(super) struct FinalDigests {
 
 impl FinalDigests {
     pub(super) fn new(uploads: &Arc<Uploads>) -> Self {
-        Self { uploads: uploads.clone(), unreadable: HashSet::new() }
+        Self {
+            uploads: uploads.clone(),
+            unreadable: HashSet::new(),
+        }
     }
 
     async fn step(&mut self) -> Result<Next, StoreError> {
         let skipped = u32::try_from(self.unreadable.len()).unwrap_or(u32::MAX);
-        let found = self.uploads.store.undigested(BATCH.saturating_add(skipped)).await?;
+        let found = self
+            .uploads
+            .store
+            .undigested(BATCH.saturating_add(skipped))
+            .await?;
         let mut next = Next::Later;
-        for id in found.into_iter().filter(|id| !self.unreadable.contains(id)).collect::<Vec<_>>() {
+        for id in found
+            .into_iter()
+            .filter(|id| !self.unreadable.contains(id))
+            .collect::<Vec<_>>()
+        {
             match self.digest(id).await? {
                 Ok(sha256) => {
                     self.uploads.store.digested(id, sha256).await?;

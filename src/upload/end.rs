@@ -27,7 +27,11 @@ impl Uploads {
     /// # Cancel safety
     /// Once begun, it is finished whether or not the future is dropped.
     pub(super) async fn cancel(self: &Arc<Self>, id: UploadId) -> Result<(), Problem> {
-        let begun = self.store.cancel(id, None).await.map_err(|error| refuse::store(&error))?;
+        let begun = self
+            .store
+            .cancel(id, None)
+            .await
+            .map_err(|error| refuse::store(&error))?;
         match begun {
             CancelOutcome::Unknown | CancelOutcome::Already(State::Deleting) => {
                 return Err(Problem::NotFound);
@@ -39,7 +43,9 @@ impl Uploads {
         }
         self.metrics.cancelled();
         let this = self.clone();
-        let finish = self.scope.spawn(async move { this.finish(id, CancelReason::Requested).await });
+        let finish = self
+            .scope
+            .spawn(async move { this.finish(id, CancelReason::Requested).await });
         // Whether it is confirmed in time or later, it is cancelled.
         if tokio::time::timeout(CONFIRM_WITHIN, finish).await.is_err() {
             tracing::debug!(upload = %id, "the confirmation of a cancel takes long");
@@ -65,12 +71,24 @@ impl Uploads {
     /// its row. The caller holds the upload's lease.
     async fn release(&self, id: UploadId) {
         let released = async {
-            if !self.store.may_release(id).await.map_err(|error| refuse::store(&error))? {
+            if !self
+                .store
+                .may_release(id)
+                .await
+                .map_err(|error| refuse::store(&error))?
+            {
                 return Ok(());
             }
             self.unsettled().remove(&id);
-            let bytes = self.blobs.delete(id).await.map_err(|error| refuse::blob(&error))?;
-            self.store.released(id, bytes).await.map_err(|error| refuse::store(&error))?;
+            let bytes = self
+                .blobs
+                .delete(id)
+                .await
+                .map_err(|error| refuse::blob(&error))?;
+            self.store
+                .released(id, bytes)
+                .await
+                .map_err(|error| refuse::store(&error))?;
             self.metrics.released(bytes);
             tracing::debug!(upload = %id, bytes, "released");
             Ok::<(), Problem>(())

@@ -43,11 +43,25 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Orphan { blob } => write!(f, "orphan: {blob} belongs to no upload"),
-            Self::Lost { upload, promised, found } => {
-                write!(f, "lost: {upload} has {found} of {promised} committed bytes")
+            Self::Lost {
+                upload,
+                promised,
+                found,
+            } => {
+                write!(
+                    f,
+                    "lost: {upload} has {found} of {promised} committed bytes"
+                )
             }
-            Self::Excess { upload, promised, found } => {
-                write!(f, "excess: {upload} has {found} bytes where {promised} are its content")
+            Self::Excess {
+                upload,
+                promised,
+                found,
+            } => {
+                write!(
+                    f,
+                    "excess: {upload} has {found} bytes where {promised} are its content"
+                )
             }
         }
     }
@@ -81,9 +95,13 @@ pub async fn fsck(
         let Some(last) = page.last() else { break };
         after = Some(last.id);
         for upload in page {
-            let Some(finding) = compare(&upload, blobs).await? else { continue };
+            let Some(finding) = compare(&upload, blobs).await? else {
+                continue;
+            };
             if repair && matches!(finding, Finding::Lost { .. }) {
-                store.fail(upload.id, String::from("stored bytes were lost")).await?;
+                store
+                    .fail(upload.id, String::from("stored bytes were lost"))
+                    .await?;
             }
             findings.push(finding);
         }
@@ -91,7 +109,7 @@ pub async fn fsck(
     for shard in 0..=u8::MAX {
         for blob in orphans(store, blobs, shard).await? {
             if repair {
-                blobs.quarantine(blob.clone()).await?;
+                blobs.quarantine(shard, blob.clone()).await?;
             }
             findings.push(Finding::Orphan { blob });
         }
@@ -110,9 +128,17 @@ async fn compare(
     let (id, promised) = (upload.id, upload.offset);
     let found = blobs.len(id).await?.unwrap_or(0);
     Ok(if found < promised {
-        Some(Finding::Lost { upload: id, promised, found })
+        Some(Finding::Lost {
+            upload: id,
+            promised,
+            found,
+        })
     } else if found > promised && upload.state == State::Completed {
-        Some(Finding::Excess { upload: id, promised, found })
+        Some(Finding::Excess {
+            upload: id,
+            promised,
+            found,
+        })
     } else {
         None
     })
@@ -126,6 +152,8 @@ async fn orphans(
     let found = blobs.scan(shard).await?;
     let ids = found.iter().filter_map(|found| found.id).collect();
     let known: HashSet<UploadId> = store.with_blob(ids).await?.into_iter().collect();
-    let orphans = found.into_iter().filter(|found| found.id.is_none_or(|id| !known.contains(&id)));
+    let orphans = found
+        .into_iter()
+        .filter(|found| found.id.is_none_or(|id| !known.contains(&id)));
     Ok(orphans.map(|found| found.name).collect())
 }

@@ -47,7 +47,10 @@ enum Answer {
 
 impl From<Problem> for Answer {
     fn from(problem: Problem) -> Self {
-        Self::Protocol(Response::Refused { problem, resource: None })
+        Self::Protocol(Response::Refused {
+            problem,
+            resource: None,
+        })
     }
 }
 
@@ -61,7 +64,10 @@ pub(super) async fn serve(
     let settings = uploads.config.settings;
     let method = request.head.method.clone();
     let path = request.head.uri.path().to_owned();
-    let cors = uploads.config.cors.fields(&method, &request.head.headers, SHARED);
+    let cors = uploads
+        .config
+        .cors
+        .fields(&method, &request.head.headers, SHARED);
     let length = request.body.size_hint_exact();
     let answer = match dialect.decode(&request.head, target, length, &settings) {
         Ok(asked) => dispatch(uploads, target, asked, request).await,
@@ -75,7 +81,9 @@ pub(super) async fn serve(
                 _ => transport::Response::new(OutBody::empty()),
             };
             *response.status_mut() = dialect.status(&answer);
-            response.headers_mut().extend(dialect.fields(&answer, &settings));
+            response
+                .headers_mut()
+                .extend(dialect.fields(&answer, &settings));
             response
         }
     };
@@ -127,11 +135,7 @@ async fn read(uploads: Arc<Uploads>, id: UploadId, request: transport::Request) 
     }
 }
 
-async fn create_from(
-    uploads: Arc<Uploads>,
-    create: Create,
-    request: transport::Request,
-) -> Answer {
+async fn create_from(uploads: Arc<Uploads>, create: Create, request: transport::Request) -> Answer {
     let id = UploadId::random();
     let origin = uploads.config.origin.of(&request.head);
     let location = format!("{origin}{BASE_PATH}/{id}");
@@ -224,9 +228,11 @@ fn new(
 
 async fn make(uploads: &Uploads, new: New) -> Result<Upload, Problem> {
     match new {
-        New::Appended(new) => {
-            uploads.store.create(new).await.map_err(|error| refuse::store(&error))
-        }
+        New::Appended(new) => uploads
+            .store
+            .create(new)
+            .await
+            .map_err(|error| refuse::store(&error)),
         New::Final(new) => {
             let size_max = new.size_max;
             let made = uploads.store.concatenate(new).await;
@@ -272,7 +278,10 @@ async fn retrieve(uploads: Arc<Uploads>, id: UploadId) -> Answer {
     {
         let scope = uploads.scope.child("retrieve");
         let progress = Arc::new(Progress::new());
-        match uploads.admit(id, scope, progress, CancelReason::Superseded).await {
+        match uploads
+            .admit(id, scope, progress, CancelReason::Superseded)
+            .await
+        {
             Ok(lease) => drop(lease),
             // Somebody newer writes; what is committed is still true.
             Err(Problem::UploadSuperseded) => {}
@@ -298,8 +307,14 @@ async fn retrieve(uploads: Arc<Uploads>, id: UploadId) -> Answer {
 async fn waiting(uploads: &Uploads, upload: &Upload) -> Result<Resource, Problem> {
     let mut told = resource(upload);
     if told.offset.is_none() && told.length.is_none() {
-        let parts = uploads.store.parts(upload.id).await.map_err(|error| refuse::store(&error))?;
-        let sum = parts.iter().try_fold(0_u64, |sum, part| sum.checked_add(part.length?));
+        let parts = uploads
+            .store
+            .parts(upload.id)
+            .await
+            .map_err(|error| refuse::store(&error))?;
+        let sum = parts
+            .iter()
+            .try_fold(0_u64, |sum, part| sum.checked_add(part.length?));
         told.length = sum.map(Length::Known);
     }
     Ok(told)
@@ -309,9 +324,10 @@ fn appended(received: Received) -> Answer {
     let resource = received.upload.as_ref().map(resource);
     Answer::Protocol(match (received.problem, resource) {
         (None, Some(resource)) => Response::Appended(resource),
-        (problem, resource) => {
-            Response::Refused { problem: problem.unwrap_or(Problem::Internal), resource }
-        }
+        (problem, resource) => Response::Refused {
+            problem: problem.unwrap_or(Problem::Internal),
+            resource,
+        },
     })
 }
 
@@ -333,6 +349,9 @@ fn resource(upload: &Upload) -> Resource {
         metadata: upload.metadata.clone(),
         concat,
         // Rounded up: it is there at least until then.
-        expires_at: upload.expires_at.and_then(|ms| u64::try_from(ms).ok()).map(|ms| ms.div_ceil(1000)),
+        expires_at: upload
+            .expires_at
+            .and_then(|ms| u64::try_from(ms).ok())
+            .map(|ms| ms.div_ceil(1000)),
     }
 }

@@ -18,11 +18,27 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register("uploads_created", "Uploads made", metrics.created.clone());
-        registry.register("uploads_cancelled", "Uploads cancelled", metrics.cancelled.clone());
-        registry.register("uploads_expired", "Uploads expired", metrics.expired.clone());
+        registry.register(
+            "uploads_cancelled",
+            "Uploads cancelled",
+            metrics.cancelled.clone(),
+        );
+        registry.register(
+            "uploads_expired",
+            "Uploads expired",
+            metrics.expired.clone(),
+        );
         let bytes = [
-            ("upload_received", "Content received by appends", metrics.received.clone()),
-            ("upload_released", "Stored bytes removed", metrics.released.clone()),
+            (
+                "upload_received",
+                "Content received by appends",
+                metrics.received.clone(),
+            ),
+            (
+                "upload_released",
+                "Stored bytes removed",
+                metrics.released.clone(),
+            ),
         ];
         for (name, help, counter) in bytes {
             registry.register_with_unit(name, help, Unit::Bytes, counter);

@@ -104,9 +104,11 @@ pub fn mount(deps: Deps, config: Config) -> Mount {
             Route::any("/files/{id}", serve(Target::Upload)),
             Route::any("/files/{id}/", serve(Target::Upload)),
             Route::any("/api/projects/{project}/uploads", serve(Target::Creation)),
-            Route::new(Method::GET, "/api/projects/{project}/uploads", move |request| {
-                api::list(list.clone(), request)
-            }),
+            Route::new(
+                Method::GET,
+                "/api/projects/{project}/uploads",
+                move |request| api::list(list.clone(), request),
+            ),
             Route::new(Method::GET, "/api/uploads/{id}", move |request| {
                 api::find(find.clone(), request)
             }),
@@ -148,16 +150,23 @@ impl Uploads {
     }
 
     fn unsettled(&self) -> std::sync::MutexGuard<'_, HashSet<UploadId>> {
-        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unsettled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The digest of a new upload.
     fn digests(&self) -> Digests {
-        if self.config.digest { Digests::sha256() } else { Digests::none() }
+        if self.config.digest {
+            Digests::sha256()
+        } else {
+            Digests::none()
+        }
     }
 
     fn pace(&self) -> attempt::Pace {
         attempt::Pace {
+            limits: self.config.settings.limits,
             checkpoint_interval: self.config.checkpoint_interval,
             stall_timeout: self.config.stall_timeout,
             rate_min: self.config.rate_min,

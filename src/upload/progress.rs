@@ -15,7 +15,10 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self { started: Instant::now(), heard_ms: AtomicU64::new(0) }
+        Self {
+            started: Instant::now(),
+            heard_ms: AtomicU64::new(0),
+        }
     }
 
     /// Content arrived.
@@ -25,7 +28,10 @@ impl Progress {
 
     /// How long ago content last arrived.
     pub(super) fn silent_for(&self) -> Duration {
-        Duration::from_millis(self.elapsed_ms().saturating_sub(self.heard_ms.load(Relaxed)))
+        Duration::from_millis(
+            self.elapsed_ms()
+                .saturating_sub(self.heard_ms.load(Relaxed)),
+        )
     }
 
     fn elapsed_ms(&self) -> u64 {

@@ -27,7 +27,10 @@ pub(super) struct Received {
 
 impl Received {
     fn refused(problem: Problem) -> Self {
-        Self { upload: None, problem: Some(problem) }
+        Self {
+            upload: None,
+            problem: Some(problem),
+        }
     }
 }
 
@@ -45,7 +48,9 @@ pub(super) async fn append(
     let gone = scope.cancel_on_drop(CancelReason::ClientGone);
     let task = {
         let (uploads, scope) = (uploads.clone(), scope.clone());
-        scope.clone().spawn(async move { uploads.run(id, append, body, scope).await })
+        scope
+            .clone()
+            .spawn(async move { uploads.run(id, append, body, scope).await })
     };
     let received = task.await.unwrap_or_else(|panicked| {
         tracing::error!(upload = %id, %panicked, "append");
@@ -64,13 +69,20 @@ impl Uploads {
         progress: Arc<Progress>,
         reason: CancelReason,
     ) -> Result<Lease<UploadId, Arc<Progress>>, Problem> {
-        let admitted = self.live.take_over(id, scope, progress, reason, TAKE_OVER_WITHIN).await;
+        let admitted = self
+            .live
+            .take_over(id, scope, progress, reason, TAKE_OVER_WITHIN)
+            .await;
         admitted.map_err(refuse::not_admitted)
     }
 
     /// The upload, if it can still be gone on with.
     pub(super) async fn usable(&self, id: UploadId) -> Result<Upload, Problem> {
-        let upload = self.store.find(id).await.map_err(|error| refuse::store(&error))?;
+        let upload = self
+            .store
+            .find(id)
+            .await
+            .map_err(|error| refuse::store(&error))?;
         let upload = upload.ok_or(Problem::NotFound)?;
         match refuse::ended(&upload) {
             Some(problem) => Err(problem),
@@ -86,8 +98,14 @@ impl Uploads {
         scope: Scope,
     ) -> Received {
         let progress = Arc::new(Progress::new());
-        let admitted =
-            self.admit(id, scope.clone(), progress.clone(), CancelReason::Superseded).await;
+        let admitted = self
+            .admit(
+                id,
+                scope.clone(),
+                progress.clone(),
+                CancelReason::Superseded,
+            )
+            .await;
         // Held until everything of this attempt has ended.
         let _lease = match admitted {
             Ok(lease) => lease,
@@ -102,12 +120,14 @@ impl Uploads {
             Err(problem) => return Received::refused(problem),
         };
         if !self.store.has_room() {
-            return Received { upload: Some(upload), problem: Some(Problem::StorageFull) };
+            return Received {
+                upload: Some(upload),
+                problem: Some(Problem::StorageFull),
+            };
         }
         let attempt = Attempt::begin(
             upload.clone(),
             append,
-            self.config.settings.limits,
             self.pace(),
             self.store.clone(),
             self.blobs.writer(id, upload.offset),
@@ -116,7 +136,12 @@ impl Uploads {
         );
         let attempt = match attempt {
             Ok(attempt) => attempt,
-            Err(problem) => return Received { upload: Some(upload), problem: Some(problem) },
+            Err(problem) => {
+                return Received {
+                    upload: Some(upload),
+                    problem: Some(problem),
+                };
+            }
         };
         let ended = attempt.run(body, &scope).await;
         self.metrics.received(ended.received);
@@ -143,19 +168,29 @@ impl Uploads {
         if taken_away && let Ok(Some(now)) = self.store.find(upload.id).await {
             problem = refuse::ended(&now).or(problem);
             let known = refuse::ended(&now).is_none();
-            return Received { upload: known.then_some(now), problem };
+            return Received {
+                upload: known.then_some(now),
+                problem,
+            };
         }
         upload.offset = facts.offset;
         upload.length = facts.length;
         upload.expires_at = ended.expires_at;
-        Received { upload: Some(upload), problem }
+        Received {
+            upload: Some(upload),
+            problem,
+        }
     }
 
     /// Fewer bytes are there than were committed: the offset would have to be taken back, so the
     /// upload ends instead.
     pub(super) async fn lost(&self, id: UploadId) {
         tracing::error!(upload = %id, "committed bytes are missing");
-        if let Err(error) = self.store.fail(id, String::from("stored bytes were lost")).await {
+        if let Err(error) = self
+            .store
+            .fail(id, String::from("stored bytes were lost"))
+            .await
+        {
             tracing::error!(upload = %id, error = &error as &dyn std::error::Error, "fail");
         }
     }

@@ -69,7 +69,11 @@ async fn adopt_tail(uploads: &Uploads, mut upload: Upload) -> Result<Upload, Pro
             from: upload.offset,
             to: end,
             length: None,
-            mark: if completes { Mark::Completed } else { Mark::Open },
+            mark: if completes {
+                Mark::Completed
+            } else {
+                Mark::Open
+            },
         },
         digest: digests.save().filter(|_| !completes),
         sha256: digests.whole_hex().filter(|_| completes),
@@ -110,18 +114,27 @@ impl Uploads {
             // As a task: a client that leaves must not leave half of it behind.
             let task = scope.clone().spawn(async move {
                 let progress = Arc::new(Progress::new());
-                let _lease = this.admit(id, scope, progress, CancelReason::Superseded).await?;
+                let _lease = this
+                    .admit(id, scope, progress, CancelReason::Superseded)
+                    .await?;
                 this.settle_tail(id).await
             });
             task.await.unwrap_or(Err(Problem::Internal))?;
         }
-        self.store.find(id).await.map_err(|error| refuse::store(&error))
+        self.store
+            .find(id)
+            .await
+            .map_err(|error| refuse::store(&error))
     }
 
     /// Adopts the tail of an upload, if there still is one to go on with. The caller holds its
     /// lease.
     async fn settle_tail(&self, id: UploadId) -> Result<(), Problem> {
-        let found = self.store.find(id).await.map_err(|error| refuse::store(&error))?;
+        let found = self
+            .store
+            .find(id)
+            .await
+            .map_err(|error| refuse::store(&error))?;
         match found.filter(|upload| refuse::ended(upload).is_none()) {
             Some(upload) => adopt(self, upload).await.map(drop),
             None => {
@@ -141,7 +154,9 @@ impl Uploads {
         let mut after = None;
         loop {
             let page = self.store.open(after, SCAN_PAGE).await?;
-            let Some((last, _)) = page.last() else { return Ok(tails) };
+            let Some((last, _)) = page.last() else {
+                return Ok(tails);
+            };
             after = Some(*last);
             for (id, committed) in page {
                 match self.blobs.len(id).await {
@@ -156,7 +171,12 @@ impl Uploads {
     /// Cuts a tail that nothing is known about. Not left to the next writer: a crash before it
     /// comes would make this tail look like one of this run.
     async fn cut_tail(&self, id: UploadId, committed: u64) -> Result<(), BlobError> {
-        match self.blobs.writer(id, committed).adopt(committed, Digests::none()).await {
+        match self
+            .blobs
+            .writer(id, committed)
+            .adopt(committed, Digests::none())
+            .await
+        {
             // Too short is noticed, and said, when it is asked for.
             Ok(_) | Err(BlobError::Short { .. }) => Ok(()),
             Err(error) => Err(error),
@@ -174,7 +194,11 @@ pub(super) struct Tails {
 
 impl Tails {
     pub(super) fn new(uploads: &Arc<Uploads>, good: bool) -> Self {
-        Self { uploads: uploads.clone(), good, left: Vec::new() }
+        Self {
+            uploads: uploads.clone(),
+            good,
+            left: Vec::new(),
+        }
     }
 }
 
@@ -187,7 +211,10 @@ impl Worker for Tails {
         async move {
             let tails = self.uploads.find_tails().await?;
             if self.good {
-                tracing::info!(uploads = tails.len(), "bytes past a committed offset: to be adopted");
+                tracing::info!(
+                    uploads = tails.len(),
+                    "bytes past a committed offset: to be adopted"
+                );
                 self.left = tails.into_iter().map(|(id, _)| id).collect();
                 self.uploads.unsettled().extend(&self.left);
             } else {
@@ -203,10 +230,15 @@ impl Worker for Tails {
 
     fn work(&mut self) -> BoxFuture<'_, Next> {
         async move {
-            let Some(id) = self.left.pop() else { return Next::Never };
+            let Some(id) = self.left.pop() else {
+                return Next::Never;
+            };
             let scope = self.uploads.scope.child("recover");
             // Whoever holds it has adopted its tail, or is about to.
-            let lease = self.uploads.live.take_free(id, scope, Arc::new(Progress::new()));
+            let lease = self
+                .uploads
+                .live
+                .take_free(id, scope, Arc::new(Progress::new()));
             if lease.is_some()
                 && let Err(problem) = self.uploads.settle_tail(id).await
             {

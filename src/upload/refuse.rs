@@ -6,8 +6,8 @@ use super::store::{NotConcatenated, State, StoreError, Upload};
 use crate::blob::BlobError;
 use crate::cancel::{CancelReason, Refused};
 
-/// Seconds after which a client is asked to try again when the server goes down.
-const RETRY_AFTER_SHUTDOWN: u64 = 5;
+/// Seconds after which a client is asked to try again.
+const RETRY_AFTER: u64 = 5;
 
 pub(super) fn blob(error: &BlobError) -> Problem {
     match error {
@@ -20,6 +20,9 @@ pub(super) fn blob(error: &BlobError) -> Problem {
 pub(super) fn store(error: &StoreError) -> Problem {
     match error {
         StoreError::Full => Problem::StorageFull,
+        StoreError::Unavailable => Problem::Unavailable {
+            retry_after: RETRY_AFTER,
+        },
         StoreError::Failed(source) => {
             tracing::error!(error = &**source as &dyn std::error::Error, "database");
             Problem::Internal
@@ -32,7 +35,10 @@ pub(super) fn cancelled(reason: CancelReason) -> Option<Problem> {
     match reason {
         CancelReason::ClientGone => None,
         CancelReason::Superseded | CancelReason::LeaseLost => Some(Problem::UploadSuperseded),
-        CancelReason::Requested => Some(Problem::UploadCancelled { reason: None, at: None }),
+        CancelReason::Requested => Some(Problem::UploadCancelled {
+            reason: None,
+            at: None,
+        }),
         CancelReason::Denied => Some(Problem::Forbidden),
         CancelReason::Stalled => Some(Problem::UploadStalled),
         CancelReason::Expired => Some(Problem::UploadExpired),
@@ -52,9 +58,9 @@ pub(super) fn not_concatenated(error: NotConcatenated, size_max: Option<u64>) ->
     match error {
         NotConcatenated::PartNotFound(part) => Problem::PartNotFound { part },
         NotConcatenated::NotPartial(part) => Problem::InvalidPart { part },
-        NotConcatenated::TooLarge => {
-            Problem::TooLarge { limit: size_max.unwrap_or(i64::MAX.unsigned_abs()) }
-        }
+        NotConcatenated::TooLarge => Problem::TooLarge {
+            limit: size_max.unwrap_or(i64::MAX.unsigned_abs()),
+        },
     }
 }
 
@@ -74,9 +80,13 @@ pub(super) fn ended(upload: &Upload) -> Option<Problem> {
 
 /// For a sender that is still there but has ended its content early, or malformed it.
 pub(super) fn cut() -> Problem {
-    Problem::BadRequest { detail: "the content broke off; what had arrived is kept".into() }
+    Problem::BadRequest {
+        detail: "the content broke off; what had arrived is kept".into(),
+    }
 }
 
 pub(super) fn shutdown() -> Problem {
-    Problem::ShuttingDown { retry_after: RETRY_AFTER_SHUTDOWN }
+    Problem::ShuttingDown {
+        retry_after: RETRY_AFTER,
+    }
 }

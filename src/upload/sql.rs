@@ -18,8 +18,16 @@ use crate::id::UploadId;
 /// The module's migrations.
 pub const LINE: Line = Line {
     name: "upload",
-    sqlite: &[(1, "upload", include_str!("../../migrations/sqlite/upload/0001_upload.sql"))],
-    postgres: &[(1, "upload", include_str!("../../migrations/postgres/upload/0001_upload.sql"))],
+    sqlite: &[(
+        1,
+        "upload",
+        include_str!("../../migrations/sqlite/upload/0001_upload.sql"),
+    )],
+    postgres: &[(
+        1,
+        "upload",
+        include_str!("../../migrations/postgres/upload/0001_upload.sql"),
+    )],
 };
 
 /// Uploads in the database.
@@ -61,6 +69,7 @@ impl From<DbError> for StoreError {
     fn from(error: DbError) -> Self {
         match error {
             DbError::Full => Self::Full,
+            DbError::Busy | DbError::Unavailable(_) => Self::Unavailable,
             error => Self::Failed(Box::new(error)),
         }
     }
@@ -110,8 +119,14 @@ impl UploadStore for SqlStore {
             let reason = reason.clone();
             async move {
                 let id = id.to_string();
-                let ended = tx.execute(&sql::FAIL, &[Param::Text(&id), Param::Text(&reason)]).await?;
-                if ended > 0 { fail_waiting(tx, &id).await } else { Ok(()) }
+                let ended = tx
+                    .execute(&sql::FAIL, &[Param::Text(&id), Param::Text(&reason)])
+                    .await?;
+                if ended > 0 {
+                    fail_waiting(tx, &id).await
+                } else {
+                    Ok(())
+                }
             }
             .boxed()
         })
@@ -136,7 +151,10 @@ impl UploadStore for SqlStore {
         self.write(move |tx| {
             async move {
                 let id = id.to_string();
-                Ok(tx.fetch_optional(&sql::MAY_RELEASE, &[Param::Text(&id)]).await?.is_some())
+                Ok(tx
+                    .fetch_optional(&sql::MAY_RELEASE, &[Param::Text(&id)])
+                    .await?
+                    .is_some())
             }
             .boxed()
         })
@@ -146,9 +164,12 @@ impl UploadStore for SqlStore {
         self.write(move |tx| {
             async move {
                 let id = id.to_string();
-                tx.execute(&sql::RELEASED, &[Param::Text(&id), Param::Int(int(bytes))]).await?;
-                tx.execute(&sql::FORGET_PARTS_OF_DELETED, &[Param::Text(&id)]).await?;
-                tx.execute(&sql::FORGET_DELETED, &[Param::Text(&id)]).await?;
+                tx.execute(&sql::RELEASED, &[Param::Text(&id), Param::Int(int(bytes))])
+                    .await?;
+                tx.execute(&sql::FORGET_PARTS_OF_DELETED, &[Param::Text(&id)])
+                    .await?;
+                tx.execute(&sql::FORGET_DELETED, &[Param::Text(&id)])
+                    .await?;
                 Ok(())
             }
             .boxed()
@@ -167,7 +188,8 @@ impl UploadStore for SqlStore {
         self.write(move |tx| {
             async move {
                 let keep = Param::Int(millis(keep));
-                tx.execute(&sql::FORGET_PARTS_OF_TOMBSTONES, &[keep]).await?;
+                tx.execute(&sql::FORGET_PARTS_OF_TOMBSTONES, &[keep])
+                    .await?;
                 tx.execute(&sql::FORGET_TOMBSTONES, &[keep]).await
             }
             .boxed()
@@ -184,7 +206,9 @@ impl UploadStore for SqlStore {
                 let after = after.map(|id| id.to_string()).unwrap_or_default();
                 let params = [Param::Text(&after), Param::Int(limit.into())];
                 let rows = tx.fetch_all(&sql::OPEN, &params).await?;
-                rows.iter().map(|row| Ok((id(row, 0)?, count(row, 1)?))).collect()
+                rows.iter()
+                    .map(|row| Ok((id(row, 0)?, count(row, 1)?)))
+                    .collect()
             }
             .boxed()
         })
@@ -199,7 +223,11 @@ impl UploadStore for SqlStore {
             async move {
                 let after = after.map(|id| id.to_string()).unwrap_or_default();
                 let params = [Param::Text(&after), Param::Int(limit.into())];
-                tx.fetch_all(&sql::EVERY, &params).await?.iter().map(upload).collect()
+                tx.fetch_all(&sql::EVERY, &params)
+                    .await?
+                    .iter()
+                    .map(upload)
+                    .collect()
             }
             .boxed()
         })
@@ -215,7 +243,11 @@ impl UploadStore for SqlStore {
                 let mut known = Vec::with_capacity(wanted.len());
                 for id in wanted {
                     let text = id.to_string();
-                    if tx.fetch_optional(&sql::WITH_BLOB, &[Param::Text(&text)]).await?.is_some() {
+                    if tx
+                        .fetch_optional(&sql::WITH_BLOB, &[Param::Text(&text)])
+                        .await?
+                        .is_some()
+                    {
                         known.push(id);
                     }
                 }
@@ -229,16 +261,13 @@ impl UploadStore for SqlStore {
         self.read(move |tx| ids(tx, &sql::UNDIGESTED, vec![Param::Int(limit.into())]).boxed())
     }
 
-    fn digested(
-        &self,
-        id: UploadId,
-        sha256: String,
-    ) -> BoxFuture<'static, Result<(), StoreError>> {
+    fn digested(&self, id: UploadId, sha256: String) -> BoxFuture<'static, Result<(), StoreError>> {
         self.write(move |tx| {
             let sha256 = sha256.clone();
             async move {
                 let id = id.to_string();
-                tx.execute(&sql::DIGESTED, &[Param::Text(&id), Param::Text(&sha256)]).await?;
+                tx.execute(&sql::DIGESTED, &[Param::Text(&id), Param::Text(&sha256)])
+                    .await?;
                 Ok(())
             }
             .boxed()
@@ -267,7 +296,12 @@ impl UploadStore for SqlStore {
                 let total = tx.fetch_optional(&sql::COUNT, &which).await?;
                 let total = total.as_ref().map_or(Ok(0), |row| count(row, 0))?;
                 let skip = i64::from(filter.page.saturating_sub(1)) * i64::from(filter.limit);
-                let page = [which[0], which[1], Param::Int(filter.limit.into()), Param::Int(skip)];
+                let page = [
+                    which[0],
+                    which[1],
+                    Param::Int(filter.limit.into()),
+                    Param::Int(skip),
+                ];
                 let rows = tx.fetch_all(&sql::LIST, &page).await?;
                 Ok((rows.iter().map(upload).collect::<Result<_, _>>()?, total))
             }
@@ -287,14 +321,26 @@ async fn ids(
     which: &sql::Sql,
     params: Vec<Param<'_>>,
 ) -> Result<Vec<UploadId>, DbError> {
-    tx.fetch_all(which, &params).await?.iter().map(|row| id(row, 0)).collect()
+    tx.fetch_all(which, &params)
+        .await?
+        .iter()
+        .map(|row| id(row, 0))
+        .collect()
 }
 
 async fn insert(tx: &mut Tx, new: NewUpload) -> Result<Upload, DbError> {
     let id = new.id.to_string();
-    let kind = if new.partial { Kind::Partial } else { Kind::Whole };
+    let kind = if new.partial {
+        Kind::Partial
+    } else {
+        Kind::Whole
+    };
     let empty = new.length == Some(0);
-    let state = if empty { State::Completed } else { State::Uploading };
+    let state = if empty {
+        State::Completed
+    } else {
+        State::Uploading
+    };
     // A complete partial upload is kept for its final one only as long as an unfinished one.
     let expires = (!empty || new.partial).then(|| millis(new.expires_after));
     let params = [
@@ -324,8 +370,7 @@ async fn concatenate(
     for (number, part) in (1..).zip(&new.parts) {
         let found = find(tx, &sql::FIND_PART, *part).await?;
         let usable = |part: &Upload| {
-            part.project == new.project
-                && matches!(part.state, State::Uploading | State::Completed)
+            part.project == new.project && matches!(part.state, State::Uploading | State::Completed)
         };
         let Some(found) = found.filter(usable) else {
             return Ok(Err(NotConcatenated::PartNotFound(number)));
@@ -334,15 +379,22 @@ async fn concatenate(
             return Ok(Err(NotConcatenated::NotPartial(number)));
         }
         whole &= found.state == State::Completed;
-        length = length.zip(found.length).map(|(sum, part)| sum.saturating_add(part));
-        if let (Some(length), Some(limit)) = (length, new.size_max.or(Some(i64::MAX.unsigned_abs())))
+        length = length
+            .zip(found.length)
+            .map(|(sum, part)| sum.saturating_add(part));
+        if let (Some(length), Some(limit)) =
+            (length, new.size_max.or(Some(i64::MAX.unsigned_abs())))
             && length > limit
         {
             return Ok(Err(NotConcatenated::TooLarge));
         }
     }
     let id = new.id.to_string();
-    let state = if whole { State::Completed } else { State::Uploading };
+    let state = if whole {
+        State::Completed
+    } else {
+        State::Uploading
+    };
     let params = [
         Param::Text(&id),
         Param::Text(&new.project),
@@ -402,8 +454,10 @@ async fn advance(tx: &mut Tx, step: Advance) -> Result<Advanced, DbError> {
 /// Completes the final uploads for which `part` was the last one missing. They are locked first:
 /// of two parts that complete at once, the later transaction has to see the earlier one.
 async fn complete_waiting(tx: &mut Tx, part: &str) -> Result<(), DbError> {
-    tx.fetch_all(&sql::LOCK_WAITING, &[Param::Text(part)]).await?;
-    tx.execute(&sql::COMPLETE_WAITING, &[Param::Text(part)]).await?;
+    tx.fetch_all(&sql::LOCK_WAITING, &[Param::Text(part)])
+        .await?;
+    tx.execute(&sql::COMPLETE_WAITING, &[Param::Text(part)])
+        .await?;
     Ok(())
 }
 
@@ -425,7 +479,9 @@ async fn cancel(
         return Ok(CancelOutcome::Begun);
     }
     let found = find(tx, &sql::FIND, id).await?;
-    Ok(found.map_or(CancelOutcome::Unknown, |upload| CancelOutcome::Already(upload.state)))
+    Ok(found.map_or(CancelOutcome::Unknown, |upload| {
+        CancelOutcome::Already(upload.state)
+    }))
 }
 
 fn upload(row: &Row) -> Result<Upload, DbError> {
@@ -437,7 +493,11 @@ fn upload(row: &Row) -> Result<Upload, DbError> {
         state: State::parse(row.text(4)?).ok_or(STRANGE)?,
         epoch: row.int(5)?,
         offset: count(row, 6)?,
-        length: row.opt_int(7)?.map(u64::try_from).transpose().map_err(|_| STRANGE)?,
+        length: row
+            .opt_int(7)?
+            .map(u64::try_from)
+            .transpose()
+            .map_err(|_| STRANGE)?,
         metadata: row.text(8)?.to_owned(),
         concat: row.opt_text(9)?.map(str::to_owned),
         digest: row.opt_blob(10)?.map(<[u8]>::to_vec),
@@ -469,5 +529,7 @@ fn int(bytes: u64) -> i64 {
 
 /// Bounded so that the sum with any time of day still is a number of the database.
 pub(super) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).min(i64::MAX / 2)
+    i64::try_from(duration.as_millis())
+        .unwrap_or(i64::MAX)
+        .min(i64::MAX / 2)
 }

@@ -31,8 +31,11 @@ pub(super) static INSERT_PART: Sql =
 pub(super) static FIND: Sql = sql!("SELECT ", columns!(), " FROM upload WHERE id = $1");
 
 /// Locks the part, so that it cannot end between this and the commit.
-pub(super) static FIND_PART: Sql =
-    sql!("SELECT ", columns!(), " FROM upload WHERE id = $1 {for_update}");
+pub(super) static FIND_PART: Sql = sql!(
+    "SELECT ",
+    columns!(),
+    " FROM upload WHERE id = $1 {for_update}"
+);
 
 pub(super) static PARTS: Sql = sql!(
     "SELECT ",

@@ -92,7 +92,9 @@ impl Kind {
 
     /// The inverse of [`Self::as_str`].
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Whole, Self::Partial, Self::Final].into_iter().find(|kind| kind.as_str() == text)
+        [Self::Whole, Self::Partial, Self::Final]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
     }
 }
 
@@ -228,6 +230,9 @@ pub enum StoreError {
     /// The database has no space left; reading and cancelling still work.
     #[error("no space left for the database")]
     Full,
+    /// It cannot be reached, or is too busy. Later may be better.
+    #[error("the database is not available")]
+    Unavailable,
     /// Anything else.
     #[error("the database failed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),

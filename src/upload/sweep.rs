@@ -32,7 +32,11 @@ pub(super) struct Sweeper {
 
 impl Sweeper {
     pub(super) fn new(uploads: &Arc<Uploads>) -> Self {
-        Self { uploads: uploads.clone(), step: 0, shard: 0 }
+        Self {
+            uploads: uploads.clone(),
+            step: 0,
+            shard: 0,
+        }
     }
 
     async fn step(&mut self) -> Result<Next, StoreError> {
@@ -50,7 +54,10 @@ impl Sweeper {
         }
         self.step = self.step.wrapping_add(1);
         if self.step.is_multiple_of(STEPS_PER_SHARD) {
-            self.uploads.store.forget(self.uploads.config.tombstone_keep).await?;
+            self.uploads
+                .store
+                .forget(self.uploads.config.tombstone_keep)
+                .await?;
             self.uploads.quarantine_orphans(self.shard).await?;
             self.shard = self.shard.wrapping_add(1);
         }
@@ -110,12 +117,21 @@ impl Uploads {
             }
         };
         let orphan_ms = ORPHAN_AFTER.as_millis();
-        let old: Vec<_> = found.into_iter().filter(|f| u128::from(f.idle_ms) > orphan_ms).collect();
+        let old: Vec<_> = found
+            .into_iter()
+            .filter(|f| u128::from(f.idle_ms) > orphan_ms)
+            .collect();
         let ids: Vec<UploadId> = old.iter().filter_map(|found| found.id).collect();
         let known: HashSet<UploadId> = self.store.with_blob(ids).await?.into_iter().collect();
-        for orphan in old.into_iter().filter(|found| found.id.is_none_or(|id| !known.contains(&id))) {
-            tracing::warn!(blob = orphan.name, "nothing refers to it: moved to quarantine");
-            if let Err(error) = self.blobs.quarantine(orphan.name).await {
+        for orphan in old
+            .into_iter()
+            .filter(|found| found.id.is_none_or(|id| !known.contains(&id)))
+        {
+            tracing::warn!(
+                blob = orphan.name,
+                "nothing refers to it: moved to quarantine"
+            );
+            if let Err(error) = self.blobs.quarantine(shard, orphan.name).await {
                 tracing::error!(error = &error as &dyn std::error::Error, "quarantine");
             }
         }

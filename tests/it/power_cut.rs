@@ -109,6 +109,12 @@ async fn cut_again_and_again(kind: &'static str) {
             fsck(&disk).await.expect("rows and blobs after a cut");
         }
         server.restart(&FLAGS).await;
+        expect_tails_cut(&server).await;
+        // Sometimes the next cut comes before anybody has looked.
+        if cut < cuts && random.u8(..) < 64 {
+            ledger = work.ledger;
+            continue;
+        }
         let losses = compare_all(&server, &work.ledger).await;
         assert!(
             losses.is_empty(),
@@ -120,6 +126,20 @@ async fn cut_again_and_again(kind: &'static str) {
     server.kill9().await;
     fsck(&disk).await.expect("rows and blobs in the end");
     println!("power cut on {kind}: {cuts} cuts, {acks} binding acknowledgements, nothing lost");
+}
+
+/// A server that has just started on a file system that was mounted anew must not take what is past
+/// a committed offset for what was sent.
+async fn expect_tails_cut(server: &Server) {
+    eventually("the log says what becomes of tails", async || {
+        let log = server.stderr();
+        let said = log
+            .lines()
+            .find(|line| line.contains("past a committed offset"))?;
+        assert!(said.contains("cut"), "after a power cut: {said}");
+        Some(())
+    })
+    .await;
 }
 
 /// What was done before a cut.
@@ -184,7 +204,7 @@ struct Record {
 enum Kind {
     Whole,
     Partial,
-    /// Its digest comes later, so its entity tag is not compared.
+    /// Its entity tag comes later, from a digest made in the background.
     Final,
 }
 
@@ -229,11 +249,10 @@ impl Record {
                 answer.body.len()
             ));
         }
-        let tag = answer.header("ETag");
-        match self.kind {
-            Kind::Final => Ok(()),
-            Kind::Whole | Kind::Partial if tag == Some(&etag(&self.source)) => Ok(()),
-            Kind::Whole | Kind::Partial => Err(format!("wrong entity tag {tag:?}")),
+        match answer.header("ETag") {
+            None if self.kind == Kind::Final => Ok(()),
+            Some(tag) if tag == etag(&self.source) => Ok(()),
+            tag => Err(format!("wrong entity tag {tag:?}")),
         }
     }
 

@@ -117,7 +117,11 @@ pub fn effective_method(head: &Parts) -> Result<Method, Problem> {
     };
     [Method::PATCH, Method::DELETE, Method::HEAD, Method::POST]
         .into_iter()
-        .find(|method| value.as_bytes().eq_ignore_ascii_case(method.as_str().as_bytes()))
+        .find(|method| {
+            value
+                .as_bytes()
+                .eq_ignore_ascii_case(method.as_str().as_bytes())
+        })
         .ok_or_else(override_refused)
 }
 

@@ -52,14 +52,16 @@ pub(super) fn decode(
     check_version(&method, &head.headers)?;
     match (target, method) {
         (Target::Creation, Method::POST) => create(&head.headers, content_length, settings),
-        (Target::Creation, _) => Err(Problem::MethodNotAllowed { allow: "OPTIONS, POST".into() }),
+        (Target::Creation, _) => Err(Problem::MethodNotAllowed {
+            allow: "OPTIONS, POST".into(),
+        }),
         (Target::Upload, Method::HEAD) => Ok(Request::Retrieve),
         (Target::Upload, Method::GET) => Ok(Request::Read),
         (Target::Upload, Method::PATCH) => append(&head.headers, content_length),
         (Target::Upload, Method::DELETE) => Ok(Request::Cancel),
-        (Target::Upload, _) => {
-            Err(Problem::MethodNotAllowed { allow: "OPTIONS, HEAD, GET, PATCH, DELETE".into() })
-        }
+        (Target::Upload, _) => Err(Problem::MethodNotAllowed {
+            allow: "OPTIONS, HEAD, GET, PATCH, DELETE".into(),
+        }),
     }
 }
 
@@ -95,7 +97,11 @@ fn create(
             });
         }
         let content = NewContent::Concatenated(parts);
-        return Ok(Request::Create(Create { content, metadata, append: None }));
+        return Ok(Request::Create(Create {
+            content,
+            metadata,
+            append: None,
+        }));
     }
     let length = length.ok_or(Problem::LengthRequired)?;
     if let (Some(length), Some(limit)) = (length.known(), settings.limits.size_max)
@@ -103,14 +109,25 @@ fn create(
     {
         return Err(Problem::TooLarge { limit });
     }
-    let append = carries.then(|| content(headers, 0, None, content_length)).transpose()?;
+    let append = carries
+        .then(|| content(headers, 0, None, content_length))
+        .transpose()?;
     // Once there is an upload it is too late to refuse its first append (row T48).
     if let Some(append) = &append {
-        let new = Facts { offset: 0, length: length.known(), complete: false, concatenated: false };
+        let new = Facts {
+            offset: 0,
+            length: length.known(),
+            complete: false,
+            concatenated: false,
+        };
         Upload::new(new, settings.limits).handle_append(append)?;
     }
     let content = NewContent::Appended { length, partial };
-    Ok(Request::Create(Create { content, metadata, append }))
+    Ok(Request::Create(Create {
+        content,
+        metadata,
+        append,
+    }))
 }
 
 fn append(headers: &HeaderMap, content_length: Option<u64>) -> Result<Request, Problem> {
@@ -120,7 +137,12 @@ fn append(headers: &HeaderMap, content_length: Option<u64>) -> Result<Request, P
     let at = offset::count(headers, name::UPLOAD_OFFSET)?.ok_or(Problem::MissingOffset)?;
     // Upload-Defer-Length may be repeated here and says nothing (row T18a).
     let length = offset::count(headers, name::UPLOAD_LENGTH)?;
-    Ok(Request::Append(content(headers, at, length, content_length)?))
+    Ok(Request::Append(content(
+        headers,
+        at,
+        length,
+        content_length,
+    )?))
 }
 
 fn content(
@@ -132,7 +154,10 @@ fn content(
     if is_encoded(headers) {
         return Err(Problem::UnsupportedContentEncoding);
     }
-    let checksum = match (Checksum::from_headers(headers)?, checksum::is_announced(headers)) {
+    let checksum = match (
+        Checksum::from_headers(headers)?,
+        checksum::is_announced(headers),
+    ) {
         (Some(_), true) => {
             return Err(Problem::ValidationFailed {
                 field: name::UPLOAD_CHECKSUM.into(),
@@ -157,10 +182,17 @@ fn content(
 pub(super) fn fields(response: &Response, settings: &Settings) -> HeaderMap {
     let mut fields = HeaderMap::with_capacity(12);
     fields.insert(TUS_RESUMABLE, VERSION);
-    fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    fields.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     match response {
         Response::Discovered => discovered(&mut fields, settings),
-        Response::Created { location, resource, appended } => {
+        Response::Created {
+            location,
+            resource,
+            appended,
+        } => {
             if let Ok(location) = HeaderValue::from_str(location) {
                 fields.insert(header::LOCATION, location);
             }
@@ -196,7 +228,10 @@ pub(super) fn fields(response: &Response, settings: &Settings) -> HeaderMap {
 fn discovered(fields: &mut HeaderMap, settings: &Settings) {
     fields.insert(TUS_VERSION, VERSION);
     fields.insert(TUS_EXTENSION, HeaderValue::from_static(EXTENSIONS));
-    fields.insert(TUS_CHECKSUM_ALGORITHM, HeaderValue::from_static(checksum::OFFERED));
+    fields.insert(
+        TUS_CHECKSUM_ALGORITHM,
+        HeaderValue::from_static(checksum::OFFERED),
+    );
     if let Some(limit) = settings.limits.size_max {
         fields.insert(TUS_MAX_SIZE, HeaderValue::from(limit));
     }

@@ -347,7 +347,7 @@ impl fmt::Display for Problem {
                 )
             }
             Self::TooLarge { limit } => {
-                write!(f, "An upload may be at most {limit} bytes long.")
+                write!(f, "The limit is {limit} bytes.")
             }
             Self::ExceedsLength { length } => {
                 write!(

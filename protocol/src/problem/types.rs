@@ -135,7 +135,7 @@ pub(super) const PRECONDITION_FAILED: Type = Type {
     title: "Precondition failed",
     code: "PRECONDITION_FAILED",
     summary: "The content is not the one that the request asks for.",
-    text: "The request asks for the content only in a state that `If-Match` or `If-Unmodified- \
+    text: "The request asks for the content only in a state that `If-Match` or `If-Unmodified-\
            Since` describes, and it is not in that state.",
 };
 
@@ -218,7 +218,7 @@ pub(super) const LENGTH_REQUIRED: Type = Type {
     title: "Length required",
     code: "LENGTH_REQUIRED",
     summary: "A creation must carry Upload-Length or Upload-Defer-Length.",
-    text: "A new upload must declare its length in `Upload-Length`, or say with `Upload-Defer- \
+    text: "A new upload must declare its length in `Upload-Length`, or say with `Upload-Defer-\
            Length: 1` that the length follows later. Nothing was created.",
 };
 

@@ -69,8 +69,14 @@ async fn a_free_key_can_be_taken_without_disturbing_anybody() {
     let ((a, a_shown), (b, b_shown)) = (unit("a"), unit("b"));
     let lease = live.take_free("key", a.clone(), Arc::clone(&a_shown));
     assert!(lease.is_some());
-    assert!(live.take_free("key", b.clone(), Arc::clone(&b_shown)).is_none());
-    assert_eq!((a.reason(), b.reason(), shown(&live)), (None, None, "a".to_owned()));
+    assert!(
+        live.take_free("key", b.clone(), Arc::clone(&b_shown))
+            .is_none()
+    );
+    assert_eq!(
+        (a.reason(), b.reason(), shown(&live)),
+        (None, None, "a".to_owned())
+    );
     assert_eq!(Arc::strong_count(&b_shown), 1);
 
     drop(lease);

@@ -257,9 +257,12 @@ fn checked(part: &[u8]) -> Append {
     }
 }
 
+/// What an append is called here, how it is made, and the length that it declares.
+type How = (&'static str, fn(&[u8]) -> Append, Option<u64>);
+
 #[tokio::test(start_paused = true)]
 async fn an_upload_is_made_and_finished() {
-    let hows: [(&str, fn(&[u8]) -> Append, Option<u64>); 4] = [
+    let hows: [How; 4] = [
         ("plain", plain, Some(BYTES as u64)),
         ("announced", announced, Some(BYTES as u64)),
         ("declaring", declaring, None),

@@ -146,8 +146,7 @@ impl Stage {
         let attempt = Attempt::begin(
             upload,
             scenario.append.clone(),
-            limits,
-            pace(),
+            pace(limits),
             Arc::new(world.rows.clone()),
             writer.clone(),
             Arc::new(Progress::new()),
@@ -166,9 +165,10 @@ impl Stage {
     }
 }
 
-fn pace() -> Pace {
+fn pace(limits: Limits) -> Pace {
     let config = config();
     Pace {
+        limits,
         checkpoint_interval: config.checkpoint_interval,
         stall_timeout: config.stall_timeout,
         rate_min: config.rate_min,

@@ -1,6 +1,7 @@
 //! Tails, lost bytes and orphans: what a restart finds, and what it does with it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_protocol::problem::Problem;
@@ -371,6 +372,31 @@ async fn fsck_finds_and_mends() {
     assert_eq!(world.row(sound).offset, 20);
 }
 
+/// A cancel says what it found: a tombstone is one for as long as it stands.
+#[tokio::test(start_paused = true)]
+async fn what_has_ended_cannot_be_cancelled_anew() {
+    let world = World::default();
+    let uploads = world.uploads();
+    let cancelled = begun(&world).await;
+    assert_eq!(uploads.cancel(cancelled).await, Ok(()));
+    let failed = begun(&world).await;
+    world.rows.fail(failed, String::from("lost")).await.unwrap();
+    let expired = begun(&world).await;
+    world.rows.pass(HOUR * 2);
+    sweep(&uploads).await;
+    for (id, answer) in [
+        (cancelled, Ok(())),
+        (failed, Err(Problem::UploadFailed)),
+        (expired, Err(Problem::UploadExpired)),
+        (UploadId::random(), Err(Problem::NotFound)),
+    ] {
+        let before = world.rows.row(id);
+        assert_eq!(uploads.cancel(id).await, answer);
+        assert_eq!(world.rows.row(id), before);
+    }
+    assert_eq!(world.blobs.count(), 0);
+}
+
 /// Whoever ends an upload waits for its writer, so that no byte comes after the end.
 #[tokio::test(start_paused = true)]
 async fn the_end_of_an_upload_stops_its_sender_first() {
@@ -385,7 +411,7 @@ async fn the_end_of_an_upload_stops_its_sender_first() {
             .spawn(async move { send(&uploads, id, append_at(20), Script::new(pieces)).await })
     };
     while world.blobs.content(id).len() < 40 {
-        tokio::task::yield_now().await;
+        tokio::time::advance(Duration::from_millis(1)).await;
     }
     uploads.cancel(id).await.unwrap();
     assert_eq!(

@@ -48,7 +48,7 @@ impl Scenario {
         }
     }
 
-    fn is_committed_at(mut self, offset: usize) -> Self {
+    fn with_commit_at(mut self, offset: usize) -> Self {
         self.offset = offset as u64;
         self
     }
@@ -153,12 +153,12 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::new("the rest with the right checksum", 5, 50).checked(rest()),
         Scenario::new("with a wrong checksum", 5, 50)
             .checked(wrong())
-            .is_committed_at(5)
+            .with_commit_at(5)
             .ends_with(mismatch.clone()),
         Scenario::new("with a checksum and lost", 5, 40)
             .checked(right())
             .then(Piece::Lost)
-            .is_committed_at(5)
+            .with_commit_at(5)
             .ends_with(cut),
         Scenario::new("with the right trailer", 5, 50)
             .checked(Expected::Trailer)
@@ -166,11 +166,11 @@ pub(super) fn all() -> Vec<Scenario> {
         Scenario::new("with a wrong trailer", 5, 50)
             .checked(Expected::Trailer)
             .then(trailer(&content))
-            .is_committed_at(5)
+            .with_commit_at(5)
             .ends_with(mismatch.clone()),
         Scenario::new("without its trailer", 5, 50)
             .checked(Expected::Trailer)
-            .is_committed_at(5)
+            .with_commit_at(5)
             .ends_with(mismatch),
     ]
 }

@@ -80,7 +80,11 @@ fn what_is_malformed_is_refused_and_another_unit_ignored() {
         "bytes=0x1-2",
     ];
     for value in malformed {
-        assert_eq!(select(value.as_bytes(), 100), Selection::Unsatisfiable, "{value:?}");
+        assert_eq!(
+            select(value.as_bytes(), 100),
+            Selection::Unsatisfiable,
+            "{value:?}"
+        );
     }
     assert_eq!(select(b"bytes=\xff-", 100), Selection::Unsatisfiable);
     for value in ["", "bytes", "items=0-1", "bytes:0-1", "bytes =0-1"] {
