@@ -6,7 +6,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice, Read, Seek, SeekFrom};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +15,8 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::Semaphore;
 
+use super::lanes::Lanes;
 use super::{Appended, BlobError, BlobStore, BlobWriter, Digests, Found};
 use crate::id::UploadId;
 
@@ -26,8 +26,8 @@ const STAGED: &str = ".staged";
 /// Bytes read at a time when a tail is adopted.
 const ADOPT_BYTES: usize = 256 * 1024;
 
-/// Writes under way at once. They are work for a processor, not waiting: more would only contend.
-const LANES: usize = 4;
+/// Threads that write, whatever the number of processors.
+const LANES: RangeInclusive<usize> = 2..=8;
 
 /// Most slices in one vectored write; the kernel's own bound is 1,024.
 const SLICES_MAX: usize = 64;
@@ -37,7 +37,7 @@ const SLICES_MAX: usize = 64;
 pub struct LocalStore {
     root: Arc<PathBuf>,
     sync: bool,
-    lanes: Arc<Semaphore>,
+    lanes: Arc<Lanes>,
 }
 
 impl LocalStore {
@@ -58,10 +58,12 @@ impl LocalStore {
             sync_dir(&root)?;
             sync_dir(dir)?;
         }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let lanes = Lanes::start(processors.clamp(*LANES.start(), *LANES.end()))?;
         Ok(Self {
             root: Arc::new(root),
             sync,
-            lanes: Arc::new(Semaphore::new(LANES)),
+            lanes: Arc::new(lanes),
         })
     }
 
@@ -209,7 +211,7 @@ struct LocalWriter {
     /// Bytes that were promised when the writer was made.
     committed: u64,
     sync: bool,
-    lanes: Arc<Semaphore>,
+    lanes: Arc<Lanes>,
     file: OnceLock<File>,
     /// Whether the file's name is durable; set by the first sync.
     named: AtomicBool,
@@ -327,14 +329,7 @@ impl BlobWriter for LocalWriter {
             }
         };
         async move {
-            // The semaphore is never closed.
-            let lane = lanes.acquire_owned().await;
-            let task = tokio::task::spawn_blocking(move || {
-                let appended = work();
-                drop(lane);
-                appended
-            });
-            task.await.unwrap_or_else(|error| Appended {
+            lanes.run(work).await.unwrap_or_else(|error| Appended {
                 digests: before,
                 end: at,
                 error: Some(BlobError::Io(io::Error::other(error))),

@@ -27,6 +27,7 @@ use crate::id::UploadId;
 #[cfg(test)]
 mod conformance;
 pub mod digest;
+mod lanes;
 pub mod local;
 #[cfg(test)]
 pub mod memory;

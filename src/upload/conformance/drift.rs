@@ -10,9 +10,9 @@ use tidegate_protocol::upload::{Commit, Mark};
 use super::{HOUR, Subject, new_upload};
 use crate::db::Durability;
 use crate::id::UploadId;
-use crate::upload::store::{Advance, Filter, NewFinal, NewUpload, State, Upload};
+use crate::upload::store::{Advance, Filter, Kind, NewFinal, NewUpload, State, Upload};
 
-const SEQUENCES: u64 = 60;
+const SEQUENCES: u64 = 40;
 const STEPS: usize = 60;
 const PROJECTS: [&str; 2] = ["one", "two"];
 
@@ -146,10 +146,24 @@ impl Pair {
     }
 
     async fn concatenate(&mut self) {
-        let parts = (0..self.rng.usize(1..4)).map(|_| self.pick()).collect();
+        let project = PROJECTS[self.rng.usize(0..2)];
+        // Mostly what can be a part, and so a final upload that can be made.
+        let mut usable = self.memory.store.every(None, 1_000).await.unwrap();
+        usable.retain(|upload| {
+            upload.kind == Kind::Partial
+                && upload.project == project
+                && matches!(upload.state, State::Uploading | State::Completed)
+        });
+        let mut parts = Vec::new();
+        for _ in 0..self.rng.usize(1..4) {
+            parts.push(match usable.is_empty() || self.rng.u8(0..10) == 0 {
+                true => self.pick(),
+                false => usable[self.rng.usize(0..usable.len())].id,
+            });
+        }
         let new = NewFinal {
             id: self.new_id(),
-            project: String::from(PROJECTS[self.rng.usize(0..2)]),
+            project: String::from(project),
             owner: String::from("somebody"),
             parts,
             metadata: String::new(),

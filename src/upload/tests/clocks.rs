@@ -103,7 +103,7 @@ async fn a_slow_sender_that_is_fast_enough_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_arrived_with_commit_at_intervals() {
+async fn what_has_arrived_is_committed_at_intervals() {
     let world = World::default();
     let id = made(&world).await;
     let seen = Arc::new(Mutex::new(Vec::new()));

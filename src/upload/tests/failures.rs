@@ -11,7 +11,7 @@ use tidegate_protocol::request::{Append, Expected};
 
 use super::script::Script;
 use super::world::{
-    Crash, HOUR, World, append_at, content, new_final, new_upload, send, sweep, told,
+    Crash, HOUR, Ticking, World, append_at, content, new_final, new_upload, send, sweep, told,
 };
 use crate::blob::memory::{Failure as BlobFailure, Waits};
 use crate::blob::{BlobStore, Digests};
@@ -75,6 +75,7 @@ struct Trial {
 impl Trial {
     /// Tells the story with each of its calls failing, in each way.
     async fn each(name: &str, story: impl AsyncFn(&Self)) {
+        let _clock = Ticking::start();
         let speeds = [(0, 0), (0, 3), (7, 0)].map(|(append, other)| Waits { append, other });
         for (fault, waits) in FAULTS
             .into_iter()

@@ -9,6 +9,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -193,14 +194,25 @@ async fn prepare(world: &World, scenario: &Scenario) -> UploadId {
     id
 }
 
-fn poll_times<F: Future + ?Sized>(mut future: Pin<&mut F>, times: usize) -> Option<F::Output> {
+/// Polls up to so many times; a millisecond passes after each.
+fn poll_times<F: Future + ?Sized>(
+    runtime: &Runtime,
+    mut future: Pin<&mut F>,
+    times: usize,
+) -> Option<F::Output> {
     (0..times).find_map(|_| {
-        match future
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-        {
+        let polled = {
+            let _context = runtime.enter();
+            future
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+        };
+        match polled {
             Poll::Ready(output) => Some(output),
-            Poll::Pending => None,
+            Poll::Pending => {
+                runtime.block_on(tokio::time::advance(Duration::from_millis(1)));
+                None
+            }
         }
     })
 }
@@ -209,13 +221,12 @@ fn poll_times<F: Future + ?Sized>(mut future: Pin<&mut F>, times: usize) -> Opti
 fn undisturbed(runtime: &Runtime, scenario: &Scenario, speed: Speed) -> usize {
     let about = format!("{}, {speed:?}", scenario.name);
     let stage = Stage::set(runtime, scenario, speed);
-    let _context = runtime.enter();
     let mut run = pin!(stage.attempt.run(stage.script, &stage.scope));
     let mut polls = 0;
     let ended = loop {
         polls += 1;
         assert!(polls < POLLS_MAX, "{about}: it does not end");
-        if let Some(ended) = poll_times(run.as_mut(), 1) {
+        if let Some(ended) = poll_times(runtime, run.as_mut(), 1) {
             break ended;
         }
     };
@@ -274,9 +285,11 @@ fn an_attempt_may_crash_at_every_await() {
                     let about = format!("{}, {speed:?}, {crash:?} at {after_polls}", scenario.name);
                     let stage = Stage::set(&runtime, &scenario, speed);
                     {
-                        let _context = runtime.enter();
                         let mut run = pin!(stage.attempt.run(stage.script, &stage.scope));
-                        assert!(poll_times(run.as_mut(), after_polls).is_none(), "{about}");
+                        assert!(
+                            poll_times(&runtime, run.as_mut(), after_polls).is_none(),
+                            "{about}"
+                        );
                     }
                     restart(&runtime, &stage.world, stage.id, &scenario, crash, &about);
                 }
@@ -318,11 +331,20 @@ fn an_attempt_may_crash_at_every_await_after_every_cancel() {
                 );
                 let stage = Stage::set(&runtime, &scenario, speed);
                 {
-                    let _context = runtime.enter();
                     let mut run = pin!(stage.attempt.run(stage.script, &stage.scope));
-                    assert!(poll_times(run.as_mut(), before).is_none(), "{about}");
-                    do_it(&stage.world, stage.id, &stage.scope, &stage.line, act);
-                    let _ended = poll_times(run.as_mut(), after);
+                    assert!(
+                        poll_times(&runtime, run.as_mut(), before).is_none(),
+                        "{about}"
+                    );
+                    do_it(
+                        &runtime,
+                        &stage.world,
+                        stage.id,
+                        &stage.scope,
+                        &stage.line,
+                        act,
+                    );
+                    let _ended = poll_times(&runtime, run.as_mut(), after);
                 }
                 restart(&runtime, &stage.world, stage.id, &scenario, crash, &about);
             }
@@ -344,14 +366,16 @@ fn cancelled(
     );
     let stage = Stage::set(runtime, scenario, speed);
     let (world, id) = (&stage.world, stage.id);
-    let context = runtime.enter();
     let ended = {
         let mut run = pin!(stage.attempt.run(stage.script, &stage.scope));
-        assert!(poll_times(run.as_mut(), after_polls).is_none(), "{about}");
+        assert!(
+            poll_times(runtime, run.as_mut(), after_polls).is_none(),
+            "{about}"
+        );
         let begun = stage.writer.begun.load(SeqCst);
         let committed = world.row(id).offset;
-        do_it(world, id, &stage.scope, &stage.line, act);
-        let ended = poll_times(run.as_mut(), POLLS_MAX);
+        do_it(runtime, world, id, &stage.scope, &stage.line, act);
+        let ended = poll_times(runtime, run.as_mut(), POLLS_MAX);
         let ended = ended.unwrap_or_else(|| panic!("{about}: it does not end"));
         if abandons(act) {
             assert_eq!(
@@ -369,7 +393,6 @@ fn cancelled(
         }
         ended
     };
-    drop(context);
     assert_told(world, id, scenario, &ended, &about);
     if let Act::Cancel(reason) = act {
         let said = &ended.outcome.problem;
@@ -398,7 +421,7 @@ fn cancelled(
     }
 }
 
-fn do_it(world: &World, id: UploadId, scope: &Scope, line: &Line, act: Act) {
+fn do_it(runtime: &Runtime, world: &World, id: UploadId, scope: &Scope, line: &Line, act: Act) {
     match act {
         Act::Cancel(reason) => {
             scope.cancel(reason);
@@ -409,7 +432,7 @@ fn do_it(world: &World, id: UploadId, scope: &Scope, line: &Line, act: Act) {
         }
         Act::Delete => {
             let mut begun = world.rows.cancel(id, None);
-            poll_times(begun.as_mut(), 100)
+            poll_times(runtime, begun.as_mut(), 100)
                 .expect("it is done")
                 .unwrap();
             scope.cancel(CancelReason::Requested);

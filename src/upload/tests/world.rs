@@ -11,7 +11,7 @@ use tidegate_protocol::upload::Limits;
 use super::script::Script;
 use crate::blob::memory::MemoryStore as MemoryBlobs;
 use crate::blob::{BlobStore, Digests};
-use crate::cancel::Scope;
+use crate::cancel::{CancelReason, Scope};
 use crate::http::{Body, Cors, Origin};
 use crate::id::UploadId;
 use crate::upload::memory::MemoryStore as MemoryRows;
@@ -235,6 +235,29 @@ impl World {
         self.assert_sound(id, sent, about);
         assert_eq!(self.row(id).state, State::Completed, "{about}");
         assert_eq!(self.blobs.content(id), sent, "{about}");
+    }
+}
+
+/// Lets the paused clock move while there is always something to run: a millisecond in each round
+/// of the scheduler, until it is dropped.
+pub(super) struct Ticking(Scope);
+
+impl Ticking {
+    pub(super) fn start() -> Self {
+        let scope = Scope::root("clock");
+        let stopped = scope.clone();
+        drop(scope.spawn(async move {
+            while stopped.reason().is_none() {
+                tokio::time::advance(Duration::from_millis(1)).await;
+            }
+        }));
+        Self(scope)
+    }
+}
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        self.0.cancel(CancelReason::Shutdown);
     }
 }
 
