@@ -12,7 +12,7 @@
 //! * After a failed sync the writer is dead: the error is not retried on that descriptor.
 //! * Deleting what does not exist succeeds. A deletion is durable when it returns.
 //!
-//! [`conformance`] runs the contract against every implementation.
+//! `conformance.rs` runs the contract against every implementation.
 
 use std::fmt;
 use std::io;
