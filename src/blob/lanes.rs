@@ -46,10 +46,14 @@ impl Lanes {
     /// # Errors
     /// The operating system gives no more threads.
     pub(super) fn start(count: usize) -> io::Result<Self> {
-        let lanes = Self { queue: Arc::default() };
+        let lanes = Self {
+            queue: Arc::default(),
+        };
         for _ in 0..count {
             let queue = lanes.queue.clone();
-            thread::Builder::new().name("tidegate-disk".into()).spawn(move || queue.work())?;
+            thread::Builder::new()
+                .name("tidegate-disk".into())
+                .spawn(move || queue.work())?;
         }
         Ok(lanes)
     }
@@ -112,7 +116,10 @@ impl Queue {
                 return None;
             }
             state.idle += 1;
-            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .arrived
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
             state.idle -= 1;
         }
     }
