@@ -162,7 +162,7 @@ async fn a_slow_disk_is_not_held_against_the_sender() {
     let (gate, uploads) = gated(&world);
     let id = made(&world).await;
     // More frames than are held at once, so that reading pauses.
-    let pieces = (0..400).map(|_| data(1)).collect();
+    let pieces = (0..2_000).map(|_| data(1)).collect();
     let sender = start(&uploads, id, pieces);
     tokio::time::advance(seconds(1)).await;
     assert_eq!(world.blobs.content(id).len(), 0, "nothing is written yet");
@@ -176,14 +176,15 @@ async fn a_slow_disk_is_not_held_against_the_sender() {
     });
     let received = sender.await.unwrap();
     opened.await.unwrap();
-    assert_eq!(told(&received), (Some(400), None));
+    assert_eq!(told(&received), (Some(2_000), None));
 }
 
 /// Once the disk gets on again, a sender has as much time as at the beginning.
 #[tokio::test(start_paused = true)]
 async fn a_slow_disk_does_not_use_up_the_senders_time() {
-    // Just more frames than are held at once: what comes after the pause is not enough by itself.
-    for frames in [258, 260, 270] {
+    // One of these is just more than is held at once, so that what comes after the pause is not
+    // enough by itself.
+    for frames in (200..700).step_by(10) {
         let world = World::default();
         let (gate, uploads) = gated(&world);
         let id = made(&world).await;

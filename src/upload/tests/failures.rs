@@ -11,7 +11,8 @@ use tidegate_protocol::request::{Append, Expected};
 
 use super::script::Script;
 use super::world::{
-    Crash, HOUR, Ticking, World, append_at, content, new_final, new_upload, send, sweep, told,
+    Crash, HOUR, World, append_at, content, new_final, new_upload, on_a_moving_clock, send, sweep,
+    told,
 };
 use crate::blob::memory::{Failure as BlobFailure, Waits};
 use crate::blob::{BlobStore, Digests};
@@ -75,7 +76,6 @@ struct Trial {
 impl Trial {
     /// Tells the story with each of its calls failing, in each way.
     async fn each(name: &str, story: impl AsyncFn(&Self)) {
-        let _clock = Ticking::start();
         let speeds = [(0, 0), (0, 3), (7, 0)].map(|(append, other)| Waits { append, other });
         for (fault, waits) in FAULTS
             .into_iter()
@@ -261,253 +261,269 @@ fn checked(part: &[u8]) -> Append {
 /// What an append is called here, how it is made, and the length that it declares.
 type How = (&'static str, fn(&[u8]) -> Append, Option<u64>);
 
-#[tokio::test(start_paused = true)]
-async fn an_upload_is_made_and_finished() {
-    let hows: [How; 4] = [
-        ("plain", plain, Some(BYTES as u64)),
-        ("announced", announced, Some(BYTES as u64)),
-        ("declaring", declaring, None),
-        ("checked", checked, Some(BYTES as u64)),
-    ];
-    for (name, how, length) in hows {
-        Trial::each(name, async |trial| {
-            let id = trial.create(|| new_upload(length)).await;
-            trial.send_all(id, &content(BYTES), how).await;
-        })
-        .await;
-    }
+#[test]
+fn an_upload_is_made_and_finished() {
+    on_a_moving_clock(async {
+        let hows: [How; 4] = [
+            ("plain", plain, Some(BYTES as u64)),
+            ("announced", announced, Some(BYTES as u64)),
+            ("declaring", declaring, None),
+            ("checked", checked, Some(BYTES as u64)),
+        ];
+        for (name, how, length) in hows {
+            Trial::each(name, async |trial| {
+                let id = trial.create(|| new_upload(length)).await;
+                trial.send_all(id, &content(BYTES), how).await;
+            })
+            .await;
+        }
+    });
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_upload_is_cancelled() {
-    for complete in [false, true] {
-        Trial::each("cancel", async |trial| {
-            let length = if complete { BYTES } else { BYTES + 1 };
-            let id = trial.create(|| new_upload(Some(length as u64))).await;
+#[test]
+fn an_upload_is_cancelled() {
+    on_a_moving_clock(async {
+        for complete in [false, true] {
+            Trial::each("cancel", async |trial| {
+                let length = if complete { BYTES } else { BYTES + 1 };
+                let id = trial.create(|| new_upload(Some(length as u64))).await;
+                send(&trial.uploads, id, append_at(0), sending(BYTES)).await;
+                trial.cancel(id).await;
+                trial.sweep().await;
+                let row = trial.world.rows.row(id);
+                // The append may have failed to complete it.
+                let state = row.as_ref().map(|row| row.state);
+                assert!(
+                    matches!(state, None | Some(State::Cancelled)),
+                    "{}: {row:?}",
+                    trial.about
+                );
+                assert!(
+                    complete || row.is_some(),
+                    "{}: its tombstone is gone",
+                    trial.about
+                );
+                trial.assert_no_blob();
+                trial.calm();
+                let again = trial.uploads.cancel(id).await;
+                assert_eq!(
+                    again,
+                    row.map_or(Err(Problem::NotFound), |_| Ok(())),
+                    "{}",
+                    trial.about
+                );
+            })
+            .await;
+        }
+    });
+}
+
+#[test]
+fn an_upload_expires() {
+    on_a_moving_clock(async {
+        Trial::each("expire", async |trial| {
+            let id = trial.create(|| new_upload(Some(BYTES as u64 + 1))).await;
             send(&trial.uploads, id, append_at(0), sending(BYTES)).await;
-            trial.cancel(id).await;
+            trial.world.rows.pass(HOUR * 2);
             trial.sweep().await;
-            let row = trial.world.rows.row(id);
-            // The append may have failed to complete it.
-            let state = row.as_ref().map(|row| row.state);
-            assert!(
-                matches!(state, None | Some(State::Cancelled)),
-                "{}: {row:?}",
-                trial.about
-            );
-            assert!(
-                complete || row.is_some(),
-                "{}: its tombstone is gone",
-                trial.about
-            );
+            assert_eq!(trial.world.row(id).state, State::Expired, "{}", trial.about);
             trial.assert_no_blob();
             trial.calm();
-            let again = trial.uploads.cancel(id).await;
+            let late = send(&trial.uploads, id, append_at(0), sending(BYTES)).await;
             assert_eq!(
-                again,
-                row.map_or(Err(Problem::NotFound), |_| Ok(())),
+                late.problem,
+                Some(Problem::UploadExpired),
                 "{}",
                 trial.about
             );
+            assert!(late.upload.is_none(), "{}", trial.about);
+            trial.assert_no_blob();
         })
         .await;
-    }
+    });
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_upload_expires() {
-    Trial::each("expire", async |trial| {
-        let id = trial.create(|| new_upload(Some(BYTES as u64 + 1))).await;
-        send(&trial.uploads, id, append_at(0), sending(BYTES)).await;
-        trial.world.rows.pass(HOUR * 2);
-        trial.sweep().await;
-        assert_eq!(trial.world.row(id).state, State::Expired, "{}", trial.about);
-        trial.assert_no_blob();
-        trial.calm();
-        let late = send(&trial.uploads, id, append_at(0), sending(BYTES)).await;
-        assert_eq!(
-            late.problem,
-            Some(Problem::UploadExpired),
-            "{}",
-            trial.about
-        );
-        assert!(late.upload.is_none(), "{}", trial.about);
-        trial.assert_no_blob();
-    })
-    .await;
-}
+#[test]
+fn parts_become_a_final_upload() {
+    on_a_moving_clock(async {
+        Trial::each("concatenate", async |trial| {
+            let content = content(BYTES);
+            let part = || NewUpload {
+                partial: true,
+                ..new_upload(Some(BYTES as u64))
+            };
+            let (a, b) = (trial.create(part).await, trial.create(part).await);
+            trial.send_all(a, &content, plain).await;
+            let made = async || trial.world.rows.concatenate(new_final(vec![a, b, a])).await;
+            let waiting = match made().await {
+                Ok(waiting) => waiting,
+                Err(_) => made().await.unwrap(),
+            };
+            let id = waiting.expect("the parts are there").id;
+            trial.send_all(b, &content, plain).await;
+            let row = trial.world.row(id);
+            assert_eq!(
+                (row.state, row.offset),
+                (State::Completed, 3 * BYTES as u64)
+            );
 
-#[tokio::test(start_paused = true)]
-async fn parts_become_a_final_upload() {
-    Trial::each("concatenate", async |trial| {
-        let content = content(BYTES);
-        let part = || NewUpload {
-            partial: true,
-            ..new_upload(Some(BYTES as u64))
-        };
-        let (a, b) = (trial.create(part).await, trial.create(part).await);
-        trial.send_all(a, &content, plain).await;
-        let made = async || trial.world.rows.concatenate(new_final(vec![a, b, a])).await;
-        let waiting = match made().await {
-            Ok(waiting) => waiting,
-            Err(_) => made().await.unwrap(),
-        };
-        let id = waiting.expect("the parts are there").id;
-        trial.send_all(b, &content, plain).await;
-        let row = trial.world.row(id);
-        assert_eq!(
-            (row.state, row.offset),
-            (State::Completed, 3 * BYTES as u64)
-        );
-
-        // Its parts go when it does, and not before.
-        trial.cancel(a).await;
-        trial.cancel(b).await;
-        trial.sweep().await;
-        for part in [a, b] {
-            assert_eq!(trial.world.blobs.content(part), content, "{}", trial.about);
-        }
-        trial.calm();
-        let finals = trial.world.rows.every(None, 100).await.unwrap();
-        // One whose making got no answer is there, too.
-        for one in finals.iter().filter(|row| row.concat.is_some()) {
-            trial.cancel(one.id).await;
-        }
-        trial.sweep().await;
-        trial.assert_no_blob();
-    })
-    .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_tail_is_adopted() {
-    for length in [BYTES, BYTES + 10] {
-        Trial::each("adopt", async |trial| {
-            let content = content(length);
-            let id = trial.create(|| new_upload(Some(length as u64))).await;
-            let writer = trial.world.blobs.writer(id, 0);
-            let tail = bytes::Bytes::copy_from_slice(&content[..BYTES]);
-            let written = writer.append(0, vec![tail], Digests::none()).await;
-            let mut tails = Tails::new(&trial.uploads, true);
-            if tails.prepare().await.is_err() {
-                tails = Tails::new(&trial.uploads, true);
-                tails.prepare().await.unwrap();
+            // Its parts go when it does, and not before.
+            trial.cancel(a).await;
+            trial.cancel(b).await;
+            trial.sweep().await;
+            for part in [a, b] {
+                assert_eq!(trial.world.blobs.content(part), content, "{}", trial.about);
             }
-            for _ in 0..3 {
-                while tails.work().await == Next::Now {}
+            trial.calm();
+            let finals = trial.world.rows.every(None, 100).await.unwrap();
+            // One whose making got no answer is there, too.
+            for one in finals.iter().filter(|row| row.concat.is_some()) {
+                trial.cancel(one.id).await;
             }
-            // It stays for whoever asks for it.
-            let offset = trial.offset(id).await;
-            if written.error.is_none() && !matches!(trial.fault, Fault::Blobs(_)) {
-                assert_eq!(offset, BYTES as u64, "{}", trial.about);
-            }
-            trial.world.assert_sound(id, &content, &trial.about);
-            // What was told is durable.
-            trial.world.blobs.lose_power();
-            trial.world.assert_sound(id, &content, &trial.about);
-            trial.send_all(id, &content, plain).await;
+            trial.sweep().await;
+            trial.assert_no_blob();
         })
         .await;
-    }
+    });
+}
+
+#[test]
+fn a_tail_is_adopted() {
+    on_a_moving_clock(async {
+        for length in [BYTES, BYTES + 10] {
+            Trial::each("adopt", async |trial| {
+                let content = content(length);
+                let id = trial.create(|| new_upload(Some(length as u64))).await;
+                let writer = trial.world.blobs.writer(id, 0);
+                let tail = bytes::Bytes::copy_from_slice(&content[..BYTES]);
+                let written = writer.append(0, vec![tail], Digests::none()).await;
+                let mut tails = Tails::new(&trial.uploads, true);
+                if tails.prepare().await.is_err() {
+                    tails = Tails::new(&trial.uploads, true);
+                    tails.prepare().await.unwrap();
+                }
+                for _ in 0..3 {
+                    while tails.work().await == Next::Now {}
+                }
+                // It stays for whoever asks for it.
+                let offset = trial.offset(id).await;
+                if written.error.is_none() && !matches!(trial.fault, Fault::Blobs(_)) {
+                    assert_eq!(offset, BYTES as u64, "{}", trial.about);
+                }
+                trial.world.assert_sound(id, &content, &trial.about);
+                // What was told is durable.
+                trial.world.blobs.lose_power();
+                trial.world.assert_sound(id, &content, &trial.about);
+                trial.send_all(id, &content, plain).await;
+            })
+            .await;
+        }
+    });
 }
 
 /// After a failed sync the kernel may have thrown away what was not on the disk, and the next sync
 /// may succeed all the same.
-#[tokio::test(start_paused = true)]
-async fn what_was_told_survives_a_power_cut_after_any_failure() {
-    for how in [plain as fn(&[u8]) -> Append, checked] {
-        Trial::each("power", async |trial| {
-            let content = content(BYTES);
-            let id = trial.create(|| new_upload(Some(BYTES as u64))).await;
-            for _ in 0..3 {
-                let offset = trial.offset(id).await;
-                let rest = &content[usize::try_from(offset).unwrap()..];
-                let part = &rest[..rest.len().min(STEP)];
-                let append = Append {
-                    offset,
-                    ..how(part)
-                };
-                let script = Script::new(Script::sending(part, 7));
-                let received = send(&trial.uploads, id, append, script).await;
-                trial.check(id, &received);
-                if received.problem.is_some() {
-                    break;
+#[test]
+fn what_was_told_survives_a_power_cut_after_any_failure() {
+    on_a_moving_clock(async {
+        for how in [plain as fn(&[u8]) -> Append, checked] {
+            Trial::each("power", async |trial| {
+                let content = content(BYTES);
+                let id = trial.create(|| new_upload(Some(BYTES as u64))).await;
+                for _ in 0..3 {
+                    let offset = trial.offset(id).await;
+                    let rest = &content[usize::try_from(offset).unwrap()..];
+                    let part = &rest[..rest.len().min(STEP)];
+                    let append = Append {
+                        offset,
+                        ..how(part)
+                    };
+                    let script = Script::new(Script::sending(part, 7));
+                    let received = send(&trial.uploads, id, append, script).await;
+                    trial.check(id, &received);
+                    if received.problem.is_some() {
+                        break;
+                    }
                 }
-            }
-            trial.calm();
-            let told = trial.world.row(id).offset;
-            let uploads = trial.world.restarted(Crash::PowerLoss).await;
-            trial.world.assert_sound(id, &content, &trial.about);
-            assert_eq!(trial.world.row(id).offset, told, "{}", trial.about);
-            trial
-                .world
-                .finish(&uploads, id, &content, &trial.about)
-                .await;
-        })
-        .await;
-    }
+                trial.calm();
+                let told = trial.world.row(id).offset;
+                let uploads = trial.world.restarted(Crash::PowerLoss).await;
+                trial.world.assert_sound(id, &content, &trial.about);
+                assert_eq!(trial.world.row(id).offset, told, "{}", trial.about);
+                trial
+                    .world
+                    .finish(&uploads, id, &content, &trial.about)
+                    .await;
+            })
+            .await;
+        }
+    });
 }
 
 /// The same, when it is only the process that ends.
-#[tokio::test(start_paused = true)]
-async fn what_a_failure_leaves_is_no_content_after_a_crash() {
-    for how in [plain as fn(&[u8]) -> Append, checked] {
-        Trial::each("kill", async |trial| {
-            let content = content(BYTES);
-            let id = trial.create(|| new_upload(Some(BYTES as u64))).await;
-            let append = how(&content);
-            let script = Script::new(Script::sending(&content, 7));
-            let received = send(&trial.uploads, id, append, script).await;
-            trial.calm();
-            trial.check(id, &received);
-            let before = trial.world.row(id).offset;
-            let uploads = trial.world.restarted(Crash::Kill).await;
-            trial.world.assert_sound(id, &content, &trial.about);
-            assert!(trial.world.row(id).offset >= before, "{}", trial.about);
-            // What is adopted after a failure has to be on the disk.
-            trial.world.blobs.lose_power();
-            trial.world.assert_sound(id, &content, &trial.about);
-            trial
-                .world
-                .finish(&uploads, id, &content, &trial.about)
-                .await;
-        })
-        .await;
-    }
+#[test]
+fn what_a_failure_leaves_is_no_content_after_a_crash() {
+    on_a_moving_clock(async {
+        for how in [plain as fn(&[u8]) -> Append, checked] {
+            Trial::each("kill", async |trial| {
+                let content = content(BYTES);
+                let id = trial.create(|| new_upload(Some(BYTES as u64))).await;
+                let append = how(&content);
+                let script = Script::new(Script::sending(&content, 7));
+                let received = send(&trial.uploads, id, append, script).await;
+                trial.calm();
+                trial.check(id, &received);
+                let before = trial.world.row(id).offset;
+                let uploads = trial.world.restarted(Crash::Kill).await;
+                trial.world.assert_sound(id, &content, &trial.about);
+                assert!(trial.world.row(id).offset >= before, "{}", trial.about);
+                // What is adopted after a failure has to be on the disk.
+                trial.world.blobs.lose_power();
+                trial.world.assert_sound(id, &content, &trial.about);
+                trial
+                    .world
+                    .finish(&uploads, id, &content, &trial.about)
+                    .await;
+            })
+            .await;
+        }
+    });
 }
 
-#[tokio::test(start_paused = true)]
-async fn without_room_nothing_new_is_begun() {
-    let world = World::default();
-    let uploads = world.uploads();
-    let id = world
-        .rows
-        .create(new_upload(Some(BYTES as u64)))
-        .await
-        .unwrap()
-        .id;
-    send(&uploads, id, append_at(0), sending(20)).await;
-    world.rows.use_up_room(true);
-    let received = send(&uploads, id, append_at(20), sending(20)).await;
-    assert_eq!(told(&received), (Some(20), Some(&Problem::StorageFull)));
-    assert_eq!(world.blobs.content(id).len(), 20);
-    assert_eq!(uploads.cancel(id).await, Ok(()));
-    assert_eq!(
-        (world.row(id).state, world.blobs.count()),
-        (State::Cancelled, 0)
-    );
+#[test]
+fn without_room_nothing_new_is_begun() {
+    on_a_moving_clock(async {
+        let world = World::default();
+        let uploads = world.uploads();
+        let id = world
+            .rows
+            .create(new_upload(Some(BYTES as u64)))
+            .await
+            .unwrap()
+            .id;
+        send(&uploads, id, append_at(0), sending(20)).await;
+        world.rows.use_up_room(true);
+        let received = send(&uploads, id, append_at(20), sending(20)).await;
+        assert_eq!(told(&received), (Some(20), Some(&Problem::StorageFull)));
+        assert_eq!(world.blobs.content(id).len(), 20);
+        assert_eq!(uploads.cancel(id).await, Ok(()));
+        assert_eq!(
+            (world.row(id).state, world.blobs.count()),
+            (State::Cancelled, 0)
+        );
 
-    let id = world
-        .rows
-        .create(new_upload(Some(BYTES as u64)))
-        .await
-        .unwrap()
-        .id;
-    world.rows.use_up_room(false);
-    tokio::time::advance(Duration::from_secs(1)).await;
-    world
-        .finish(&uploads, id, &content(BYTES), "room again")
-        .await;
+        let id = world
+            .rows
+            .create(new_upload(Some(BYTES as u64)))
+            .await
+            .unwrap()
+            .id;
+        world.rows.use_up_room(false);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        world
+            .finish(&uploads, id, &content(BYTES), "room again")
+            .await;
+    });
 }
 
 fn sending(bytes: usize) -> Script {

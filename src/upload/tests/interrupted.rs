@@ -7,11 +7,12 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tidegate_protocol::upload::Limits;
 use tokio::runtime::Runtime;
@@ -85,7 +86,7 @@ const SPEEDS: [Speed; 5] = [
         rows_wait: 0,
         blobs_wait: Waits {
             append: 0,
-            other: 3,
+            other: 9,
         },
     },
     Speed {
@@ -98,7 +99,7 @@ const SPEEDS: [Speed; 5] = [
     },
     Speed {
         checkpoint_bytes: 16,
-        rows_wait: 5,
+        rows_wait: 9,
         blobs_wait: AT_ONCE,
     },
     Speed {
@@ -137,6 +138,8 @@ impl Stage {
         let writer = Arc::new(Watched {
             inner: world.blobs.writer(id, upload.offset),
             begun: AtomicUsize::new(0),
+            overlapping: AtomicUsize::new(0),
+            is_syncing: Arc::default(),
         });
         let limits = Limits {
             checkpoint_bytes: speed.checkpoint_bytes,
@@ -217,8 +220,15 @@ fn poll_times<F: Future + ?Sized>(
     })
 }
 
-/// Runs the scenario undisturbed. Returns after how many polls it ended.
-fn undisturbed(runtime: &Runtime, scenario: &Scenario, speed: Speed) -> usize {
+/// A scenario that nobody interfered with.
+struct Undisturbed {
+    /// After how many polls it ended.
+    polls: usize,
+    /// Writes that were begun while something was being committed.
+    overlapping: usize,
+}
+
+fn undisturbed(runtime: &Runtime, scenario: &Scenario, speed: Speed) -> Undisturbed {
     let about = format!("{}, {speed:?}", scenario.name);
     let stage = Stage::set(runtime, scenario, speed);
     let mut run = pin!(stage.attempt.run(stage.script, &stage.scope));
@@ -233,17 +243,23 @@ fn undisturbed(runtime: &Runtime, scenario: &Scenario, speed: Speed) -> usize {
     assert_eq!(ended.outcome.problem, scenario.problem, "{about}");
     assert_eq!(ended.outcome.facts.offset, scenario.offset, "{about}");
     assert_told(&stage.world, stage.id, scenario, &ended, &about);
-    polls
+    let overlapping = stage.writer.overlapping.load(SeqCst);
+    Undisturbed { polls, overlapping }
 }
 
 #[test]
 fn undisturbed_scenarios_end_as_they_say() {
     let runtime = runtime();
+    let mut overlapping = 0;
     for scenario in scenarios::all() {
         for speed in SPEEDS {
-            assert!(undisturbed(&runtime, &scenario, speed) > 2);
+            let undisturbed = undisturbed(&runtime, &scenario, speed);
+            assert!(undisturbed.polls > 2);
+            overlapping += undisturbed.overlapping;
         }
     }
+    // Where nothing overlaps, stopping between any two steps would show little.
+    assert!(overlapping > 20, "{overlapping} writes met a commit");
 }
 
 #[test]
@@ -252,7 +268,7 @@ fn an_attempt_may_be_cancelled_at_every_await() {
     let mut rounds = 0;
     for scenario in scenarios::all() {
         for speed in SPEEDS {
-            let polls = undisturbed(&runtime, &scenario, speed);
+            let polls = undisturbed(&runtime, &scenario, speed).polls;
             let cancels = REASONS
                 .into_iter()
                 .map(Act::Cancel)
@@ -271,7 +287,7 @@ fn an_attempt_may_be_cancelled_at_every_await() {
             }
         }
     }
-    assert!(rounds > 5_000, "{rounds} rounds");
+    assert!(rounds > 10_000, "{rounds} rounds");
 }
 
 #[test]
@@ -279,7 +295,7 @@ fn an_attempt_may_crash_at_every_await() {
     let runtime = runtime();
     for scenario in scenarios::all() {
         for speed in SPEEDS {
-            let polls = undisturbed(&runtime, &scenario, speed);
+            let polls = undisturbed(&runtime, &scenario, speed).polls;
             for crash in [Crash::Kill, Crash::PowerLoss] {
                 for after_polls in 0..polls {
                     let about = format!("{}, {speed:?}, {crash:?} at {after_polls}", scenario.name);
@@ -316,7 +332,7 @@ fn an_attempt_may_crash_at_every_await_after_every_cancel() {
         .into_iter()
         .filter(|one| wanted.contains(&one.name))
     {
-        let polls = undisturbed(&runtime, &scenario, speed);
+        let polls = undisturbed(&runtime, &scenario, speed).polls;
         for act in [
             Act::Leave,
             Act::Delete,
@@ -500,10 +516,12 @@ fn is_alive(row: &Upload) -> bool {
     matches!(row.state, State::Uploading | State::Completed)
 }
 
-/// Counts the appends that are begun.
+/// Counts the appends that are begun, and how many of them while a sync is under way.
 struct Watched {
     inner: Arc<dyn BlobWriter>,
     begun: AtomicUsize,
+    overlapping: AtomicUsize,
+    is_syncing: Arc<AtomicBool>,
 }
 
 impl BlobWriter for Watched {
@@ -522,11 +540,21 @@ impl BlobWriter for Watched {
         digests: Digests,
     ) -> BoxFuture<'static, Appended> {
         self.begun.fetch_add(1, SeqCst);
+        if self.is_syncing.load(SeqCst) {
+            self.overlapping.fetch_add(1, SeqCst);
+        }
         self.inner.clone().append(at, data, digests)
     }
 
     fn sync(self: Arc<Self>) -> BoxFuture<'static, Result<(), BlobError>> {
-        self.inner.clone().sync()
+        let (sync, is_syncing) = (self.inner.clone().sync(), self.is_syncing.clone());
+        is_syncing.store(true, SeqCst);
+        async move {
+            let synced = sync.await;
+            is_syncing.store(false, SeqCst);
+            synced
+        }
+        .boxed()
     }
 
     fn truncate(self: Arc<Self>, to: u64) -> BoxFuture<'static, Result<(), BlobError>> {

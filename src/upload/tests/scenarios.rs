@@ -41,7 +41,7 @@ impl Scenario {
             committed: from,
             length: Some(BYTES as u64),
             append: append_at(from as u64),
-            pieces: Script::sending(&content[from..to], FRAME),
+            pieces: slowly(&content[from..to]),
             offset: to as u64,
             problem: None,
             content,
@@ -100,6 +100,13 @@ impl Scenario {
             false => (committed..=self.offset).contains(&offset),
         }
     }
+}
+
+/// With time between the frames for each to be written, or to meet another on its way.
+fn slowly(content: &[u8]) -> Vec<Piece> {
+    let frames = content.chunks(FRAME).map(Bytes::copy_from_slice);
+    let pieces = frames.map(|data| [Piece::Data(data), Piece::Wait, Piece::Wait, Piece::Wait]);
+    pieces.flatten().collect()
 }
 
 fn checksum(content: &[u8]) -> Checksum {

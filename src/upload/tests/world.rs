@@ -238,27 +238,27 @@ impl World {
     }
 }
 
-/// Lets the paused clock move while there is always something to run: a millisecond in each round
-/// of the scheduler, until it is dropped.
-pub(super) struct Ticking(Scope);
-
-impl Ticking {
-    pub(super) fn start() -> Self {
-        let scope = Scope::root("clock");
-        let stopped = scope.clone();
-        drop(scope.spawn(async move {
+/// Runs a story on a clock that moves while there is always something to run: a millisecond in each
+/// round of the scheduler, so that what takes some rounds takes some time, too.
+pub(super) fn on_a_moving_clock<T>(story: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .event_interval(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let clock = Scope::root("clock");
+        let stopped = clock.clone();
+        drop(clock.spawn(async move {
             while stopped.reason().is_none() {
                 tokio::time::advance(Duration::from_millis(1)).await;
             }
         }));
-        Self(scope)
-    }
-}
-
-impl Drop for Ticking {
-    fn drop(&mut self) {
-        self.0.cancel(CancelReason::Shutdown);
-    }
+        let told = story.await;
+        clock.cancel(CancelReason::Shutdown);
+        told
+    })
 }
 
 /// One round of everything that is done in the background.
