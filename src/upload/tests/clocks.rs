@@ -2,6 +2,7 @@
 //! request waits for another.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -164,7 +165,7 @@ async fn a_slow_disk_is_not_held_against_the_sender() {
     // More frames than are held at once, so that reading pauses.
     let pieces = (0..2_000).map(|_| data(1)).collect();
     let sender = start(&uploads, id, pieces);
-    tokio::time::advance(seconds(1)).await;
+    get_going().await;
     assert_eq!(world.blobs.content(id).len(), 0, "nothing is written yet");
     let opener = gate.clone();
     let opened = Scope::root("disk").spawn(async move {
@@ -182,24 +183,46 @@ async fn a_slow_disk_is_not_held_against_the_sender() {
 /// Once the disk gets on again, a sender has as much time as at the beginning.
 #[tokio::test(start_paused = true)]
 async fn a_slow_disk_does_not_use_up_the_senders_time() {
-    // One of these is just more than is held at once, so that what comes after the pause is not
-    // enough by itself.
-    for frames in (200..700).step_by(10) {
-        let world = World::default();
-        let (gate, uploads) = gated(&world);
-        let id = made(&world).await;
-        let mut pieces: Vec<Piece> = (0..frames).map(|_| data(1)).collect();
-        pieces.push(Piece::Silence);
-        let sender = start(&uploads, id, pieces);
-        tokio::time::advance(seconds(300)).await;
-        let opened = Instant::now();
-        gate.add_permits(1_000_000);
-        let received = sender.await.unwrap();
-        let stalled = (Some(frames), Some(&Problem::UploadStalled));
-        assert_eq!(told(&received), stalled);
-        let took = opened.elapsed();
-        assert!((seconds(30)..seconds(31)).contains(&took), "{took:?}");
+    let world = World::default();
+    let held = frames_held(&world).await;
+    assert!((100..1_900).contains(&held), "{held} frames are held");
+    // What comes after the pause is too little to be enough by itself.
+    let frames = held + 8;
+    let (gate, uploads) = gated(&world);
+    let id = made(&world).await;
+    let mut pieces: Vec<Piece> = (0..frames).map(|_| data(1)).collect();
+    pieces.push(Piece::Silence);
+    let sender = start(&uploads, id, pieces);
+    get_going().await;
+    tokio::time::advance(seconds(300)).await;
+    let opened = Instant::now();
+    gate.add_permits(1_000_000);
+    let received = sender.await.unwrap();
+    let stalled = (Some(frames), Some(&Problem::UploadStalled));
+    assert_eq!(told(&received), stalled);
+    let took = opened.elapsed();
+    assert!((seconds(30)..seconds(31)).contains(&took), "{took:?}");
+}
+
+/// How many tiny frames are taken from a sender before reading pauses for the disk.
+async fn frames_held(world: &World) -> u64 {
+    let (gate, uploads) = gated(world);
+    let id = made(world).await;
+    let taken = Arc::new(AtomicU64::new(0));
+    let mut pieces = Vec::new();
+    for _ in 0..2_000 {
+        let taken = taken.clone();
+        pieces.push(data(1));
+        pieces.push(Look::at(move || {
+            taken.fetch_add(1, Relaxed);
+        }));
     }
+    let sender = start(&uploads, id, pieces);
+    get_going().await;
+    let held = taken.load(Relaxed);
+    gate.add_permits(1_000_000);
+    assert_eq!(sender.await.unwrap().problem, None);
+    held
 }
 
 #[tokio::test(start_paused = true)]
@@ -208,7 +231,7 @@ async fn a_newcomer_does_not_wait_for_a_stuck_disk() {
     let (gate, uploads) = gated(&world);
     let id = made(&world).await;
     let first = start(&uploads, id, vec![data(10), Piece::Silence]);
-    tokio::time::advance(seconds(1)).await;
+    get_going().await;
     let begun = Instant::now();
     let second = send(&uploads, id, append_at(0), Script::new([data(10)])).await;
     assert_eq!(told(&second), (None, Some(&Problem::UploadBusy)));
@@ -228,7 +251,7 @@ async fn a_cancel_does_not_wait_for_a_stuck_disk() {
     let (gate, uploads) = gated(&world);
     let id = made(&world).await;
     let sender = start(&uploads, id, vec![data(10), Piece::Silence]);
-    tokio::time::advance(seconds(1)).await;
+    get_going().await;
     let begun = Instant::now();
     assert_eq!(uploads.cancel(id).await, Ok(()));
     assert!(begun.elapsed() < seconds(1), "{:?}", begun.elapsed());
@@ -256,6 +279,13 @@ fn start(uploads: &Arc<Uploads>, id: UploadId, pieces: Vec<Piece>) -> Task<Recei
     let uploads = uploads.clone();
     let script = Script::new(pieces);
     Scope::root("client").spawn(async move { send(&uploads, id, append_at(0), script).await })
+}
+
+/// Time for whoever was started to come to where nothing goes on without the gate.
+async fn get_going() {
+    for _ in 0..1_000 {
+        tokio::time::advance(Duration::from_millis(1)).await;
+    }
 }
 
 /// The module over a disk that does not write before the gate has permits.
