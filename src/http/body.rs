@@ -247,21 +247,22 @@ pub(super) struct Rest {
 }
 
 impl Rest {
-    /// Discards what has arrived already. Returns whether that was all of it.
-    pub(super) fn skim(&mut self) -> bool {
+    /// Discards what has arrived already. Returns what remains, which may be nothing.
+    pub(super) fn skim(mut self) -> Option<Remains> {
         // A fast sender could keep this going.
         const FRAMES_MAX: usize = 32;
         for _ in 0..FRAMES_MAX {
             if self.incoming.is_end_stream() {
-                return true;
+                return None;
             }
             match self.incoming.frame().now_or_never() {
                 Some(Some(Ok(_))) => {}
-                Some(Some(Err(_)) | None) => return true,
-                None => return false,
+                Some(Some(Err(_))) => return Some(Remains::Broken),
+                Some(None) => return None,
+                None => break,
             }
         }
-        false
+        Some(Remains::Rest(self))
     }
 
     pub(super) fn asked_for(&self) -> bool {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use http::header::{CONNECTION, EXPECT};
+use http::header::{CONNECTION, EXPECT, TRANSFER_ENCODING};
 use http::uri::Scheme;
 use http::{HeaderValue, Method, Version};
 use hyper::body::Incoming;
@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use super::body::{Left, Leftover, Remains};
+use super::body::{Left, Remains};
 use super::io::{FastReaders, Io, Protocol, Socket};
 use super::route::Router;
 use super::server::Config;
@@ -153,7 +153,10 @@ impl Connection {
                 peer: self.peer,
                 scheme: Scheme::HTTP,
             };
-            let mut response = match origin::check_host(&request.head) {
+            let sound = origin::check_host(&request.head);
+            let framed = check_coding(&request.head);
+            let ambiguous = framed.is_err();
+            let mut response = match sound.and(framed) {
                 Err(problem) => reject::problem(&method, &path, &problem),
                 Ok(()) => {
                     let serving = AssertUnwindSafe(self.shared.router.serve(request));
@@ -166,7 +169,11 @@ impl Connection {
             if let Some(id) = id.to_header() {
                 response.headers_mut().insert(RequestId::HEADER, id);
             }
-            self.part_from(leftover, version, &mut response);
+            let left = match ambiguous {
+                false => leftover.look(),
+                true => Left::Remains(Remains::Broken),
+            };
+            self.part_from(left, version, &mut response);
             access.answered(response.status().as_u16());
             Ok(response)
         };
@@ -177,20 +184,19 @@ impl Connection {
     ///
     /// hyper writes the answer's head before it looks at the body again, so that whoever reads on
     /// from here cannot provoke a `100 Continue` behind it.
-    fn part_from(&self, leftover: Leftover, version: Version, response: &mut Response) {
+    fn part_from(&self, left: Left, version: Version, response: &mut Response) {
         let limits = self.shared.config.drain;
-        match leftover.look() {
+        match left {
             Left::Nothing => return,
             // What it asks for is not wanted, so it has no reason to send its body; nor could more
             // be read of it without telling it to go on.
             Left::Remains(Remains::Rest(rest)) if !rest.asked_for() => self.discards(),
-            Left::Remains(Remains::Rest(mut rest)) => {
+            Left::Remains(Remains::Rest(rest)) => match rest.skim() {
                 // A small body has often come with the head, and costs no connection.
-                if rest.skim() {
-                    return;
-                }
-                drop(self.scope.spawn(rest.drain(limits)));
-            }
+                None => return,
+                Some(Remains::Rest(rest)) => drop(self.scope.spawn(rest.drain(limits))),
+                Some(Remains::Broken) => self.discards(),
+            },
             Left::Remains(Remains::Broken) => self.discards(),
             Left::Held(back) => drop(self.scope.spawn(async move {
                 match back.await {
@@ -254,11 +260,29 @@ async fn discard(mut io: impl AsyncRead + Unpin, limits: DrainLimits) {
     let _ = timeout(limits.total, reading).await;
 }
 
+/// Refuses a transfer coding other than `chunked`, once (RFC 9112, section 6.1): hyper undoes only the
+/// last one, so that the rest would pass for content, and another party on the way may read the
+/// message differently.
+///
+/// # Errors
+/// The problem to answer with. Nothing behind the head can be trusted then.
+fn check_coding(head: &http::request::Parts) -> Result<(), Problem> {
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Problem::BadRequest {
+            detail: "the only transfer coding is chunked".into(),
+        }),
+    }
+}
+
 /// Whether the client holds its body back until it is told to go on (RFC 9110, section 10.1.1).
 fn is_hesitant(head: &http::request::Parts) -> bool {
-    // The condition under which hyper sends `100 Continue`: the last of the fields counts.
+    // The condition under which hyper sends `100 Continue`: the last of the fields counts, and over
+    // HTTP/2 none does.
     let expect = head.headers.get_all(EXPECT).iter().next_back();
-    head.version > Version::HTTP_10
+    head.version == Version::HTTP_11
         && expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 

@@ -79,6 +79,44 @@ async fn a_small_body_that_came_with_the_head_costs_no_connection() {
 }
 
 #[tokio::test]
+async fn a_malformed_body_behind_an_early_answer_is_drained_as_it_is() {
+    let server = Server::start([gone()]).await;
+    let mut client = server.connect().await;
+    client
+        .send(head("PATCH /gone", "Transfer-Encoding: chunked\r\n") + "ZZ\r\n")
+        .await;
+    let answer = client.answer(false).await;
+    assert_eq!((answer.status(), answer.says_close()), (410, true));
+    client.send(vec![7; 4 * MIB]).await;
+    client.half_close().await;
+    assert!(client.is_closed().await);
+    server.stop().await;
+}
+
+/// hyper undoes the last coding only, and `chunked` may be there once.
+#[tokio::test]
+async fn another_transfer_coding_is_refused_and_ends_the_connection() {
+    let (route, mut handed) = by_hand("/in");
+    let server = Server::start([route]).await;
+    for fields in [
+        "Transfer-Encoding: gzip, chunked\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n",
+        "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+    ] {
+        let mut client = server.connect().await;
+        let request = head("POST /in", fields) + "5\r\nhello\r\n0\r\n\r\n";
+        client.send(request + &head("GET /in", "")).await;
+        let answer = client.answer(false).await;
+        assert_eq!((answer.status(), answer.says_close()), (400, true));
+        client.half_close().await;
+        assert!(client.is_closed().await, "{fields:?}");
+    }
+    assert!(handed.try_recv().is_err(), "nothing is handled");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn whoever_read_what_was_promised_keeps_the_connection() {
     let (route, mut handed) = by_hand("/in");
     let server = Server::start([route, hello()]).await;

@@ -91,6 +91,54 @@ async fn an_early_answer_is_read_and_the_body_drained() {
     server.stop().await;
 }
 
+/// Over HTTP/2 nobody is told to go on, so a client that asked is sending anyway.
+#[tokio::test]
+async fn an_early_answer_to_a_hesitant_client_is_read_and_the_body_drained() {
+    let gone = Route::any("/gone", |_| async { text(410, "gone") });
+    let server = Server::start([gone]).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    // RFC 7541: the name `expect` is entry 35 of the static table.
+    let fields = [
+        &[0x83, 0x86, 0x44, 5][..],
+        b"/gone",
+        &[0x41, 4],
+        b"host",
+        &[0x0f, 20, 12],
+        b"100-continue",
+    ]
+    .concat();
+    let mut bytes = PREFACE.to_vec();
+    bytes.extend(frame(SETTINGS, 0, 0, &[]));
+    bytes.extend(frame(HEADERS, END_HEADERS, 1, &fields));
+    bytes.extend(frame(DATA, 0, 1, b"hello"));
+    stream.write_all(&bytes).await.unwrap();
+    let mut of_stream = Vec::new();
+    while !of_stream.contains(&DATA) {
+        of_stream.push(next_frame(&mut stream).await);
+    }
+    stream
+        .write_all(&frame(DATA, END_STREAM, 1, b"world"))
+        .await
+        .unwrap();
+    stream.write_all(&frame(PING, 0, 0, &[7; 8])).await.unwrap();
+    // The answer to the ping comes behind whatever became of the stream.
+    while !of_stream.contains(&PING) {
+        of_stream.push(next_frame(&mut stream).await);
+    }
+    assert!(!of_stream.contains(&RST_STREAM), "{of_stream:?}");
+    drop(stream);
+    server.stop().await;
+}
+
+/// The kind of the next frame.
+async fn next_frame(stream: &mut TcpStream) -> u8 {
+    let mut header = [0; 9];
+    stream.read_exact(&mut header).await.unwrap();
+    let length = usize::from(header[1]) << 8 | usize::from(header[2]);
+    stream.read_exact(&mut vec![0; length]).await.unwrap();
+    header[3]
+}
+
 #[tokio::test]
 async fn a_panic_harms_no_other_stream() {
     let panics = Route::any("/panics", |request| async move {
@@ -123,6 +171,8 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// A frame as RFC 9113, section 4.1 has it.
