@@ -231,6 +231,7 @@ impl Attempt {
             }
             let reading = self.machine.is_receiving() && self.has_room();
             pulse.listening(reading);
+            self.progress.listening(reading);
             let waiting = write.is_none() && !self.pending.is_empty();
             let input = tokio::select! {
                 biased;

@@ -9,9 +9,12 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Progress {
     started: Instant,
-    /// Milliseconds after `started` at which content last arrived.
+    /// Milliseconds after `started` at which content last arrived, or [`DEAF`].
     heard_ms: AtomicU64,
 }
+
+/// Nobody listens to the sender: its silence is not its own.
+const DEAF: u64 = u64::MAX;
 
 impl Progress {
     pub(super) fn new() -> Self {
@@ -26,7 +29,17 @@ impl Progress {
         self.heard_ms.store(self.elapsed_ms(), Relaxed);
     }
 
-    /// How long ago content last arrived.
+    /// Tells whether the sender is being listened to.
+    pub(super) fn listening(&self, now: bool) {
+        let is_deaf = self.heard_ms.load(Relaxed) == DEAF;
+        match (is_deaf, now) {
+            (true, true) => self.heard(),
+            (false, false) => self.heard_ms.store(DEAF, Relaxed),
+            (true, false) | (false, true) => {}
+        }
+    }
+
+    /// For how long the sender has been listened to without a byte of content.
     pub(super) fn silent_for(&self) -> Duration {
         Duration::from_millis(
             self.elapsed_ms()
@@ -36,5 +49,29 @@ impl Progress {
 
     fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_sender_that_is_listened_to_is_silent() {
+        let second = Duration::from_secs(1);
+        let progress = Progress::new();
+        tokio::time::advance(second).await;
+        assert_eq!(progress.silent_for(), second);
+        progress.heard();
+        tokio::time::advance(second).await;
+        progress.listening(true);
+        assert_eq!(progress.silent_for(), second, "nothing new");
+        progress.listening(false);
+        tokio::time::advance(second).await;
+        assert_eq!(progress.silent_for(), Duration::ZERO);
+        progress.listening(true);
+        assert_eq!(progress.silent_for(), Duration::ZERO);
+        tokio::time::advance(second).await;
+        assert_eq!(progress.silent_for(), second);
     }
 }

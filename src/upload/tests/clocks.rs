@@ -225,6 +225,23 @@ async fn frames_held(world: &World) -> u64 {
     held
 }
 
+/// While it waits for the disk, nobody may say of a sender that it is silent.
+#[tokio::test(start_paused = true)]
+async fn a_slow_disk_is_not_a_silent_sender() {
+    let world = World::default();
+    let (gate, uploads) = gated(&world);
+    let id = made(&world).await;
+    // More frames than are held at once, so that reading pauses.
+    let pieces = (0..2_000).map(|_| data(1)).collect();
+    let sender = start(&uploads, id, pieces);
+    get_going().await;
+    tokio::time::advance(seconds(10)).await;
+    let silent_for = || uploads.live.holder(&id).unwrap().shown.silent_for();
+    assert_eq!(silent_for(), Duration::ZERO);
+    gate.add_permits(1_000_000);
+    assert_eq!(told(&sender.await.unwrap()), (Some(2_000), None));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_newcomer_does_not_wait_for_a_stuck_disk() {
     let world = World::default();
