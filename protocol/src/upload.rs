@@ -119,6 +119,8 @@ pub enum Verdict {
     Match,
     /// They are not, or the announced trailer never came (row T78).
     Mismatch,
+    /// What came in the trailer is no checksum that can be compared (rows T71 to T73, T77).
+    Unusable(Problem),
 }
 
 /// One append at one upload, from its first check to its answer.
@@ -398,13 +400,16 @@ impl Upload {
             ..
         } = &mut self.phase
         {
-            *step = match verdict {
-                Verdict::Match => Step::Commit,
-                Verdict::Mismatch => {
-                    problem.get_or_insert(Problem::ChecksumMismatch);
-                    Step::Truncate
+            let refused = match verdict {
+                Verdict::Match => {
+                    *step = Step::Commit;
+                    return;
                 }
+                Verdict::Mismatch => Problem::ChecksumMismatch,
+                Verdict::Unusable(problem) => problem,
             };
+            problem.get_or_insert(refused);
+            *step = Step::Truncate;
         }
     }
 

@@ -70,6 +70,8 @@ pub(super) struct Attempt {
     pace: Pace,
     upload: Upload,
     expected: Option<Expected>,
+    /// Set by a trailer with a checksum that cannot be compared.
+    unusable: Option<Problem>,
     /// Bytes that the request announced, to tell a cut request from a finished one.
     announced: Option<u64>,
     /// Away while a write is under way.
@@ -153,6 +155,7 @@ impl Attempt {
             expires_at: upload.expires_at,
             upload,
             expected: append.checksum,
+            unusable: None,
             announced: append.content_length,
             digests: Some(digests),
             pending: Vec::new(),
@@ -324,14 +327,20 @@ impl Attempt {
     }
 
     fn trailer(&mut self, trailers: &http::HeaderMap) {
-        if self.expected == Some(Expected::Trailer)
-            && let Ok(Some(checksum)) = Checksum::from_headers(trailers)
-        {
-            self.expected = Some(Expected::Header(checksum));
+        if self.expected != Some(Expected::Trailer) {
+            return;
+        }
+        match Checksum::from_headers(trailers) {
+            Ok(Some(checksum)) => self.expected = Some(Expected::Header(checksum)),
+            Ok(None) => {}
+            Err(error) => self.unusable = Some(error.into()),
         }
     }
 
     fn verdict(&self) -> Verdict {
+        if let Some(problem) = &self.unusable {
+            return Verdict::Unusable(problem.clone());
+        }
         let matches = match (&self.expected, &self.digests) {
             (Some(Expected::Header(checksum)), Some(digests)) => {
                 let computed = digests.part(checksum.algorithm());

@@ -193,7 +193,7 @@ async fn t77_an_unusable_checksum_in_the_trailer_keeps_nothing() {
     let upload = server.create(5).await;
     for value in ["rot13 YQ==", "sha1", "sha1 YQ==", "sha1 ***", ""] {
         let answer = server.send(with_trailer(&upload, 0, "hello", value)).await;
-        assert!(matches!(answer.status, 400 | 460), "{value:?}:\n{answer}");
+        answer.expect_problem(400).expect_offset(0);
     }
     server.expect_resumable(&upload, 0, b"hello").await;
 }

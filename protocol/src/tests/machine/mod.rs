@@ -93,7 +93,7 @@ fn settle(machine: &mut Upload, verdict: Verdict) -> Ended {
                 commits.push(commit);
                 machine.handle_committed();
             }
-            Effect::Verify => machine.handle_verified(verdict),
+            Effect::Verify => machine.handle_verified(verdict.clone()),
             Effect::Truncate { to } => {
                 assert_eq!(to, machine.facts().offset);
                 truncated = true;
