@@ -74,7 +74,10 @@ pub(super) async fn serve(
         Err(problem) => problem.into(),
     };
     let mut response = match answer {
-        Answer::Content(response) => response,
+        Answer::Content(mut response) => {
+            response.headers_mut().extend(dialect.content_fields());
+            response
+        }
         Answer::Protocol(answer) => {
             let mut response = match &answer {
                 Response::Refused { problem, .. } => reject::problem(&method, &path, problem),
@@ -101,11 +104,12 @@ fn dispatch(
 ) -> BoxFuture<'static, Answer> {
     let named = |name| request.path.get(name);
     let id = named("id").and_then(|id| id.parse::<UploadId>().ok());
+    if named("project").is_some_and(|project| project != DEFAULT_PROJECT) {
+        return ready(Problem::NotFound.into()).boxed();
+    }
     match (target, asked, id) {
         (_, Request::Discover, _) => ready(Answer::Protocol(Response::Discovered)).boxed(),
-        (Target::Creation, Request::Create(create), _)
-            if named("project").is_none_or(|project| project == DEFAULT_PROJECT) =>
-        {
+        (Target::Creation | Target::Collection, Request::Create(create), _) => {
             create_from(uploads, create, request).boxed()
         }
         (Target::Upload, Request::Retrieve, Some(id)) => retrieve(uploads, id).boxed(),
@@ -115,7 +119,7 @@ fn dispatch(
         }
         (Target::Upload, Request::Cancel, Some(id)) => cancel(uploads, id).boxed(),
         (Target::Upload, Request::Read, Some(id)) => read(uploads, id, request).boxed(),
-        // No such project, not an id, or nothing that decoding gives for this target.
+        // Not an id, or nothing that decoding gives for this target.
         _ => ready(Problem::NotFound.into()).boxed(),
     }
 }
@@ -266,7 +270,7 @@ fn new_final(
         parts,
         metadata,
         concat: list.raw().to_owned(),
-        size_max: uploads.config.settings.limits.size_max,
+        size_max: uploads.config.settings.limits.upload_bytes_max(),
         expires_after: uploads.config.expires_after,
     })
 }
@@ -296,28 +300,7 @@ async fn retrieve(uploads: Arc<Uploads>, id: UploadId) -> Answer {
     if let Some(problem) = refuse::ended(&upload) {
         return problem.into();
     }
-    match waiting(&uploads, &upload).await {
-        Ok(resource) => Answer::Protocol(Response::Retrieved(resource)),
-        Err(problem) => problem.into(),
-    }
-}
-
-/// The resource, with the length that a waiting final upload has as soon as all its parts have
-/// one (row T105).
-async fn waiting(uploads: &Uploads, upload: &Upload) -> Result<Resource, Problem> {
-    let mut told = resource(upload);
-    if told.offset.is_none() && told.length.is_none() {
-        let parts = uploads
-            .store
-            .parts(upload.id)
-            .await
-            .map_err(|error| refuse::store(&error))?;
-        let sum = parts
-            .iter()
-            .try_fold(0_u64, |sum, part| sum.checked_add(part.length?));
-        told.length = sum.map(Length::Known);
-    }
-    Ok(told)
+    Answer::Protocol(Response::Retrieved(resource(&upload)))
 }
 
 fn appended(received: Received) -> Answer {

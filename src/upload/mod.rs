@@ -103,7 +103,7 @@ pub fn mount(deps: Deps, config: Config) -> Mount {
             Route::any("/files/", serve(Target::Creation)),
             Route::any("/files/{id}", serve(Target::Upload)),
             Route::any("/files/{id}/", serve(Target::Upload)),
-            Route::any("/api/projects/{project}/uploads", serve(Target::Creation)),
+            Route::any("/api/projects/{project}/uploads", serve(Target::Collection)),
             Route::new(
                 Method::GET,
                 "/api/projects/{project}/uploads",

@@ -25,6 +25,8 @@ pub enum Dialect {
 pub enum Target {
     /// Where uploads are made.
     Creation,
+    /// Where uploads are made, and listed by others than the dialect.
+    Collection,
     /// One upload.
     Upload,
 }
@@ -87,6 +89,14 @@ impl Dialect {
     pub fn status(self, response: &Response) -> StatusCode {
         match self {
             Self::Tus1 => response.status(),
+        }
+    }
+
+    /// The header fields that a dialect puts on content that is read, beside HTTP's own.
+    #[must_use]
+    pub fn content_fields(self) -> HeaderMap {
+        match self {
+            Self::Tus1 => tus1::content_fields(),
         }
     }
 

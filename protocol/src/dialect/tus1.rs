@@ -51,9 +51,14 @@ pub(super) fn decode(
     }
     check_version(&method, &head.headers)?;
     match (target, method) {
-        (Target::Creation, Method::POST) => create(&head.headers, content_length, settings),
+        (Target::Creation | Target::Collection, Method::POST) => {
+            create(&head.headers, content_length, settings)
+        }
         (Target::Creation, _) => Err(Problem::MethodNotAllowed {
             allow: "OPTIONS, POST".into(),
+        }),
+        (Target::Collection, _) => Err(Problem::MethodNotAllowed {
+            allow: "OPTIONS, GET, HEAD, POST".into(),
         }),
         (Target::Upload, Method::HEAD) => Ok(Request::Retrieve),
         (Target::Upload, Method::GET) => Ok(Request::Read),
@@ -176,6 +181,11 @@ fn content(
         completion: Completion::AtLength,
         overrun: Overrun::KeepToLength,
     })
+}
+
+/// Row T1: content names the version too.
+pub(super) fn content_fields() -> HeaderMap {
+    HeaderMap::from_iter([(TUS_RESUMABLE, VERSION)])
 }
 
 /// The header fields of an answer.

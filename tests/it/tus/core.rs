@@ -28,6 +28,19 @@ async fn t1_every_answer_names_the_version() {
             .expect_header("Tus-Resumable", "1.0.0")
             .expect_header("X-Content-Type-Options", "nosniff");
     }
+    let whole = server.complete(b"hello").await;
+    for (status, request) in [
+        (200, tus::get(&whole)),
+        (206, tus::get(&whole).header("Range", "bytes=1-2")),
+        (304, tus::get(&whole).header("If-None-Match", "*")),
+        (416, tus::get(&whole).header("Range", "bytes=9-")),
+    ] {
+        let answer = server.send(request).await;
+        answer
+            .expect(status)
+            .expect_header("Tus-Resumable", "1.0.0")
+            .expect_header("X-Content-Type-Options", "nosniff");
+    }
 }
 
 #[tokio::test]
