@@ -44,6 +44,14 @@ pub struct Limits {
     pub checkpoint_bytes: u64,
 }
 
+impl Limits {
+    /// Largest upload, in bytes: no offset past [`offset::MAX`] can be told.
+    #[must_use]
+    pub fn upload_bytes_max(&self) -> u64 {
+        self.size_max.unwrap_or(offset::MAX)
+    }
+}
+
 /// What the driver has to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -113,7 +121,7 @@ pub enum Ending {
 }
 
 /// What became of a checksum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The bytes are what the client meant to send.
     Match,
@@ -526,7 +534,7 @@ impl Upload {
     }
 
     fn bound(&self, length: Option<u64>) -> Bound {
-        let size_max = self.limits.size_max.unwrap_or(offset::MAX);
+        let size_max = self.limits.upload_bytes_max();
         // An upload that was accepted keeps its length when the limit is lowered later.
         let whole = length.map_or((size_max, BoundBy::Limit(size_max)), |length| {
             (length, BoundBy::Length(length))

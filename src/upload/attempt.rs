@@ -419,6 +419,7 @@ impl Attempt {
             digest: digests.filter(|_| !completes).and_then(Digests::save),
             sha256: digests.filter(|_| completes).and_then(Digests::whole_hex),
             expires_after: self.pace.expires_after,
+            size_max: self.pace.limits.upload_bytes_max(),
         };
         let (store, blob, id) = (self.store.clone(), self.blob.clone(), self.upload.id);
         async move {

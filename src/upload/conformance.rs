@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tidegate_protocol::field::offset;
 use tidegate_protocol::upload::{Commit, Mark};
 
 use super::memory::MemoryStore;
@@ -241,6 +242,7 @@ fn step(upload: &Upload, to: u64, mark: Mark) -> Advance {
         digest: (!completes).then(|| to.to_be_bytes().to_vec()),
         sha256: completes.then(|| format!("{to:x}")),
         expires_after: HOUR,
+        size_max: offset::MAX,
     }
 }
 

@@ -14,7 +14,7 @@ use tidegate_protocol::upload::Mark;
 use super::sql::millis;
 use super::store::{
     Advance, Advanced, CancelOutcome, Filter, Kind, NewFinal, NewUpload, NotConcatenated, State,
-    StoreError, Upload, UploadStore,
+    StoreError, Sum, TOO_LARGE, Upload, UploadStore,
 };
 use crate::id::UploadId;
 
@@ -386,8 +386,7 @@ impl Tables {
         &mut self,
         new: NewFinal,
     ) -> Result<Result<Upload, NotConcatenated>, StoreError> {
-        let limit = new.size_max.unwrap_or(i64::MAX.unsigned_abs());
-        let mut length = Some(0_u64);
+        let mut lengths = Vec::with_capacity(new.parts.len());
         let mut whole = true;
         for (number, part) in (1..).zip(&new.parts) {
             let usable = |upload: &&Upload| upload.project == new.project && is_alive(upload.state);
@@ -398,13 +397,13 @@ impl Tables {
                 return Ok(Err(NotConcatenated::NotPartial(number)));
             }
             whole &= part.state == State::Completed;
-            length = length
-                .zip(part.length)
-                .map(|(sum, part)| sum.saturating_add(part));
-            if length.is_some_and(|length| length > limit) {
-                return Ok(Err(NotConcatenated::TooLarge));
-            }
+            lengths.push(part.length);
         }
+        let sum: Sum = lengths.into_iter().collect();
+        if sum.exceeds(new.size_max) {
+            return Ok(Err(NotConcatenated::TooLarge));
+        }
+        let length = sum.length();
         let now = self.now_ms;
         let upload = self.insert(Upload {
             id: new.id,
@@ -484,6 +483,9 @@ impl Tables {
             }
         }
         let expires_at = upload.expires_at;
+        if is_partial && step.commit.length.is_some() {
+            self.measure_waiting(step.id, step.size_max);
+        }
         match step.commit.mark {
             Mark::Completed if is_partial => self.complete_waiting(step.id)?,
             Mark::Invalidated if is_partial => self.fail_waiting(step.id),
@@ -573,6 +575,19 @@ impl Tables {
                 row.is_some_and(|row| row.upload.state == State::Uploading)
             })
             .collect()
+    }
+
+    fn measure_waiting(&mut self, part: UploadId, size_max: u64) {
+        let now = self.now_ms;
+        for id in self.waiting_for(part) {
+            let sum: Sum = self.parts_of(id).map(|part| part.length).collect();
+            if sum.exceeds(size_max) {
+                self.end(id, State::Failed, Some(String::from(TOO_LARGE)));
+            } else if let (Some(length), Some(row)) = (sum.length(), self.rows.get_mut(&id)) {
+                row.upload.length = Some(length);
+                row.upload.updated_at = now;
+            }
+        }
     }
 
     fn complete_waiting(&mut self, part: UploadId) -> Result<(), StoreError> {

@@ -38,8 +38,7 @@ async fn adopt_tail(uploads: &Uploads, mut upload: Upload) -> Result<Upload, Pro
     let id = upload.id;
     let end_max = upload
         .length
-        .or(uploads.config.settings.limits.size_max)
-        .unwrap_or(i64::MAX.unsigned_abs());
+        .unwrap_or_else(|| uploads.config.settings.limits.upload_bytes_max());
     let digests = Digests::resume(upload.digest.as_deref()).map_err(|error| {
         tracing::error!(upload = %id, %error, "digest state");
         Problem::Internal
@@ -78,6 +77,7 @@ async fn adopt_tail(uploads: &Uploads, mut upload: Upload) -> Result<Upload, Pro
         digest: digests.save().filter(|_| !completes),
         sha256: digests.whole_hex().filter(|_| completes),
         expires_after: uploads.config.expires_after,
+        size_max: uploads.config.settings.limits.upload_bytes_max(),
     };
     let advanced = uploads.store.advance(advance.clone()).await;
     match advanced.map_err(|error| refuse::store(&error))? {

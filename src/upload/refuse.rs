@@ -54,13 +54,11 @@ pub(super) fn not_admitted(refused: Refused) -> Problem {
     }
 }
 
-pub(super) fn not_concatenated(error: NotConcatenated, size_max: Option<u64>) -> Problem {
+pub(super) fn not_concatenated(error: NotConcatenated, size_max: u64) -> Problem {
     match error {
         NotConcatenated::PartNotFound(part) => Problem::PartNotFound { part },
         NotConcatenated::NotPartial(part) => Problem::InvalidPart { part },
-        NotConcatenated::TooLarge => Problem::TooLarge {
-            limit: size_max.unwrap_or(i64::MAX.unsigned_abs()),
-        },
+        NotConcatenated::TooLarge => Problem::TooLarge { limit: size_max },
     }
 }
 

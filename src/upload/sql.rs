@@ -10,7 +10,7 @@ use tidegate_protocol::upload::Mark;
 use super::statement as sql;
 use super::store::{
     Advance, Advanced, CancelOutcome, Filter, Kind, NewFinal, NewUpload, NotConcatenated, State,
-    StoreError, Upload, UploadStore,
+    StoreError, Sum, TOO_LARGE, Upload, UploadStore,
 };
 use crate::db::{Db, DbError, Line, Param, Row, Tx};
 use crate::id::UploadId;
@@ -365,7 +365,7 @@ async fn concatenate(
     tx: &mut Tx,
     new: NewFinal,
 ) -> Result<Result<Upload, NotConcatenated>, DbError> {
-    let mut length = Some(0_u64);
+    let mut lengths = Vec::with_capacity(new.parts.len());
     let mut whole = true;
     for (number, part) in (1..).zip(&new.parts) {
         let found = find(tx, &sql::FIND_PART, *part).await?;
@@ -379,16 +379,13 @@ async fn concatenate(
             return Ok(Err(NotConcatenated::NotPartial(number)));
         }
         whole &= found.state == State::Completed;
-        length = length
-            .zip(found.length)
-            .map(|(sum, part)| sum.saturating_add(part));
-        if let (Some(length), Some(limit)) =
-            (length, new.size_max.or(Some(i64::MAX.unsigned_abs())))
-            && length > limit
-        {
-            return Ok(Err(NotConcatenated::TooLarge));
-        }
+        lengths.push(found.length);
     }
+    let sum: Sum = lengths.into_iter().collect();
+    if sum.exceeds(new.size_max) {
+        return Ok(Err(NotConcatenated::TooLarge));
+    }
+    let length = sum.length();
     let id = new.id.to_string();
     let state = if whole {
         State::Completed
@@ -442,6 +439,9 @@ async fn advance(tx: &mut Tx, step: Advance) -> Result<Advanced, DbError> {
     };
     let expires_at = row.opt_int(0)?;
     if row.text(1)? == Kind::Partial.as_str() {
+        if step.commit.length.is_some() {
+            measure_waiting(tx, &id, step.size_max).await?;
+        }
         match state {
             State::Completed => complete_waiting(tx, &id).await?,
             State::Failed => fail_waiting(tx, &id).await?,
@@ -449,6 +449,31 @@ async fn advance(tx: &mut Tx, step: Advance) -> Result<Advanced, DbError> {
         }
     }
     Ok(Advanced::Committed { expires_at })
+}
+
+/// Gives the final uploads for which `part` was the last one without a length theirs (row T105),
+/// and fails those that it makes larger than an upload may be (row T112). They are locked first:
+/// of two parts that declare a length at once, the later transaction has to see the earlier one.
+async fn measure_waiting(tx: &mut Tx, part: &str, size_max: u64) -> Result<(), DbError> {
+    for row in tx
+        .fetch_all(&sql::LOCK_WAITING, &[Param::Text(part)])
+        .await?
+    {
+        let id = row.text(0)?;
+        let parts = tx.fetch_all(&sql::PARTS, &[Param::Text(id)]).await?;
+        let sum = parts
+            .iter()
+            .map(|part| Ok(upload(part)?.length))
+            .collect::<Result<Sum, DbError>>()?;
+        if sum.exceeds(size_max) {
+            let params = [Param::Text(id), Param::Text(TOO_LARGE)];
+            tx.execute(&sql::FAIL, &params).await?;
+        } else if let Some(length) = sum.length() {
+            let params = [Param::Text(id), Param::Int(int(length))];
+            tx.execute(&sql::MEASURE, &params).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Completes the final uploads for which `part` was the last one missing. They are locked first:

@@ -62,6 +62,10 @@ pub(super) static LOCK_WAITING: Sql = sql!(
      AND id IN (SELECT final_id FROM upload_part WHERE part_id = $1) ORDER BY id {for_update}"
 );
 
+/// $1 id of a final upload, $2 length.
+pub(super) static MEASURE: Sql =
+    sql!("UPDATE upload SET length = $2, updated_at = {now} WHERE id = $1");
+
 pub(super) static COMPLETE_WAITING: Sql = sql!(
     "UPDATE upload SET state = 'completed', updated_at = {now}, completed_at = {now}, \
      expires_at = NULL, \
@@ -202,6 +206,7 @@ pub(super) static ALL: &[&Sql] = &[
     &PARTS,
     &ADVANCE,
     &LOCK_WAITING,
+    &MEASURE,
     &COMPLETE_WAITING,
     &FAIL_WAITING,
     &CANCEL,

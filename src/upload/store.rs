@@ -173,9 +173,47 @@ pub struct NewFinal {
     pub metadata: String,
     /// `Upload-Concat` as received.
     pub concat: String,
-    pub size_max: Option<u64>,
+    /// Bytes; what an offset can name at most.
+    pub size_max: u64,
     pub expires_after: Duration,
 }
+
+/// The length of a final upload, as far as its parts have one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sum {
+    /// Bytes of the parts that have a length; as large as can be if they are too many to count.
+    known: u64,
+    /// Whether every part has one.
+    is_whole: bool,
+}
+
+impl Sum {
+    /// The length, once every part has one.
+    pub fn length(self) -> Option<u64> {
+        self.is_whole.then_some(self.known)
+    }
+
+    /// Whether it is too large already, whatever is still to come.
+    pub fn exceeds(self, size_max: u64) -> bool {
+        self.known > size_max
+    }
+}
+
+impl FromIterator<Option<u64>> for Sum {
+    fn from_iter<I: IntoIterator<Item = Option<u64>>>(lengths: I) -> Self {
+        let none = Self {
+            known: 0,
+            is_whole: true,
+        };
+        lengths.into_iter().fold(none, |sum, length| Self {
+            known: sum.known.saturating_add(length.unwrap_or(0)),
+            is_whole: sum.is_whole && length.is_some(),
+        })
+    }
+}
+
+/// Why a final upload fails whose parts turn out to be larger than an upload may be.
+pub(super) const TOO_LARGE: &str = "its parts are too large";
 
 /// Why a final upload was not made. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,6 +237,8 @@ pub struct Advance {
     /// The digest of the whole, if this completes the upload.
     pub sha256: Option<String>,
     pub expires_after: Duration,
+    /// Final uploads that a length makes larger than this have failed.
+    pub size_max: u64,
 }
 
 /// What became of an [`Advance`].
@@ -255,7 +295,8 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
     /// The parts of a final upload in order, with duplicates.
     fn parts(&self, id: UploadId) -> Answer<Vec<Upload>>;
 
-    /// Commits a step of an append, and completes the final uploads that waited for it.
+    /// Commits a step of an append, and does what follows for the final uploads that wait for it:
+    /// gives them their length, fails those that became too large, completes the whole ones.
     fn advance(&self, advance: Advance) -> Answer<Advanced>;
 
     /// First step of a cancel: irrevocable from here on.

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use tidegate_protocol::field::offset;
 use tidegate_protocol::upload::{Commit, Mark};
 
 use super::{HOUR, Subject, new_upload};
@@ -168,7 +169,7 @@ impl Pair {
             parts,
             metadata: String::new(),
             concat: String::from("final;a"),
-            size_max: [None, None, Some(8)][self.rng.usize(0..3)],
+            size_max: [offset::MAX, offset::MAX, 8][self.rng.usize(0..3)],
             expires_after: self.span(),
         };
         let _told = both!(self, store => store.concatenate(new.clone()));
@@ -215,6 +216,7 @@ impl Pair {
             digest: (mark != Mark::Completed).then(|| vec![1]),
             sha256: (mark == Mark::Completed).then(|| String::from("ab")),
             expires_after: self.span(),
+            size_max: [offset::MAX, offset::MAX, 8][self.rng.usize(0..3)],
         };
         self.log.push(format!("{step:?}"));
         let _told = both!(self, store => store.advance(step.clone()));

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use tidegate_protocol::field::offset;
 use tidegate_protocol::upload::Mark;
 
 use super::ends::End;
 use super::{HOUR, ODD_TEXT, Subject, new_upload, project, step};
 use crate::id::UploadId;
 use crate::upload::store::{
-    CancelOutcome, Kind, NewFinal, NewUpload, NotConcatenated, State, StoreError, Upload,
+    Advance, CancelOutcome, Kind, NewFinal, NewUpload, NotConcatenated, State, StoreError, Upload,
 };
 
 pub(super) async fn suite(on: &Subject) {
@@ -18,7 +19,8 @@ pub(super) async fn suite(on: &Subject) {
     refuses_what_is_too_large(on).await;
     refuses_a_second_row_with_an_id(on).await;
     the_last_part_completes_a_waiting_final(on).await;
-    a_sum_that_no_row_can_hold_completes_nothing(on).await;
+    a_length_comes_later(on).await;
+    a_known_part_of_the_sum_counts(on).await;
     an_ended_part_fails_a_waiting_final(on).await;
     a_complete_final_outlives_its_parts(on).await;
     an_ended_final_leaves_its_parts_alone(on).await;
@@ -34,7 +36,7 @@ pub(super) fn new_final(project: &str, parts: &[&Upload]) -> NewFinal {
         parts: parts.iter().map(|part| part.id).collect(),
         metadata: String::from("filename Zg=="),
         concat: String::from("final;/files/a /files/b"),
-        size_max: None,
+        size_max: offset::MAX,
         expires_after: HOUR,
     }
 }
@@ -221,13 +223,13 @@ async fn refuses_what_is_too_large(on: &Subject) {
         on.part(&project, 10).await,
         open_part(on, &project, Some(11)).await,
     );
-    for (size_max, made) in [(Some(20), false), (Some(21), true), (None, true)] {
+    for (size_max, made) in [(20, false), (21, true), (offset::MAX, true)] {
         let new = NewFinal {
             size_max,
             ..new_final(&project, &[&ten, &open])
         };
         let answer = on.store.concatenate(new).await.unwrap();
-        assert_eq!(answer.is_ok(), made, "{size_max:?}: {answer:?}");
+        assert_eq!(answer.is_ok(), made, "{size_max}: {answer:?}");
         if let Err(error) = answer {
             assert_eq!(error, NotConcatenated::TooLarge);
         }
@@ -293,7 +295,12 @@ async fn the_last_part_completes_a_waiting_final(on: &Subject) {
         (found.expires_at, found.ended_at, found.epoch),
         (None, None, 1)
     );
-    assert_eq!(on.find(all.id).await, all);
+    let found = on.find(all.id).await;
+    assert_eq!(
+        (found.state, found.offset, found.length),
+        (State::Uploading, 0, Some(22)),
+        "it waits for one whose length is known"
+    );
 
     complete(on, &b, 5).await;
     let found = on.find(all.id).await;
@@ -310,23 +317,58 @@ async fn the_last_part_completes_a_waiting_final(on: &Subject) {
 }
 
 /// No disk holds that many bytes, but nothing may be torn by them either.
-async fn a_sum_that_no_row_can_hold_completes_nothing(on: &Subject) {
+/// A part may declare its length long after the final upload was made.
+async fn a_length_comes_later(on: &Subject) {
     let project = project();
-    let most = i64::MAX.unsigned_abs();
-    let (a, b) = (
-        open_part(on, &project, None).await,
+    let limited = |upload: &Upload, length: u64| {
+        let mut step = step(upload, 0, Mark::Open);
+        step.commit.length = Some(length);
+        Advance {
+            size_max: 10,
+            ..step
+        }
+    };
+    for (last, length) in [(4, Some(10)), (5, None), (offset::MAX, None)] {
+        let ten = NewFinal {
+            size_max: 10,
+            ..new_final(&project, &[])
+        };
+        let whole = on.part(&project, 3).await;
+        let (a, b) = (
+            open_part(on, &project, None).await,
+            open_part(on, &project, None).await,
+        );
+        let parts = vec![whole.id, a.id, b.id];
+        let made = concatenated(on, NewFinal { parts, ..ten }).await;
+        assert_eq!(made.length, None);
+        on.must_advance(limited(&a, 3)).await;
+        assert_eq!(on.find(made.id).await.length, None, "one is missing");
+        on.must_advance(limited(&b, last)).await;
+        let found = on.find(made.id).await;
+        assert_eq!(found.length, length, "{last}");
+        let state = match length {
+            Some(_) => State::Uploading,
+            None => State::Failed,
+        };
+        assert_eq!(found.state, state, "{last}");
+        assert_eq!(on.find(b.id).await.length, Some(last), "the part goes on");
+    }
+}
+
+/// What is known is too much already, though a part has no length yet.
+async fn a_known_part_of_the_sum_counts(on: &Subject) {
+    let project = project();
+    let (known, open) = (
+        open_part(on, &project, Some(21)).await,
         open_part(on, &project, None).await,
     );
-    let made = concatenated(on, new_final(&project, &[&a, &b])).await;
-    complete(on, &a, most).await;
-    let mut last = step(&b, 1, Mark::Completed);
-    last.commit.length = Some(1);
-    let answer = on.store.advance(last).await;
-    assert!(matches!(answer, Err(StoreError::Failed(_))), "{answer:?}");
-    assert_eq!(on.find(made.id).await, made);
-    assert_eq!(on.find(b.id).await, b);
-    on.store.cancel(made.id, None).await.unwrap();
-    complete(on, &b, 1).await;
+    for (size_max, made) in [(20, false), (21, true)] {
+        let new = NewFinal {
+            size_max,
+            ..new_final(&project, &[&open, &known])
+        };
+        assert_eq!(on.store.concatenate(new).await.unwrap().is_ok(), made);
+    }
 }
 
 async fn an_ended_part_fails_a_waiting_final(on: &Subject) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tidegate_protocol::field::offset;
 use tidegate_protocol::problem::Problem;
 use tidegate_protocol::upload::{Commit, Mark};
 
@@ -132,6 +133,7 @@ async fn one_tail_that_cannot_be_adopted_does_not_hold_up_the_others() {
         digest,
         sha256: None,
         expires_after: HOUR,
+        size_max: offset::MAX,
     };
     world.rows.advance(step).await.unwrap();
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_protocol::dialect::Settings;
+use tidegate_protocol::field::offset;
 use tidegate_protocol::problem::Problem;
 use tidegate_protocol::request::{Append, Completion, Overrun};
 use tidegate_protocol::upload::Limits;
@@ -125,7 +126,7 @@ pub(super) fn new_final(parts: Vec<UploadId>) -> NewFinal {
         parts,
         metadata: String::new(),
         concat: String::from("final;"),
-        size_max: None,
+        size_max: offset::MAX,
         expires_after: HOUR,
     }
 }

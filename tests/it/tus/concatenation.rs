@@ -316,6 +316,25 @@ async fn t112_a_sum_over_the_maximum_is_413() {
         .expect_no_header("Location");
 }
 
+/// A part may declare its length long after the final upload was made of it.
+#[tokio::test]
+async fn t112_a_sum_that_grows_over_the_maximum_fails_the_final() {
+    let server = Server::start(&["--max-upload-size", "10"]).await;
+    let mut parts = Vec::new();
+    for _ in 0..2 {
+        let deferred = tus::create_deferred().header("Upload-Concat", "partial");
+        let made = server.send(deferred).await;
+        parts.push(Upload::created(&made));
+    }
+    let last = server.concatenate(&[&parts[0], &parts[1]]).await;
+    for (part, length) in parts.iter().zip(["5", "6"]) {
+        let declares = tus::patch(part, 0).header("Upload-Length", length);
+        server.send(declares.body("hello")).await.expect(204);
+    }
+    server.send(tus::head(&last)).await.expect(410);
+    server.send(tus::get(&last)).await.expect_problem(410);
+}
+
 #[tokio::test]
 async fn t113_a_body_on_a_final_creation_is_403() {
     let server = Server::start(&[]).await;
