@@ -159,6 +159,13 @@ async fn a_mark_goes_with_what_it_marks(store: &dyn BlobStore) {
             (14, Bytes::from_static(b"promised plain"))
         );
     }
+    // What was promised stays, whatever the bound.
+    let id = blob(store, b"promised and more").await;
+    let (_, end) = store.writer(id, 8).adopt(3, Digests::none()).await.unwrap();
+    assert_eq!(
+        (end, content(store, id).await),
+        (8, Bytes::from_static(b"promised"))
+    );
     // To cut what is not marked is not to adopt it.
     let id = blob(store, b"promised and more").await;
     let (_, end) = store.writer(id, 8).adopt(8, Digests::none()).await.unwrap();

@@ -374,7 +374,7 @@ impl BlobWriter for LocalWriter {
             let staged = self.staged_path().try_exists()?;
             let mut file = self.file(!staged)?;
             let found = file.metadata()?.len();
-            let keep = found.min(end);
+            let keep = found.min(end.max(self.committed));
             if found > keep {
                 file.set_len(keep)?;
             }

@@ -345,7 +345,7 @@ impl BlobWriter for MemoryWriter {
             self.open(&mut disk, !staged)?;
             let file = disk.files.entry(self.id).or_default();
             file.staged = false;
-            file.truncate(end as usize);
+            file.truncate(self.committed.max(end as usize));
             digests.update(&file.bytes[self.committed..]);
             Ok((digests, file.bytes.len() as u64))
         })

@@ -84,6 +84,8 @@ pub(super) struct Attempt {
     expires_at: Option<i64>,
     /// Set by a failed sync.
     is_unsynced: bool,
+    /// Set when nobody knows what became of the last commit.
+    is_uncertain: bool,
 }
 
 /// What became of an attempt.
@@ -93,6 +95,8 @@ pub(super) struct Ended {
     pub(super) expires_at: Option<i64>,
     /// Bytes of content received.
     pub(super) received: u64,
+    /// Whether nobody knows what became of the last commit.
+    pub(super) is_uncertain: bool,
 }
 
 type Slot<T> = Option<BoxFuture<'static, T>>;
@@ -112,7 +116,7 @@ enum Input {
 enum Uncommitted {
     /// The bytes may not be durable, and no later sync would tell.
     Unsynced(Problem),
-    /// The store failed.
+    /// The store failed, and may have committed all the same.
     Untold(Problem),
 }
 
@@ -163,6 +167,7 @@ impl Attempt {
             held: Share::of(held),
             received: 0,
             is_unsynced: false,
+            is_uncertain: false,
         }))
     }
 
@@ -187,6 +192,7 @@ impl Attempt {
             outcome,
             expires_at: self.expires_at,
             received: self.received,
+            is_uncertain: self.is_uncertain,
         }
     }
 
@@ -441,7 +447,10 @@ impl Attempt {
             }
             // Whoever took it says why; the handler asks the store.
             Ok(Advanced::Refused) => self.machine.handle_refused(Problem::UploadSuperseded),
-            Err(Uncommitted::Untold(problem)) => self.machine.handle_refused(problem),
+            Err(Uncommitted::Untold(problem)) => {
+                self.is_uncertain = true;
+                self.machine.handle_refused(problem);
+            }
             Err(Uncommitted::Unsynced(problem)) => {
                 self.is_unsynced = true;
                 self.machine.handle_refused(problem);
@@ -468,6 +477,7 @@ impl Attempt {
             outcome,
             expires_at: self.expires_at,
             received: 0,
+            is_uncertain: false,
         }
     }
 }

@@ -79,7 +79,7 @@ impl Uploads {
             {
                 return Ok(());
             }
-            self.unsettled().remove(&id);
+            self.has_settled(id);
             let bytes = self
                 .blobs
                 .delete(id)

@@ -33,11 +33,15 @@ pub(super) enum Failure {
     Io,
     /// It has been done, but nobody is told: the connection was lost while committing.
     AnswerLost,
+    /// As before, but the commit is still on its way: nobody sees it who does not wait for it.
+    AnswerLate,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     tables: Tables,
+    /// What the tables will be once a commit that is on its way has come.
+    late: Option<Tables>,
     /// How often a call is pending before it has its effect, beside once.
     slowness: usize,
     /// Calls until one fails. `None`: none does.
@@ -134,6 +138,9 @@ impl MemoryStore {
     }
 }
 
+/// Calls that wait for nobody: they read what is committed.
+const UNLOCKED: [&str; 3] = ["find", "parts", "list"];
+
 impl Shared {
     fn transact<T>(
         &mut self,
@@ -151,11 +158,20 @@ impl Shared {
         match failure {
             Some(Failure::Full) => return Err(StoreError::Full),
             Some(Failure::Io) => return Err(failed("asked to fail")),
-            Some(Failure::AnswerLost) | None => {}
+            Some(Failure::AnswerLost | Failure::AnswerLate) | None => {}
+        }
+        if !UNLOCKED.contains(&name)
+            && let Some(late) = self.late.take()
+        {
+            let now_ms = self.tables.now_ms;
+            self.tables = Tables { now_ms, ..late };
         }
         let mut tables = self.tables.clone();
         let done = work(&mut tables)?;
-        self.tables = tables;
+        match failure {
+            Some(Failure::AnswerLate) => self.late = Some(tables),
+            _ => self.tables = tables,
+        }
         match failure {
             None => Ok(done),
             Some(_) => Err(failed("asked to lose the answer")),
@@ -174,6 +190,12 @@ impl UploadStore for MemoryStore {
 
     fn find(&self, id: UploadId) -> Answer<Option<Upload>> {
         self.transaction("find", move |tables| {
+            Ok(tables.rows.get(&id).map(|row| row.upload.clone()))
+        })
+    }
+
+    fn find_settled(&self, id: UploadId) -> Answer<Option<Upload>> {
+        self.transaction("find_settled", move |tables| {
             Ok(tables.rows.get(&id).map(|row| row.upload.clone()))
         })
     }

@@ -13,11 +13,12 @@
 //! | a cancel is final once its row is written | [`end`], [`sweep`] |
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use tidegate_protocol::dialect::{Settings, Target};
+use tokio::sync::watch;
 
 use crate::blob::{BlobStore, Digests};
 use crate::cancel::{Live, Scope};
@@ -127,9 +128,9 @@ struct Uploads {
     blobs: Arc<dyn BlobStore>,
     scope: Scope,
     live: Live<UploadId, Arc<progress::Progress>>,
-    /// Uploads whose blob may hold good bytes past the committed offset. Filled once, at the
-    /// start; an id leaves when its tail has been adopted.
-    unsettled: Mutex<HashSet<UploadId>>,
+    /// Uploads whose blob may hold good bytes past the committed offset: from before the start, or
+    /// because nobody knows what became of a commit. An id leaves when its tail has been adopted.
+    unsettled: watch::Sender<HashSet<UploadId>>,
     held: held::Held,
     metrics: Metrics,
     config: Config,
@@ -142,17 +143,25 @@ impl Uploads {
             blobs: deps.blobs,
             scope: deps.scope,
             live: Live::new(),
-            unsettled: Mutex::default(),
+            unsettled: watch::Sender::default(),
             held: held::Held::default(),
             metrics: deps.metrics,
             config,
         }
     }
 
-    fn unsettled(&self) -> std::sync::MutexGuard<'_, HashSet<UploadId>> {
+    fn is_unsettled(&self, id: UploadId) -> bool {
+        self.unsettled.borrow().contains(&id)
+    }
+
+    fn unsettle(&self, ids: impl IntoIterator<Item = UploadId>) {
         self.unsettled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+            .send_modify(|unsettled| unsettled.extend(ids));
+    }
+
+    fn has_settled(&self, id: UploadId) {
+        self.unsettled
+            .send_if_modified(|unsettled| unsettled.remove(&id));
     }
 
     /// The digest of a new upload.

@@ -144,6 +144,10 @@ impl Uploads {
             }
         };
         let ended = attempt.run(body, &scope).await;
+        if ended.is_uncertain {
+            // Before the lease is given up: the next one must not cut the blob to what it reads.
+            self.unsettle([id]);
+        }
         self.metrics.received(ended.received);
         self.ended(upload, ended).await
     }

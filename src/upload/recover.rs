@@ -5,6 +5,7 @@
 //! cuts it. Which of the two is decided once, at the start.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -15,22 +16,34 @@ use super::progress::Progress;
 use super::store::{Advance, Advanced, State, StoreError, Upload};
 use super::{Uploads, refuse};
 use crate::blob::{BlobError, BlobWriter, Digests};
-use crate::cancel::CancelReason;
 use crate::id::UploadId;
 use crate::work::{Next, Worker};
+
+/// How long somebody who asks waits for a tail to be adopted.
+const SETTLE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Uploads looked at in one step of the scan at the start.
 const SCAN_PAGE: u32 = 1_000;
 
 /// Brings an upload's row up to what its blob holds, if it is one whose tail may be good. The
-/// caller holds the upload's lease.
+/// caller holds the upload's lease and has made no writer yet.
 pub(super) async fn adopt(uploads: &Uploads, upload: Upload) -> Result<Upload, Problem> {
-    if !uploads.unsettled().contains(&upload.id) {
+    let id = upload.id;
+    if !uploads.is_unsettled(id) {
         return Ok(upload);
     }
-    let id = upload.id;
-    let adopted = adopt_tail(uploads, upload).await?;
-    uploads.unsettled().remove(&id);
+    // What was read before may be from before a commit that is still on its way.
+    let found = uploads.store.find_settled(id).await;
+    let upload = found.map_err(|error| refuse::store(&error))?;
+    let upload = upload.ok_or(Problem::NotFound)?;
+    if let Some(problem) = refuse::ended(&upload) {
+        return Err(problem);
+    }
+    let adopted = match upload.state {
+        State::Uploading => adopt_tail(uploads, upload).await?,
+        _ => upload,
+    };
+    uploads.has_settled(id);
     Ok(adopted)
 }
 
@@ -99,27 +112,28 @@ async fn adopt_tail(uploads: &Uploads, mut upload: Upload) -> Result<Upload, Pro
 /// Removes what a failed sync has left. The kernel may have dropped it, and the next sync, even on
 /// another descriptor, may succeed all the same: it must never be adopted.
 pub(super) async fn cut_unsynced(blob: &Arc<dyn BlobWriter>, id: UploadId, committed: u64) {
+    let failed = |error: BlobError, step: &str| {
+        tracing::error!(upload = %id, error = &error as &dyn std::error::Error, step, "after a failed sync");
+    };
     if let Err(error) = blob.clone().truncate(committed).await {
-        let error = &error as &dyn std::error::Error;
-        tracing::error!(upload = %id, error, "cut after a failed sync");
+        failed(error, "cut");
+        // What is marked is cut by whoever opens it next.
+        if let Err(error) = blob.clone().stage().await {
+            failed(error, "mark");
+        }
     }
 }
 
 impl Uploads {
-    /// The upload as it stands, with its tail adopted if that is still to be done.
+    /// The upload as it stands, with its tail adopted if that is still to be done. Disturbs nobody:
+    /// whoever holds the upload has adopted its tail, or is about to, and is waited for.
+    ///
+    /// # Errors
+    /// [`Problem::UploadBusy`] if that takes too long.
     pub(super) async fn settled(self: &Arc<Self>, id: UploadId) -> Result<Option<Upload>, Problem> {
-        if self.unsettled().contains(&id) {
-            let scope = self.scope.child("recover");
-            let this = self.clone();
-            // As a task: a client that leaves must not leave half of it behind.
-            let task = scope.clone().spawn(async move {
-                let progress = Arc::new(Progress::new());
-                let _lease = this
-                    .admit(id, scope, progress, CancelReason::Superseded)
-                    .await?;
-                this.settle_tail(id).await
-            });
-            task.await.unwrap_or(Err(Problem::Internal))?;
+        if self.is_unsettled(id) {
+            let settling = tokio::time::timeout(SETTLE_WITHIN, self.settle(id));
+            settling.await.unwrap_or(Err(Problem::UploadBusy))?;
         }
         self.store
             .find(id)
@@ -127,18 +141,43 @@ impl Uploads {
             .map_err(|error| refuse::store(&error))
     }
 
+    async fn settle(self: &Arc<Self>, id: UploadId) -> Result<(), Problem> {
+        let mut unsettled = self.unsettled.subscribe();
+        while unsettled.borrow_and_update().contains(&id) {
+            let scope = self.scope.child("recover");
+            let progress = Arc::new(Progress::new());
+            if let Some(lease) = self.live.take_free(id, scope.clone(), progress) {
+                let this = self.clone();
+                // As a task: a client that leaves must not leave half of it behind.
+                let task = scope.spawn(async move {
+                    let _lease = lease;
+                    this.settle_tail(id).await
+                });
+                return task.await.unwrap_or(Err(Problem::Internal));
+            }
+            let Some(holder) = self.live.holder(&id) else {
+                // It has just gone.
+                tokio::task::yield_now().await;
+                continue;
+            };
+            tokio::select! {
+                // Only a look; the loop takes another.
+                _ = unsettled.changed() => {}
+                // The holder is not disturbed by being waited for.
+                _ = holder.scope.settle(SETTLE_WITHIN) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Adopts the tail of an upload, if there still is one to go on with. The caller holds its
     /// lease.
     async fn settle_tail(&self, id: UploadId) -> Result<(), Problem> {
-        let found = self
-            .store
-            .find(id)
-            .await
-            .map_err(|error| refuse::store(&error))?;
-        match found.filter(|upload| refuse::ended(upload).is_none()) {
-            Some(upload) => adopt(self, upload).await.map(drop),
-            None => {
-                self.unsettled().remove(&id);
+        let found = self.store.find(id).await;
+        match found.map_err(|error| refuse::store(&error))? {
+            Some(upload) if refuse::ended(&upload).is_none() => adopt(self, upload).await.map(drop),
+            _ => {
+                self.has_settled(id);
                 Ok(())
             }
         }
@@ -216,7 +255,7 @@ impl Worker for Tails {
                     "bytes past a committed offset: to be adopted"
                 );
                 self.left = tails.into_iter().map(|(id, _)| id).collect();
-                self.uploads.unsettled().extend(&self.left);
+                self.uploads.unsettle(self.left.iter().copied());
             } else {
                 tracing::info!(uploads = tails.len(), "bytes past a committed offset: cut");
                 for (id, committed) in tails {

@@ -91,6 +91,10 @@ impl UploadStore for SqlStore {
         self.read(move |tx| find(tx, &sql::FIND, id).boxed())
     }
 
+    fn find_settled(&self, id: UploadId) -> BoxFuture<'static, Result<Option<Upload>, StoreError>> {
+        self.write(move |tx| find(tx, &sql::FIND_LOCKED, id).boxed())
+    }
+
     fn parts(&self, id: UploadId) -> BoxFuture<'static, Result<Vec<Upload>, StoreError>> {
         self.read(move |tx| {
             async move {
@@ -201,7 +205,7 @@ impl UploadStore for SqlStore {
         after: Option<UploadId>,
         limit: u32,
     ) -> BoxFuture<'static, Result<Vec<(UploadId, u64)>, StoreError>> {
-        self.read(move |tx| {
+        self.write(move |tx| {
             async move {
                 let after = after.map(|id| id.to_string()).unwrap_or_default();
                 let params = [Param::Text(&after), Param::Int(limit.into())];
@@ -368,7 +372,7 @@ async fn concatenate(
     let mut lengths = Vec::with_capacity(new.parts.len());
     let mut whole = true;
     for (number, part) in (1..).zip(&new.parts) {
-        let found = find(tx, &sql::FIND_PART, *part).await?;
+        let found = find(tx, &sql::FIND_LOCKED, *part).await?;
         let usable = |part: &Upload| {
             part.project == new.project && matches!(part.state, State::Uploading | State::Completed)
         };

@@ -30,8 +30,8 @@ pub(super) static INSERT_PART: Sql =
 
 pub(super) static FIND: Sql = sql!("SELECT ", columns!(), " FROM upload WHERE id = $1");
 
-/// Locks the part, so that it cannot end between this and the commit.
-pub(super) static FIND_PART: Sql = sql!(
+/// Locks the row: whoever changes it is waited for, and nobody else does before the commit.
+pub(super) static FIND_LOCKED: Sql = sql!(
     "SELECT ",
     columns!(),
     " FROM upload WHERE id = $1 {for_update}"
@@ -158,7 +158,7 @@ pub(super) static FORGET_TOMBSTONES: Sql =
 /// $1 id to go on after, $2 limit.
 pub(super) static OPEN: Sql = sql!(
     "SELECT id, committed FROM upload WHERE id > $1 AND state = 'uploading' AND kind <> 'final' \
-     ORDER BY id LIMIT $2"
+     ORDER BY id LIMIT $2 {for_update}"
 );
 
 /// $1 id to go on after, $2 limit.
@@ -202,7 +202,7 @@ pub(super) static ALL: &[&Sql] = &[
     &INSERT,
     &INSERT_PART,
     &FIND,
-    &FIND_PART,
+    &FIND_LOCKED,
     &PARTS,
     &ADVANCE,
     &LOCK_WAITING,

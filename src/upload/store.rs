@@ -292,6 +292,11 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
     /// The upload, ended ones included while their row is there.
     fn find(&self, id: UploadId) -> Answer<Option<Upload>>;
 
+    /// The upload as the last transaction on it leaves it: waits for one that is under way, even of
+    /// a process or a connection that is gone. What a blob is cut to must be read this way whenever
+    /// a commit's outcome is not known.
+    fn find_settled(&self, id: UploadId) -> Answer<Option<Upload>>;
+
     /// The parts of a final upload in order, with duplicates.
     fn parts(&self, id: UploadId) -> Answer<Vec<Upload>>;
 
@@ -323,7 +328,8 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
     /// Forgets tombstones older than `keep`. Returns how many.
     fn forget(&self, keep: Duration) -> Answer<u64>;
 
-    /// Uploads with an id past `after` that take appends, by id.
+    /// Uploads with an id past `after` that take appends, by id, as [`Self::find_settled`] would
+    /// find them.
     fn open(&self, after: Option<UploadId>, limit: u32) -> Answer<Vec<(UploadId, u64)>>;
 
     /// Every upload with an id past `after`, by id, but those whose bytes are gone.

@@ -221,7 +221,7 @@ async fn an_upload_whose_bytes_are_gone_has_failed() {
             .await;
         // The row cannot be told at first.
         world.rows.fail_after(
-            if by_restart { 3 } else { 1 },
+            if by_restart { 4 } else { 1 },
             crate::upload::memory::Failure::Io,
         );
         let uploads = match by_restart {
