@@ -114,6 +114,25 @@ async fn a_client_without_an_origin_gets_no_cors_fields() {
 }
 
 #[tokio::test]
+async fn a_listed_origin_is_allowed_and_a_cache_keeps_its_answers_apart_from_all_others() {
+    let server = Server::start(&["--cors-origin", ORIGIN]).await;
+    let upload = server.complete(b"hello").await;
+    for (origin, allowed) in [
+        (None, None),
+        (Some(ORIGIN), Some(ORIGIN)),
+        (Some("https://elsewhere.example"), None),
+    ] {
+        let mut request = tus::get(&upload);
+        if let Some(origin) = origin {
+            request = request.header("Origin", origin);
+        }
+        let answer = server.send(request).await.expect(200);
+        assert_eq!(answer.header("Access-Control-Allow-Origin"), allowed);
+        expect_all(&answer, "Vary", "Origin");
+    }
+}
+
+#[tokio::test]
 async fn the_request_id_of_the_client_comes_back_or_is_replaced() {
     let server = Server::start(&[]).await;
     let given = "6b1b36cb-4d4e-4c3f-9a0c-2b6f6f0c7d11";
