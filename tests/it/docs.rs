@@ -120,6 +120,16 @@ async fn every_method_that_the_server_allows_is_in_the_openapi_page() {
     }
 }
 
+#[test]
+fn every_operation_on_uploads_names_503_since_the_database_may_be_away() {
+    let on_uploads = |path: &str| path.starts_with("/files") || path.starts_with("/api/");
+    for ((path, method), statuses) in operations() {
+        if on_uploads(&path) && method != "OPTIONS" {
+            assert!(statuses.contains("503"), "{method} {path}: {statuses:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn every_problem_has_a_page_and_a_row_that_tells_its_status_and_code() {
     let server = Server::start(&[]).await;
