@@ -196,6 +196,39 @@ async fn more_than_100_header_fields_are_answered_431() {
 }
 
 #[tokio::test]
+async fn what_hyper_refuses_by_itself_has_no_request_id() {
+    let server = Server::start([hello()]).await;
+    let too_many = "A: b\r\n".repeat(100);
+    let long_path = format!("GET /{}", "x".repeat(70_000));
+    for (request, fields, status) in [
+        ("GET /hello", &*too_many, 431),
+        (
+            "GET /hello",
+            "Content-Length: 18446744073709551615\r\n",
+            431,
+        ),
+        (
+            "GET /hello",
+            "Content-Length: 99999999999999999999\r\n",
+            400,
+        ),
+        (&*long_path, "", 431),
+        ("GET /hello", "no field\r\n", 400),
+    ] {
+        let mut client = server.connect().await;
+        client
+            .send(head(request, &format!("X-Request-ID: mine\r\n{fields}")))
+            .await;
+        let answer = client.answer(false).await;
+        assert_eq!(answer.status(), status, "{answer:?}");
+        assert_eq!(answer.header("x-request-id"), None, "{answer:?}");
+        assert_eq!(answer.body, b"", "{answer:?}");
+        drop(client);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_no_http_is_answered_400() {
     let server = Server::start([hello()]).await;
     for garbage in [
