@@ -33,19 +33,20 @@ impl Cors {
     /// to read those too.
     pub fn fields(&self, method: &Method, request: &HeaderMap, shared: Shared) -> HeaderMap {
         let mut answer = HeaderMap::new();
+        if let Self::Origins(_) = self {
+            // To a request without an origin as well: a cache must not give that answer to a page.
+            answer.insert(header::VARY, HeaderValue::from_static("Origin"));
+        }
         let Some(origin) = request.get(header::ORIGIN) else {
             return answer;
         };
         let allowed = match self {
             Self::Off => return answer,
             Self::Any => HeaderValue::from_static("*"),
-            Self::Origins(origins) => {
-                answer.append(header::VARY, HeaderValue::from_static("Origin"));
-                match origins.iter().find(|allowed| *allowed == origin) {
-                    Some(origin) => origin.clone(),
-                    None => return answer,
-                }
-            }
+            Self::Origins(origins) => match origins.iter().find(|allowed| *allowed == origin) {
+                Some(origin) => origin.clone(),
+                None => return answer,
+            },
         };
         answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
         let exposed = HeaderValue::from_static(shared.response_fields);
@@ -88,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_origin_nothing_is_said() {
+    fn without_an_origin_nothing_is_said_where_all_are_allowed() {
         assert!(answer(&Cors::Any, &Method::OPTIONS, None).is_empty());
     }
 
@@ -123,6 +124,14 @@ mod tests {
             );
             assert_eq!(fields[header::VARY], "Origin");
         }
+    }
+
+    #[test]
+    fn with_listed_origins_every_answer_varies_also_for_a_cache_that_sent_none() {
+        let listed = Cors::Origins(vec![HeaderValue::from_static("https://a.example")]);
+        let fields = answer(&listed, &Method::GET, None);
+        assert_eq!(fields[header::VARY], "Origin");
+        assert_eq!(fields.len(), 1);
     }
 
     #[test]

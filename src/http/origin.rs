@@ -25,7 +25,7 @@ impl Origin {
             Self::Forwarded => {
                 let (scheme, authority) = forwarded(&head.headers);
                 match authority.or_else(|| authority_of(head)) {
-                    Some(authority) => format!("{}://{authority}", scheme.unwrap_or("http")),
+                    Some(authority) => url(scheme.unwrap_or("http"), authority),
                     None => String::new(),
                 }
             }
@@ -47,7 +47,18 @@ impl Origin {
 }
 
 fn direct(head: &Parts) -> String {
-    authority_of(head).map_or_else(String::new, |authority| format!("http://{authority}"))
+    authority_of(head).map_or_else(String::new, |authority| url("http", authority))
+}
+
+/// Without a port that the scheme implies (RFC 9110, section 4.2.3): a client that compares URLs as
+/// text knows the address without it.
+fn url(scheme: &str, authority: &str) -> String {
+    let default_port = match scheme {
+        "https" => ":443",
+        _ => ":80",
+    };
+    let authority = authority.strip_suffix(default_port).unwrap_or(authority);
+    format!("{scheme}://{authority}")
 }
 
 /// The authority that the request names, if it is one that can stand in a URL.
@@ -84,15 +95,15 @@ pub(super) fn check_host(head: &Parts) -> Result<(), Problem> {
 fn forwarded(headers: &HeaderMap) -> (Option<&str>, Option<&str>) {
     let first = |name: &str| {
         let value = headers.get(name)?.to_str().ok()?;
-        Some(value.split(',').next().unwrap_or(value).trim())
+        Some(split_unquoted(value, ',').next().unwrap_or(value).trim())
     };
     let mut scheme = first("x-forwarded-proto");
     let mut authority = first("x-forwarded-host");
-    for pair in first("forwarded").unwrap_or("").split(';') {
+    for pair in split_unquoted(first("forwarded").unwrap_or(""), ';') {
         let Some((key, value)) = pair.split_once('=') else {
             continue;
         };
-        let value = value.trim().trim_matches('"');
+        let value = unquoted(value.trim());
         match key.trim() {
             key if key.eq_ignore_ascii_case("proto") => scheme = Some(value),
             key if key.eq_ignore_ascii_case("host") => authority = Some(value),
@@ -107,6 +118,26 @@ fn forwarded(headers: &HeaderMap) -> (Option<&str>, Option<&str>) {
         }),
         authority.filter(|authority| is_authority(authority)),
     )
+}
+
+/// The parts between separators that stand outside of quoted strings (RFC 9110, section 5.6.4).
+fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |c: char| {
+        let literal = escaped;
+        escaped = quoted && !literal && c == '\\';
+        quoted ^= c == '"' && !literal;
+        c == separator && !quoted
+    })
+}
+
+/// A value without the quotes around it. What is escaped within stays so: no scheme and no host
+/// needs that.
+fn unquoted(value: &str) -> &str {
+    let inner = value.strip_prefix('"');
+    inner
+        .and_then(|inner| inner.strip_suffix('"'))
+        .unwrap_or(value)
 }
 
 /// Whether the text is `host[:port]` and nothing that could break out of a URL.
@@ -168,6 +199,48 @@ mod tests {
             Origin::Forwarded.of(&head(&fields)),
             "https://new.example:8443"
         );
+    }
+
+    #[test]
+    fn what_is_quoted_in_forwarded_separates_nothing() {
+        let table = [
+            (r#"for="a,b";host=ex.com;proto=https"#, "https://ex.com"),
+            (r#"for="a;host=evil.example";host=ex.com"#, "http://ex.com"),
+            (
+                r#"for="\",host=evil.example,";host="ex.com";proto="https""#,
+                "https://ex.com",
+            ),
+            (r#"host=ex.com;for="a, host=evil.example"#, "http://ex.com"),
+            // Never closed: whatever follows is within the quotes.
+            (r#"for="a;host=evil.example"#, "http://inner:1"),
+            (r#"host="evil.example"#, "http://inner:1"),
+        ];
+        for (forwarded, origin) in table {
+            let fields = [("host", "inner:1"), ("forwarded", forwarded)];
+            assert_eq!(Origin::Forwarded.of(&head(&fields)), origin, "{forwarded}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_the_scheme_implies_is_left_out() {
+        let table = [
+            ("https", "ex.com:443", "https://ex.com"),
+            ("http", "ex.com:80", "http://ex.com"),
+            ("https", "[2001:db8::1]:443", "https://[2001:db8::1]"),
+            ("https", "ex.com:80", "https://ex.com:80"),
+            ("http", "ex.com:443", "http://ex.com:443"),
+            ("https", "ex.com:8443", "https://ex.com:8443"),
+        ];
+        for (scheme, host, origin) in table {
+            let fields = [
+                ("host", "inner:1"),
+                ("x-forwarded-proto", scheme),
+                ("x-forwarded-host", host),
+            ];
+            assert_eq!(Origin::Forwarded.of(&head(&fields)), origin, "{host}");
+        }
+        let request = head(&[("host", "ex.com:80")]);
+        assert_eq!(Origin::Request.of(&request), "http://ex.com");
     }
 
     #[test]

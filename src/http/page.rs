@@ -24,16 +24,21 @@ impl Page {
     /// Reads the query of a request.
     ///
     /// # Errors
-    /// `page` or `limit` is not a number in its range.
+    /// A parameter is there twice, or `page` or `limit` is not a number in its range.
     pub fn of(head: &Parts) -> Result<Self, Problem> {
-        let query: Vec<_> = head
-            .uri
-            .query()
-            .unwrap_or("")
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .map(|(name, value)| (decoded(name), decoded(value)))
-            .collect();
+        let pairs = head.uri.query().unwrap_or("").split('&');
+        let mut query = Vec::<(String, String)>::new();
+        for pair in pairs.filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = decoded(name);
+            if query.iter().any(|(known, _)| *known == name) {
+                return Err(Problem::ValidationFailed {
+                    field: name.into(),
+                    message: "must not be there twice".into(),
+                });
+            }
+            query.push((name, decoded(value)));
+        }
         let mut page = Self {
             number: 1,
             limit: LIMIT_DEFAULT,
@@ -54,8 +59,10 @@ impl Page {
         let Some(text) = self.query(name) else {
             return Ok(None);
         };
+        // `parse` would take a sign.
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
         match text.parse() {
-            Ok(count) if (1..=max).contains(&count) => Ok(Some(count)),
+            Ok(count) if is_number && (1..=max).contains(&count) => Ok(Some(count)),
             _ => Err(Problem::ValidationFailed {
                 field: name.into(),
                 message: format!("must be a number from 1 to {max}").into(),
@@ -96,9 +103,30 @@ mod tests {
             "limit=0",
             "limit=101",
             "limit=1e2",
+            "limit=%2B5",
+            "limit=+5",
+            "page=%D9%A5",
         ] {
             assert!(page(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_parameter_that_is_there_twice_is_refused() {
+        for (query, repeated) in [
+            ("page=1&page=2", "page"),
+            ("limit=5&state=uploading&limit=5", "limit"),
+            ("limit=5&limit", "limit"),
+            ("state=uploading&state=completed", "state"),
+            ("state=&st%61te=completed", "state"),
+        ] {
+            let refused = page(query);
+            let Err(Problem::ValidationFailed { field, .. }) = refused else {
+                panic!("{query}: {refused:?}");
+            };
+            assert_eq!(field, repeated, "{query}");
+        }
+        assert!(page("&state=&&page=2").is_ok());
     }
 
     #[test]

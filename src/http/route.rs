@@ -7,10 +7,12 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::Method;
+use http::header::{ALLOW, CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method, StatusCode};
+use http_body::Body as _;
 use tidegate_protocol::problem::Problem;
 
-use super::{Request, Response, reject};
+use super::{OutBody, Request, Response, reject};
 
 /// What a handler returns.
 pub type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
@@ -34,7 +36,11 @@ pub struct Route {
 }
 
 impl Route {
-    /// Serves one method. HEAD is a method like any other: GET does not imply it.
+    /// Serves one method.
+    ///
+    /// GET serves HEAD as well where that has no route of its own (RFC 9110, section 9.1), and does
+    /// not notice: it is called with GET, and its content is dropped. OPTIONS is answered by the
+    /// router where nothing else serves it.
     pub fn new<F, A>(method: Method, path: impl Into<String>, handler: F) -> Self
     where
         F: Fn(Request) -> A + Send + Sync + 'static,
@@ -131,33 +137,101 @@ impl Router {
 
     /// Serves a request, if only with a refusal.
     pub(super) async fn serve(&self, mut request: Request) -> Response {
-        let refused = match self.find(&request) {
-            Ok((handler, path)) => {
+        let served = self
+            .paths
+            .at(request.head.uri.path())
+            .map_err(|_| Problem::NotFound)
+            .and_then(|found| {
+                let served = found.value.find(&request.head.method)?;
+                Ok((served, PathParams::of(&found.params)))
+            });
+        match served {
+            Ok((Served::Own(handler), path)) => {
                 request.path = path;
-                return handler(request).await;
+                handler(request).await
             }
-            Err(problem) => problem,
-        };
-        reject::problem(&request.head.method, request.head.uri.path(), &refused)
-    }
-
-    fn find(&self, request: &Request) -> Result<(&Handler, PathParams), Problem> {
-        let Ok(found) = self.paths.at(request.head.uri.path()) else {
-            return Err(Problem::NotFound);
-        };
-        let endpoint = found.value;
-        let method = &request.head.method;
-        let own = endpoint.methods.iter().find(|(served, _)| served == method);
-        match own.map(|(_, handler)| handler).or(endpoint.any.as_ref()) {
-            Some(handler) => Ok((handler, PathParams::of(&found.params))),
-            None => {
-                let allow: Vec<_> = endpoint.methods.iter().map(|(m, _)| m.as_str()).collect();
-                Err(Problem::MethodNotAllowed {
-                    allow: allow.join(", ").into(),
-                })
+            Ok((Served::HeadOfGet(handler), path)) => {
+                request.path = path;
+                request.head.method = Method::GET;
+                without_content(handler(request).await)
+            }
+            Ok((Served::Options { allow }, _)) => options(&allow),
+            Err(problem) => {
+                reject::problem(&request.head.method, request.head.uri.path(), &problem)
             }
         }
     }
+}
+
+/// How a method is served.
+enum Served<'r> {
+    /// By what is there for it.
+    Own(&'r Handler),
+    /// HEAD, by what serves GET.
+    HeadOfGet(&'r Handler),
+    /// OPTIONS, by the router.
+    Options { allow: String },
+}
+
+impl Endpoint {
+    fn find(&self, method: &Method) -> Result<Served<'_>, Problem> {
+        if let Some(handler) = self.own(method) {
+            return Ok(Served::Own(handler));
+        }
+        if *method == Method::HEAD
+            && let Some(handler) = self.own(&Method::GET)
+        {
+            return Ok(Served::HeadOfGet(handler));
+        }
+        match &self.any {
+            Some(handler) => Ok(Served::Own(handler)),
+            None if *method == Method::OPTIONS => Ok(Served::Options {
+                allow: self.allow(),
+            }),
+            None => Err(Problem::MethodNotAllowed {
+                allow: self.allow().into(),
+            }),
+        }
+    }
+
+    fn own(&self, method: &Method) -> Option<&Handler> {
+        let own = self.methods.iter().find(|(served, _)| served == method);
+        own.map(|(_, handler)| handler)
+    }
+
+    /// The methods that are served where not all are, for `Allow`.
+    fn allow(&self) -> String {
+        let mut allow: Vec<_> = self.methods.iter().map(|(own, _)| own.as_str()).collect();
+        if allow.contains(&"GET") && !allow.contains(&"HEAD") {
+            allow.push("HEAD");
+        }
+        if !allow.contains(&"OPTIONS") {
+            allow.push("OPTIONS");
+        }
+        allow.join(", ")
+    }
+}
+
+/// The answer to GET as one to HEAD. hyper would leave the content out only on HTTP/1.1.
+fn without_content(answer: Response) -> Response {
+    let (mut head, body) = answer.into_parts();
+    if let Some(length @ 1..) = body.size_hint().exact() {
+        head.headers
+            .entry(CONTENT_LENGTH)
+            .or_insert(HeaderValue::from(length));
+    }
+    Response::from_parts(head, OutBody::empty())
+}
+
+fn options(allow: &str) -> Response {
+    let mut response = Response::new(OutBody::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(allow) = HeaderValue::from_str(allow) {
+        headers.insert(ALLOW, allow);
+    }
+    response
 }
 
 impl fmt::Debug for Router {

@@ -125,7 +125,7 @@ pub fn effective_method(head: &Parts) -> Result<Method, Problem> {
             false => Ok(Method::POST),
         };
     };
-    [Method::PATCH, Method::DELETE, Method::HEAD, Method::POST]
+    [Method::PATCH, Method::DELETE, Method::HEAD]
         .into_iter()
         .find(|method| {
             value

@@ -70,6 +70,22 @@ async fn http2_is_served_on_the_port_of_http1() {
 }
 
 #[tokio::test]
+async fn the_answer_to_head_has_the_length_and_no_content() {
+    let server = Server::start([hello()]).await;
+    let mut client = connect(&server).await;
+    let answer = client
+        .send_request(request(Method::HEAD, "/hello", ""))
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["content-length"], "5");
+    let content = answer.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(content, "");
+    drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn an_early_answer_is_read_and_the_body_drained() {
     let gone = Route::any("/gone", |_| async { text(410, "gone") });
     let server = Server::start([gone, hello()]).await;

@@ -1,5 +1,7 @@
 //! Requests and answers: names, routes, refusals, limits, panics, counting.
 
+use std::collections::BTreeMap;
+
 use http::header::HeaderMap;
 use http::{Method, StatusCode};
 use tidegate_protocol::problem::Problem;
@@ -120,6 +122,7 @@ async fn an_unserved_method_is_told_the_served_ones() {
     let server = Server::start([
         hello(),
         Route::new(Method::PUT, "/hello", |_| async { text(200, "put") }),
+        Route::new(Method::PUT, "/put", |_| async { text(200, "put") }),
         Route::new(Method::GET, "/any", |_| async { text(200, "get") }),
         Route::any("/any", |_| async { text(200, "any") }),
     ])
@@ -128,14 +131,77 @@ async fn an_unserved_method_is_told_the_served_ones() {
     let answer = client.ask("DELETE /hello").await;
     assert_eq!(
         (answer.status(), answer.header("allow")),
-        (405, Some("GET, PUT"))
+        (405, Some("GET, PUT, HEAD, OPTIONS"))
     );
     assert_eq!(answer.json()["code"], "METHOD_NOT_ALLOWED");
-    let answer = client.ask("HEAD /hello").await;
-    assert_eq!(answer.status(), 405, "GET implies HEAD");
+    let answer = client.ask("HEAD /put").await;
+    assert_eq!(
+        (answer.status(), answer.header("allow")),
+        (405, Some("PUT, OPTIONS"))
+    );
     assert_eq!(client.ask("PUT /hello").await.body, b"put");
     assert_eq!(client.ask("GET /any").await.body, b"get");
     assert_eq!(client.ask("BREW /any").await.body, b"any");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn head_is_answered_as_get_would_be_without_the_content() {
+    let server = Server::start([
+        hello(),
+        Route::new(Method::GET, "/mixed", |_| async { text(200, "get") }),
+        Route::any("/mixed", |_| async { text(405, "") }),
+        Route::new(Method::GET, "/own", |_| async { text(200, "get") }),
+        Route::new(Method::HEAD, "/own", |_| async { text(203, "") }),
+        Route::new(Method::GET, "/gone", |request| async move {
+            reject::problem(&request.head.method, "/gone", &Problem::NotFound)
+        }),
+        Route::any("/any", |request| async move {
+            assert_eq!(request.head.method, Method::HEAD);
+            text(202, "")
+        }),
+    ])
+    .await;
+    let mut client = server.connect().await;
+    for path in ["/hello", "/mixed", "/gone"] {
+        let mut headers = [BTreeMap::new(), BTreeMap::new()];
+        let mut statuses = [0, 0];
+        for (at, method) in ["HEAD", "GET"].into_iter().enumerate() {
+            // Over one connection: content after a HEAD would spoil the next answer.
+            let answer = client.ask(&format!("{method} {path}")).await;
+            statuses[at] = answer.status();
+            headers[at] = answer.headers;
+            for changing in ["date", "x-request-id"] {
+                headers[at].remove(changing);
+            }
+        }
+        assert_eq!(statuses[0], statuses[1], "{path}");
+        assert_eq!(headers[0], headers[1], "{path}");
+        assert!(headers[0].contains_key("content-length"), "{path}");
+    }
+    for (path, status) in [("/own", 203), ("/any", 202)] {
+        let answer = client.ask(&format!("HEAD {path}")).await;
+        assert_eq!(answer.status(), status, "{path}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn options_tells_what_a_path_serves() {
+    let server = Server::start([
+        hello(),
+        Route::new(Method::GET, "/mixed", |_| async { text(200, "get") }),
+        Route::any("/mixed", |_| async { text(202, "") }),
+    ])
+    .await;
+    let mut client = server.connect().await;
+    let answer = client.ask("OPTIONS /hello").await;
+    assert_eq!(
+        (answer.status(), answer.header("allow")),
+        (204, Some("GET, HEAD, OPTIONS"))
+    );
+    assert_eq!(client.ask("OPTIONS /mixed").await.status(), 202);
+    assert_eq!(client.ask("OPTIONS /nothing").await.status(), 404);
     server.stop().await;
 }
 
@@ -192,6 +258,39 @@ async fn more_than_100_header_fields_are_answered_431() {
         .await;
     assert_eq!(client.answer(false).await.status(), 431);
     drop(client);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_hyper_refuses_by_itself_has_no_request_id() {
+    let server = Server::start([hello()]).await;
+    let too_many = "A: b\r\n".repeat(100);
+    let long_path = format!("GET /{}", "x".repeat(70_000));
+    for (request, fields, status) in [
+        ("GET /hello", &*too_many, 431),
+        (
+            "GET /hello",
+            "Content-Length: 18446744073709551615\r\n",
+            431,
+        ),
+        (
+            "GET /hello",
+            "Content-Length: 99999999999999999999\r\n",
+            400,
+        ),
+        (&*long_path, "", 431),
+        ("GET /hello", "no field\r\n", 400),
+    ] {
+        let mut client = server.connect().await;
+        client
+            .send(head(request, &format!("X-Request-ID: mine\r\n{fields}")))
+            .await;
+        let answer = client.answer(false).await;
+        assert_eq!(answer.status(), status, "{answer:?}");
+        assert_eq!(answer.header("x-request-id"), None, "{answer:?}");
+        assert_eq!(answer.body, b"", "{answer:?}");
+        drop(client);
+    }
     server.stop().await;
 }
 

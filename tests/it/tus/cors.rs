@@ -1,7 +1,9 @@
 //! Section 1.10 of the protocol digest: what a browser needs. It fails silently without.
 
+use uuid::Uuid;
+
 use crate::support::server::Server;
-use crate::support::tus;
+use crate::support::tus::{self, Upload};
 use crate::support::wire::{Answer, Req};
 
 const ORIGIN: &str = "https://app.example";
@@ -109,26 +111,60 @@ async fn every_field_that_clients_read_is_exposed_also_on_errors() {
 #[tokio::test]
 async fn a_client_without_an_origin_gets_no_cors_fields() {
     let server = Server::start(&[]).await;
-    let answer = server.send(tus::create(5)).await.expect(201);
-    answer.expect_no_header("Access-Control-Allow-Credentials");
+    let answers = [
+        server.send(tus::create(5)).await.expect(201),
+        server.send(tus::options("/files")).await.expect(204),
+        server.send(tus::get(&Upload::unknown())).await.expect(404),
+    ];
+    for answer in answers {
+        answer
+            .expect_no_header("Access-Control-Allow-Origin")
+            .expect_no_header("Access-Control-Expose-Headers")
+            .expect_no_header("Access-Control-Allow-Methods")
+            .expect_no_header("Access-Control-Allow-Headers")
+            .expect_no_header("Access-Control-Max-Age")
+            .expect_no_header("Access-Control-Allow-Credentials");
+    }
+}
+
+#[tokio::test]
+async fn a_listed_origin_is_allowed_and_a_cache_keeps_its_answers_apart_from_all_others() {
+    let server = Server::start(&["--cors-origin", ORIGIN]).await;
+    let upload = server.complete(b"hello").await;
+    for (origin, allowed) in [
+        (None, None),
+        (Some(ORIGIN), Some(ORIGIN)),
+        (Some("https://elsewhere.example"), None),
+    ] {
+        let mut request = tus::get(&upload);
+        if let Some(origin) = origin {
+            request = request.header("Origin", origin);
+        }
+        let answer = server.send(request).await.expect(200);
+        assert_eq!(answer.header("Access-Control-Allow-Origin"), allowed);
+        expect_all(&answer, "Vary", "Origin");
+    }
 }
 
 #[tokio::test]
 async fn the_request_id_of_the_client_comes_back_or_is_replaced() {
     let server = Server::start(&[]).await;
-    let given = "6b1b36cb-4d4e-4c3f-9a0c-2b6f6f0c7d11";
-    let answer = server
-        .send(tus::create(5).header("X-Request-ID", given))
-        .await
-        .expect(201);
-    answer.field("X-Request-Id");
-    let answer = server.send(tus::create(5)).await.expect(201);
-    answer.field("X-Request-Id");
-    // One that would spoil the log is not repeated as it is.
-    let hostile = [b'a'; 4096];
-    let answer = server
-        .send(tus::create(5).header("X-Request-ID", hostile))
-        .await
-        .expect(201);
-    assert!(answer.field("X-Request-Id").len() <= 128, "{answer}");
+    let longest = "x".repeat(64);
+    for given in ["6b1b36cb-4d4e-4c3f-9a0c-2b6f6f0c7d11", "a_1.B", &longest] {
+        let request = tus::create(5).header("X-Request-ID", given);
+        let answer = server.send(request).await.expect(201);
+        answer.expect_header("X-Request-Id", given);
+    }
+    // One that would spoil the log is not repeated.
+    let too_long = "x".repeat(65);
+    let mut requests = ["", "a b", "a\tb", "a\"b", &too_long, "\u{fc}mlaut"]
+        .map(|bad| tus::create(5).header("X-Request-ID", bad))
+        .to_vec();
+    requests.push(tus::create(5));
+    for request in requests {
+        let answer = server.send(request).await.expect(201);
+        let id = Uuid::parse_str(answer.field("X-Request-Id"));
+        let version = id.ok().map(|id| id.get_version_num());
+        assert_eq!(version, Some(4), "not a random UUID:\n{answer}");
+    }
 }

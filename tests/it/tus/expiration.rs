@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::support::server::Server;
-use crate::support::tus::{self, Upload};
+use crate::support::tus::{self, Upload, checksum};
 use crate::support::wire::Answer;
 use crate::support::{content, eventually};
 
@@ -49,22 +49,32 @@ async fn t61_post_patch_and_head_tell_when_the_upload_expires() {
     let server = Server::start(&[]).await;
     let created = server.send(tus::create(5)).await.expect(201);
     let upload = Upload::created(&created);
-    date(&created, "Upload-Expires");
-    date(
-        &server.send(tus::head(&upload)).await.expect(200),
-        "Upload-Expires",
-    );
-    date(
-        &server
-            .send(tus::patch(&upload, 0).body("he"))
-            .await
-            .expect(204),
-        "Upload-Expires",
-    );
-    date(
-        &server.send(tus::patch(&upload, 2)).await.expect(204),
-        "Upload-Expires",
-    );
+    let wrong_sum = checksum("sha1", b"other");
+    let patches = [
+        (tus::patch(&upload, 0).body("he"), 204),
+        (tus::patch(&upload, 2), 204),
+        // Refused, and the upload is still there.
+        (tus::patch(&upload, 0).body("llo"), 409),
+        (tus::patch(&upload, 2).body("llo and more"), 413),
+        (tus::patch(&upload, 2).header("Upload-Length", "6"), 400),
+        (
+            tus::patch(&upload, 2)
+                .header("Upload-Checksum", wrong_sum)
+                .body("llo"),
+            460,
+        ),
+    ];
+    let mut answers = vec![created, server.send(tus::head(&upload)).await.expect(200)];
+    for (request, status) in patches {
+        answers.push(server.send(request).await.expect(status));
+    }
+    let mut before = SystemTime::UNIX_EPOCH;
+    for answer in answers {
+        let expires = date(&answer, "Upload-Expires");
+        assert!(expires > date(&answer, "Date"), "in the past:\n{answer}");
+        assert!(expires >= before, "sooner than told before:\n{answer}");
+        before = expires;
+    }
 }
 
 #[tokio::test]
