@@ -88,5 +88,5 @@ fuzz-smoke: ## every fuzz target for some seconds, on the stable toolchain (FUZZ
 fuzz: ## one target with libFuzzer, on nightly with cargo-fuzz (TARGET=field FUZZ_SECONDS=3600)
 	$(NIGHTLY) fuzz run --features libfuzzer $(TARGET) -- -max_total_time=$(FUZZ_SECONDS)
 
-bench: ## the benchmarks (ARGS=NAME)
-	$(CARGO) bench --workspace --benches --locked -- $(ARGS)
+bench: build ## a running server against a bare loop (ARGS="large --rounds 3")
+	$(CARGO) run --release --locked --package tidegate-bench -- --server target/release/tidegate $(ARGS)

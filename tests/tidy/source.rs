@@ -36,7 +36,7 @@ pub(crate) struct Function<'s> {
 impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Self {
         let code = blank(text);
-        let of_tests = ["tests/", "benches/", "bench/", "fuzz/", "protocol/tests/"];
+        let of_tests = ["tests/", "benches/", "fuzz/", "protocol/tests/"];
         let test_code = match of_tests.iter().any(|folder| path.starts_with(folder)) {
             true => TestCode::All,
             false => TestCode::Items(test_items(&code)),
