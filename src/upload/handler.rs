@@ -161,31 +161,20 @@ async fn create_from(uploads: Arc<Uploads>, create: Create, request: transport::
             appended: false,
         }),
         Some(append) => {
-            let received = receive::append(&uploads, id, append, body).await;
-            created_with(&uploads, location, received, id).await
+            let received = receive::append_first(&uploads, id, append, body).await;
+            created_with(location, received)
         }
     }
 }
 
-async fn created_with(
-    uploads: &Arc<Uploads>,
-    location: String,
-    received: Received,
-    id: UploadId,
-) -> Answer {
+fn created_with(location: String, received: Received) -> Answer {
     match (received.problem, received.upload) {
         (None, Some(upload)) => Answer::Protocol(Response::Created {
             location,
             resource: resource(&upload),
             appended: true,
         }),
-        // The client has no address for it: nothing may stay behind (row T76).
-        (Some(problem @ (Problem::ChecksumMismatch | Problem::StorageFull)), _) => {
-            if let Err(problem) = uploads.cancel(id).await {
-                tracing::warn!(upload = %id, ?problem, "removing an upload without an address");
-            }
-            problem.into()
-        }
+        (Some(problem @ (Problem::ChecksumMismatch | Problem::StorageFull)), _) => problem.into(),
         (problem, upload) => Answer::Protocol(Response::Refused {
             problem: problem.unwrap_or(Problem::Internal),
             resource: upload.as_ref().map(resource),

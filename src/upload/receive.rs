@@ -44,13 +44,48 @@ pub(super) async fn append(
     append: Append,
     body: Body,
 ) -> Received {
+    attempt(uploads, id, append, body, Address::Known).await
+}
+
+/// As [`append`], with the body of the creation of `id`. If none of it can be kept, the upload is
+/// removed again: its client has no address for it (row T76).
+///
+/// # Cancel safety
+/// As [`append`].
+pub(super) async fn append_first(
+    uploads: &Arc<Uploads>,
+    id: UploadId,
+    append: Append,
+    body: Body,
+) -> Received {
+    attempt(uploads, id, append, body, Address::Untold).await
+}
+
+/// Whether the client could come back to the upload.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Address {
+    Known,
+    Untold,
+}
+
+async fn attempt(
+    uploads: &Arc<Uploads>,
+    id: UploadId,
+    append: Append,
+    body: Body,
+    address: Address,
+) -> Received {
     let scope = uploads.scope.child("append");
     let gone = scope.cancel_on_drop(CancelReason::ClientGone);
     let task = {
         let (uploads, scope) = (uploads.clone(), scope.clone());
-        scope
-            .clone()
-            .spawn(async move { uploads.run(id, append, body, scope).await })
+        scope.clone().spawn(async move {
+            let received = uploads.clone().run(id, append, body, scope).await;
+            if address == Address::Untold {
+                uploads.remove_unless_kept(id, &received).await;
+            }
+            received
+        })
     };
     let received = task.await.unwrap_or_else(|panicked| {
         tracing::error!(upload = %id, %panicked, "append");
@@ -150,6 +185,14 @@ impl Uploads {
         }
         self.metrics.received(ended.received);
         self.ended(upload, ended).await
+    }
+
+    async fn remove_unless_kept(self: &Arc<Self>, id: UploadId, received: &Received) {
+        if let Some(Problem::ChecksumMismatch | Problem::StorageFull) = received.problem
+            && let Err(problem) = self.cancel(id).await
+        {
+            tracing::warn!(upload = %id, ?problem, "removing an upload without an address");
+        }
     }
 
     /// Finds the words for an attempt's end. The row knows better than the attempt why it was
