@@ -17,7 +17,7 @@ use crate::cancel::{CancelReason, Scope, Settling};
 use crate::config::{Command, Config, Digest, Durability};
 use crate::db::{self, CORE, Db, DbConfig, DbError, DbUrl};
 use crate::http::telemetry::{self, Metrics};
-use crate::http::{self, BindError, Listeners, RouteError, Router};
+use crate::http::{self, BindError, Listeners, RouteError, Router, Tls, TlsError};
 use crate::module::Mount;
 use crate::upload::fsck::{FsckError, fsck};
 use crate::upload::sql::SqlStore;
@@ -52,6 +52,9 @@ pub enum AppError {
     /// Nothing can be listened to.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Two modules want the same path.
     #[error(transparent)]
     Route(#[from] RouteError),
@@ -93,7 +96,7 @@ pub fn run(command: Command) -> ExitCode {
             match command {
                 Command::Serve(config) => serve(config).await,
                 Command::Migrate(config) => migrate(config).await,
-                Command::Check(_) => Ok(()),
+                Command::Check(config) => tls(&config).map(drop),
                 Command::Fsck { config, repair } => check_stored(config, repair).await,
             }
         });
@@ -269,6 +272,12 @@ async fn check_stored(config: Config, repair: bool) -> Result<(), AppError> {
 
 async fn serve(config: Config) -> Result<(), AppError> {
     let opened = Opened::open(&config).await?;
+    let transport = http::Config {
+        drain: config.drain,
+        tls: tls(&config)?,
+        ..http::Config::default()
+    };
+    let scheme = transport.scheme();
     let listeners = Listeners::bind(&config.listen).await?;
     let bound = listeners.bound()?;
     let blobs_dir = config.store.as_ref().unwrap_or(&config.data_dir);
@@ -312,10 +321,6 @@ async fn serve(config: Config) -> Result<(), AppError> {
     }
     identity.note(&opened.db).await?;
     let router = Router::new(routes)?;
-    let transport = http::Config {
-        drain: config.drain,
-        ..http::Config::default()
-    };
     let server = opened.scope.child("http");
     let serving = http::serve(
         listeners,
@@ -328,13 +333,19 @@ async fn serve(config: Config) -> Result<(), AppError> {
 
     if let Some(first) = bound.first() {
         let mut out = io::stdout().lock();
-        writeln!(out, "tidegate listening on {first}")?;
+        writeln!(out, "tidegate listening on {}", first.url(&scheme))?;
         out.flush()?;
     }
     for more in bound.iter().skip(1) {
-        tracing::info!("also listening on {more}");
+        tracing::info!("also listening on {}", more.url(&scheme));
     }
     stop(&config, &opened).await
+}
+
+fn tls(config: &Config) -> Result<Option<Tls>, AppError> {
+    let files = config.tls.as_ref();
+    let loaded = files.map(|files| Tls::load(&files.cert, &files.key));
+    Ok(loaded.transpose()?)
 }
 
 fn upload_config(config: &Config) -> upload::Config {

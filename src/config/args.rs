@@ -70,6 +70,24 @@ pub(super) struct Settings {
     #[serde(default, deserialize_with = "list")]
     pub(super) listen: Option<Vec<Listen>>,
 
+    /// PEM file with the server's certificate, followed by those that vouch for it
+    #[arg(
+        long,
+        env = "TIDEGATE_TLS_CERT",
+        value_name = "FILE",
+        help_heading = "Network"
+    )]
+    pub(super) tls_cert: Option<PathBuf>,
+
+    /// PEM file with the key of the certificate
+    #[arg(
+        long,
+        env = "TIDEGATE_TLS_KEY",
+        value_name = "FILE",
+        help_heading = "Network"
+    )]
+    pub(super) tls_key: Option<PathBuf>,
+
     /// Under which address clients reach the server, if not under the one that they ask for
     #[arg(
         long,
@@ -302,6 +320,8 @@ impl Settings {
     pub(super) fn over(self, under: Self) -> Self {
         Self {
             listen: self.listen.or(under.listen),
+            tls_cert: self.tls_cert.or(under.tls_cert),
+            tls_key: self.tls_key.or(under.tls_key),
             public_url: self.public_url.or(under.public_url),
             behind_proxy: self.behind_proxy.or(under.behind_proxy),
             cors_origin: self.cors_origin.or(under.cors_origin),

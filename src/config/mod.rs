@@ -56,6 +56,8 @@ pub enum Command {
 pub struct Config {
     /// At least one. All of them are loopback or local, unless the operator insisted.
     pub listen: Vec<Listen>,
+    /// With what connections over TCP are secured.
+    pub tls: Option<TlsFiles>,
     /// How absolute URLs are made.
     pub origin: Origin,
     /// Which web pages of other origins may use the server.
@@ -81,6 +83,15 @@ pub struct Config {
     pub log: Log,
     /// Which of the optional modules are mounted.
     pub modules: Modules,
+}
+
+/// Where certificate and key are, both in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate first.
+    pub cert: PathBuf,
+    /// The key of that.
+    pub key: PathBuf,
 }
 
 /// Bounds and pace of uploads.

@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::args::{Flags, Optional};
 use super::units::{ByteSize, TimeSpan};
-use super::{Config, Digest, Durability, Log, Modules, Settings, UploadLimits, Url};
+use super::{Config, Digest, Durability, Log, Modules, Settings, TlsFiles, UploadLimits, Url};
 use crate::http::telemetry::LogFormat;
 use crate::http::{Cors, DrainLimits, Listen, Origin};
 
@@ -35,6 +35,8 @@ pub(super) enum ConfigError {
     Exposed { listen: Listen },
     #[error("`public-url` and `behind-proxy` exclude each other: a fixed address needs no proxy")]
     TwoOrigins,
+    #[error("`tls-cert` and `tls-key` belong together: one of them is missing")]
+    HalfTls,
 }
 
 type Result<T> = std::result::Result<T, ConfigError>;
@@ -66,6 +68,11 @@ fn resolve(settings: Settings) -> Result<Config> {
     let span = |written: Option<TimeSpan>, default| written.map_or(default, |span| span.0);
     Ok(Config {
         listen,
+        tls: match (settings.tls_cert, settings.tls_key) {
+            (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+            (None, None) => None,
+            _ => return Err(ConfigError::HalfTls),
+        },
         origin: origin(settings.public_url, settings.behind_proxy.unwrap_or(false))?,
         cors: cors(settings.cors_origin)?,
         data_dir: settings

@@ -306,6 +306,17 @@ fn a_wrong_value_is_refused_by_its_name() {
 }
 
 #[test]
+fn a_certificate_needs_its_key() {
+    let config = serve(&["--tls-cert", "c.pem", "--tls-key", "k.pem"]).unwrap();
+    let files = config.tls.unwrap();
+    assert_eq!((files.cert, files.key), ("c.pem".into(), "k.pem".into()));
+    assert!(serve(&[]).unwrap().tls.is_none());
+    for half in ["--tls-cert", "--tls-key"] {
+        assert!(refusal(&["serve", half, "x.pem"]).contains("belong together"));
+    }
+}
+
+#[test]
 fn without_authentication_only_this_machine_is_served() {
     for local in [
         "127.0.0.1:1",

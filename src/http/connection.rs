@@ -7,6 +7,7 @@
 
 use std::any::Any;
 use std::convert::Infallible;
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub(super) struct Shared {
 struct Connection {
     shared: Arc<Shared>,
     peer: Peer,
+    scheme: Scheme,
     scope: Scope,
     /// Set when hyper is to close an HTTP/1.1 connection on which bytes may be unread.
     discarding: AtomicBool,
@@ -58,31 +60,51 @@ struct Connection {
 ///
 /// When `scope` is cancelled, requests under way are finished and no further ones are taken.
 pub(super) async fn run(socket: Socket, peer: Peer, shared: Arc<Shared>, scope: Scope) {
-    let mut io = Io::new(socket, shared.fast.clone());
-    let first_bytes = timeout(shared.config.header_timeout, io.protocol());
-    let protocol = tokio::select! {
+    let opening = timeout(shared.config.header_timeout, open(socket, &shared));
+    let opened = tokio::select! {
         // Nobody waits for an answer yet.
         _ = scope.cancelled() => return,
         // Not lost: the scope is cancelled, and nothing has been asked.
-        protocol = first_bytes => protocol,
+        opened = opening => opened,
+    };
+    let (io, protocol, scheme) = match opened {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => return tracing::debug!(%peer, %error, "client left without a word"),
+        Err(_elapsed) => return tracing::debug!(%peer, "client sent nothing in time"),
     };
     let connection = Arc::new(Connection {
         shared,
         peer,
+        scheme,
         scope,
         discarding: AtomicBool::new(false),
     });
     let ended = match protocol {
-        Ok(Ok(Protocol::Http1)) => connection.http1(io).await,
-        Ok(Ok(Protocol::Http2)) => connection.http2(io).await,
-        Ok(Err(error)) => return tracing::debug!(%peer, %error, "client left without a word"),
-        Err(_elapsed) => return tracing::debug!(%peer, "client sent nothing in time"),
+        Protocol::Http1 => connection.http1(io).await,
+        Protocol::Http2 => connection.http2(io).await,
     };
     if let Err(error) = ended {
         // Clients do such things all day long.
         let cause = std::error::Error::source(&error);
         tracing::debug!(%peer, %error, cause, "connection broke off");
     }
+}
+
+/// Secures the connection, if it is to be, and finds out what the client speaks.
+async fn open(socket: Socket, shared: &Shared) -> io::Result<(Io<Socket>, Protocol, Scheme)> {
+    let (socket, chosen, scheme) = match (socket, &shared.config.tls) {
+        (Socket::Tcp(stream), Some(tls)) => {
+            let (stream, chosen) = tls.accept(stream).await?;
+            (Socket::Tls(Box::new(stream)), chosen, Scheme::HTTPS)
+        }
+        (socket, _) => (socket, None, Scheme::HTTP),
+    };
+    let mut io = Io::new(socket, shared.fast.clone());
+    let protocol = match chosen {
+        Some(protocol) => protocol,
+        None => io.protocol().await?,
+    };
+    Ok((io, protocol, scheme))
 }
 
 impl Connection {
@@ -151,7 +173,7 @@ impl Connection {
                 path: super::PathParams::default(),
                 id: id.clone(),
                 peer: self.peer,
-                scheme: Scheme::HTTP,
+                scheme: self.scheme.clone(),
             };
             let sound = origin::check_host(&request.head);
             let framed = check_coding(&request.head);

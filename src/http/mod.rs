@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `server` | listening, accepting, the connection cap, the end |
 //! | `connection` | one connection: protocol, limits, each request's frame, the gentle close |
+//! | `tls` | certificates and handshakes |
 //! | `io` | the bytes of a connection before hyper sees them |
 //! | `body` | request bodies, their remains, response bodies |
 //! | `cors` | what web pages of other origins may do |
@@ -27,6 +28,7 @@ pub mod reject;
 pub mod route;
 mod server;
 pub mod telemetry;
+mod tls;
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +47,7 @@ pub use origin::Origin;
 pub use page::Page;
 pub use route::{Handler, PathParams, Route, RouteError, Router};
 pub use server::{BindError, Bound, Config, Listen, Listeners, serve};
+pub use tls::{Tls, TlsError};
 
 use crate::auth::Caller;
 

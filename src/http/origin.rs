@@ -1,13 +1,14 @@
 //! Under which address clients reach this server: absolute URLs are built from it.
 
 use http::request::Parts;
+use http::uri::Scheme;
 use http::{HeaderMap, Version, header};
 use tidegate_protocol::problem::Problem;
 
 /// How the server's own address is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// From the request's `Host` (HTTP/1.1) or `:authority` (HTTP/2), with plain HTTP.
+    /// From the request's `Host` (HTTP/1.1) or `:authority` (HTTP/2), and how it came.
     Request,
     /// From `Forwarded` or `X-Forwarded-Host` and `-Proto`, where a trusted proxy sets them.
     Forwarded,
@@ -18,23 +19,21 @@ pub enum Origin {
 impl Origin {
     /// `scheme://authority[/prefix]` for a request. Empty when the request does not say: then a
     /// URL made with it is relative to the host.
-    pub fn of(&self, head: &Parts) -> String {
+    pub fn of(&self, head: &Parts, scheme: &Scheme) -> String {
         match self {
             Self::Fixed(url) => url.clone(),
-            Self::Request => direct(head),
+            Self::Request => absolute(scheme.as_str(), authority_of(head)),
             Self::Forwarded => {
-                let (scheme, authority) = forwarded(&head.headers);
-                match authority.or_else(|| authority_of(head)) {
-                    Some(authority) => url(scheme.unwrap_or("http"), authority),
-                    None => String::new(),
-                }
+                let (told, authority) = forwarded(&head.headers);
+                let scheme = told.unwrap_or(scheme.as_str());
+                absolute(scheme, authority.or_else(|| authority_of(head)))
             }
         }
     }
 
     /// The authorities under which this server may appear in a URL that a client sends.
-    pub fn authorities(&self, head: &Parts) -> Vec<String> {
-        let of_origin = self.of(head);
+    pub fn authorities(&self, head: &Parts, scheme: &Scheme) -> Vec<String> {
+        let of_origin = self.of(head, scheme);
         let authority = of_origin.split_once("://").map(|(_, rest)| rest);
         let authority = authority
             .and_then(|rest| rest.split('/').next())
@@ -46,19 +45,17 @@ impl Origin {
     }
 }
 
-fn direct(head: &Parts) -> String {
-    authority_of(head).map_or_else(String::new, |authority| url("http", authority))
-}
-
 /// Without a port that the scheme implies (RFC 9110, section 4.2.3): a client that compares URLs as
 /// text knows the address without it.
-fn url(scheme: &str, authority: &str) -> String {
+fn absolute(scheme: &str, authority: Option<&str>) -> String {
     let default_port = match scheme {
         "https" => ":443",
         _ => ":80",
     };
-    let authority = authority.strip_suffix(default_port).unwrap_or(authority);
-    format!("{scheme}://{authority}")
+    authority.map_or_else(String::new, |authority| {
+        let authority = authority.strip_suffix(default_port).unwrap_or(authority);
+        format!("{scheme}://{authority}")
+    })
 }
 
 /// The authority that the request names, if it is one that can stand in a URL.
@@ -160,14 +157,24 @@ mod tests {
     #[test]
     fn a_request_names_its_own_authority() {
         let request = head(&[("host", "up.example:7070")]);
-        assert_eq!(Origin::Request.of(&request), "http://up.example:7070");
-        assert_eq!(Origin::Request.authorities(&request)[0], "up.example:7070");
+        assert_eq!(
+            Origin::Request.of(&request, &Scheme::HTTP),
+            "http://up.example:7070"
+        );
+        assert_eq!(
+            Origin::Request.authorities(&request, &Scheme::HTTP)[0],
+            "up.example:7070"
+        );
     }
 
     #[test]
     fn nothing_that_breaks_out_of_a_url_is_an_authority() {
         for host in ["a b", "user@host", "host/path", "<script>", "a\"b", ""] {
-            assert_eq!(Origin::Request.of(&head(&[("host", host)])), "", "{host}");
+            assert_eq!(
+                Origin::Request.of(&head(&[("host", host)]), &Scheme::HTTP),
+                "",
+                "{host}"
+            );
         }
     }
 
@@ -178,9 +185,12 @@ mod tests {
             ("x-forwarded-host", "outer.example, other"),
             ("x-forwarded-proto", "https"),
         ];
-        assert_eq!(Origin::Request.of(&head(&fields)), "http://inner:1");
         assert_eq!(
-            Origin::Forwarded.of(&head(&fields)),
+            Origin::Request.of(&head(&fields), &Scheme::HTTP),
+            "http://inner:1"
+        );
+        assert_eq!(
+            Origin::Forwarded.of(&head(&fields), &Scheme::HTTP),
             "https://outer.example"
         );
     }
@@ -196,7 +206,7 @@ mod tests {
             ),
         ];
         assert_eq!(
-            Origin::Forwarded.of(&head(&fields)),
+            Origin::Forwarded.of(&head(&fields), &Scheme::HTTP),
             "https://new.example:8443"
         );
     }
@@ -217,7 +227,11 @@ mod tests {
         ];
         for (forwarded, origin) in table {
             let fields = [("host", "inner:1"), ("forwarded", forwarded)];
-            assert_eq!(Origin::Forwarded.of(&head(&fields)), origin, "{forwarded}");
+            assert_eq!(
+                Origin::Forwarded.of(&head(&fields), &Scheme::HTTP),
+                origin,
+                "{forwarded}"
+            );
         }
     }
 
@@ -237,15 +251,22 @@ mod tests {
                 ("x-forwarded-proto", scheme),
                 ("x-forwarded-host", host),
             ];
-            assert_eq!(Origin::Forwarded.of(&head(&fields)), origin, "{host}");
+            assert_eq!(
+                Origin::Forwarded.of(&head(&fields), &Scheme::HTTP),
+                origin,
+                "{host}"
+            );
         }
         let request = head(&[("host", "ex.com:80")]);
-        assert_eq!(Origin::Request.of(&request), "http://ex.com");
+        assert_eq!(Origin::Request.of(&request, &Scheme::HTTP), "http://ex.com");
     }
 
     #[test]
     fn an_odd_scheme_is_not_believed() {
         let fields = [("host", "inner:1"), ("x-forwarded-proto", "javascript")];
-        assert_eq!(Origin::Forwarded.of(&head(&fields)), "http://inner:1");
+        assert_eq!(
+            Origin::Forwarded.of(&head(&fields), &Scheme::HTTP),
+            "http://inner:1"
+        );
     }
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::uri::Scheme;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -21,7 +22,7 @@ use tokio::time::sleep;
 use super::connection::{self, Shared};
 use super::io::{FastReaders, Socket};
 use super::telemetry::HttpMetrics;
-use super::{DrainLimits, Peer, Router};
+use super::{DrainLimits, Peer, Router, Tls};
 use crate::cancel::Scope;
 
 /// The transport's part of the configuration.
@@ -38,6 +39,18 @@ pub struct Config {
     pub connections_max: usize,
     /// What is read of a body after the answer.
     pub drain: DrainLimits,
+    /// Secures every connection over TCP.
+    pub tls: Option<Tls>,
+}
+
+impl Config {
+    /// How clients over TCP reach the server.
+    pub fn scheme(&self) -> Scheme {
+        match self.tls {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
+        }
+    }
 }
 
 impl Default for Config {
@@ -48,6 +61,7 @@ impl Default for Config {
             read_buffer_bytes_max: 64 * 1024,
             connections_max: 16 * 1024,
             drain: DrainLimits::default(),
+            tls: None,
         }
     }
 }
@@ -106,14 +120,12 @@ impl Bound {
             Self::Unix(_) => true,
         }
     }
-}
 
-impl fmt::Display for Bound {
     /// As a URL where there is one: `http://127.0.0.1:7070` or `unix:PATH`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    pub fn url(&self, scheme: &Scheme) -> String {
         match self {
-            Self::Tcp(address) => write!(f, "http://{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => format!("{scheme}://{address}"),
+            Self::Unix(path) => format!("unix:{}", path.display()),
         }
     }
 }

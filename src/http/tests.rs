@@ -7,6 +7,7 @@ mod early;
 mod http2;
 mod lifecycle;
 mod requests;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

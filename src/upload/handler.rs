@@ -141,7 +141,7 @@ async fn read(uploads: Arc<Uploads>, id: UploadId, request: transport::Request) 
 
 async fn create_from(uploads: Arc<Uploads>, create: Create, request: transport::Request) -> Answer {
     let id = UploadId::random();
-    let origin = uploads.config.origin.of(&request.head);
+    let origin = uploads.config.origin.of(&request.head, &request.scheme);
     let location = format!("{origin}{BASE_PATH}/{id}");
     let append = create.append.clone();
     let new = match new(&uploads, id, create, &request) {
@@ -243,7 +243,10 @@ fn new_final(
     metadata: String,
     request: &transport::Request,
 ) -> Result<NewFinal, Problem> {
-    let authorities = uploads.config.origin.authorities(&request.head);
+    let authorities = uploads
+        .config
+        .origin
+        .authorities(&request.head, &request.scheme);
     let authorities: Vec<&str> = authorities.iter().map(String::as_str).collect();
     let mut parts = Vec::new();
     for (part, url) in (1..).zip(list.parts()) {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::support::server::Server;
+use crate::support::server::{Server, temp_dir};
 
 /// Longer than any script allows itself.
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -90,6 +90,23 @@ async fn interrupt_with(script: &str, arguments: &[&str]) {
 #[tokio::test]
 async fn tus_js_client_uploads_a_file() {
     upload_with(node("tus-js/plain.mjs")).await;
+}
+
+#[tokio::test]
+async fn tus_js_client_uploads_a_file_over_tls() {
+    let made = rcgen::generate_simple_self_signed([String::from("localhost")]).unwrap();
+    let files = temp_dir();
+    let path = |name| files.path().join(name).display().to_string();
+    let (cert, key) = (path("cert.pem"), path("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let server = Server::start(&["--tls-cert", &cert, "--tls-key", &key]).await;
+    assert!(server.stdout().contains(" https://"), "{}", server.stdout());
+    let mut command = node("tus-js/plain.mjs");
+    command.env("NODE_EXTRA_CA_CERTS", &cert);
+    // The URL of the upload comes from the server, and begins in the same way or fails.
+    command.arg(format!("https://localhost:{}/files", server.addr().port()));
+    succeed(command).await;
 }
 
 #[tokio::test]

@@ -240,13 +240,17 @@ impl Process {
 
     /// Waits for the one line that says where the server listens.
     async fn listening(&mut self) -> SocketAddr {
-        const PREFIX: &str = "tidegate listening on http://";
+        const PREFIXES: [&str; 2] = [
+            "tidegate listening on http://",
+            "tidegate listening on https://",
+        ];
         let line = timeout(PATIENCE, self.first_line.recv()).await;
         let Ok(Some(line)) = line else {
             let status = self.exit_status();
             panic!("no server within {PATIENCE:?}, exit status {status:?}");
         };
-        line.strip_prefix(PREFIX)
+        let address = PREFIXES.iter().find_map(|prefix| line.strip_prefix(prefix));
+        address
             .and_then(|addr| addr.parse().ok())
             .unwrap_or_else(|| panic!("standard output began with {line:?}"))
     }
