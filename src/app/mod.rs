@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use ::http::uri::Scheme;
 use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,7 +18,7 @@ use crate::cancel::{CancelReason, Scope, Settling};
 use crate::config::{Command, Config, Digest, Durability};
 use crate::db::{self, CORE, Db, DbConfig, DbError, DbUrl};
 use crate::http::telemetry::{self, Metrics};
-use crate::http::{self, BindError, Listeners, RouteError, Router, Tls, TlsError};
+use crate::http::{self, BindError, Bound, Listeners, RouteError, Router, Tls, TlsError};
 use crate::module::Mount;
 use crate::upload::fsck::{FsckError, fsck};
 use crate::upload::sql::SqlStore;
@@ -331,14 +332,7 @@ async fn serve(config: Config) -> Result<(), AppError> {
     );
     server.spawn(serving);
 
-    if let Some(first) = bound.first() {
-        let mut out = io::stdout().lock();
-        writeln!(out, "tidegate listening on {}", first.url(&scheme))?;
-        out.flush()?;
-    }
-    for more in bound.iter().skip(1) {
-        tracing::info!("also listening on {}", more.url(&scheme));
-    }
+    announce(&bound, &scheme)?;
     stop(&config, &opened).await
 }
 
@@ -372,6 +366,19 @@ fn upload_config(config: &Config) -> upload::Config {
         cors: config.cors.clone(),
         origin: config.origin.clone(),
     }
+}
+
+/// Says where requests are served: the one line on standard output.
+fn announce(bound: &[Bound], scheme: &Scheme) -> io::Result<()> {
+    if let Some(first) = bound.first() {
+        let mut out = io::stdout().lock();
+        writeln!(out, "tidegate listening on {}", first.url(scheme))?;
+        out.flush()?;
+    }
+    for more in bound.iter().skip(1) {
+        tracing::info!("also listening on {}", more.url(scheme));
+    }
+    Ok(())
 }
 
 /// Waits for the first signal, then lets everything settle; a second signal ends at once.
