@@ -144,6 +144,8 @@ impl Uploads {
         // Held until everything of this attempt has ended.
         let _lease = match admitted {
             Ok(lease) => lease,
+            // Whoever took the place in line may have come to end the upload.
+            Err(Problem::UploadSuperseded) => return self.superseded(id).await,
             Err(problem) => return Received::refused(problem),
         };
         let upload = match self.usable(id).await {
@@ -185,6 +187,13 @@ impl Uploads {
         }
         self.metrics.received(ended.received);
         self.ended(upload, ended).await
+    }
+
+    /// For one that somebody newer did not let begin.
+    async fn superseded(&self, id: UploadId) -> Received {
+        let found = self.store.find(id).await.ok().flatten();
+        let ended = found.as_ref().and_then(refuse::ended);
+        Received::refused(ended.unwrap_or(Problem::UploadSuperseded))
     }
 
     async fn remove_unless_kept(self: &Arc<Self>, id: UploadId, received: &Received) {

@@ -292,6 +292,31 @@ async fn a_cancel_does_not_wait_for_a_stuck_disk() {
     );
 }
 
+/// Who waits for the holder is displaced by whoever ends the upload, and hears that it has ended.
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_in_line_learns_of_a_cancel() {
+    let world = World::default();
+    let (gate, uploads) = gated(&world);
+    let id = made(&world).await;
+    let holder = start(&uploads, id, vec![data(10), Piece::Silence]);
+    get_going().await;
+    let in_line = start(&uploads, id, vec![data(10)]);
+    get_going().await;
+    assert_eq!(uploads.cancel(id).await, Ok(()));
+    let refused = in_line.await.unwrap();
+    assert!(
+        matches!(refused.problem, Some(Problem::UploadCancelled { .. })),
+        "{:?}",
+        refused.problem
+    );
+    gate.add_permits(1_000_000);
+    let ended = holder.await.unwrap();
+    assert!(matches!(
+        ended.problem,
+        Some(Problem::UploadCancelled { .. })
+    ));
+}
+
 fn start(uploads: &Arc<Uploads>, id: UploadId, pieces: Vec<Piece>) -> Task<Received> {
     let uploads = uploads.clone();
     let script = Script::new(pieces);
