@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -92,21 +93,75 @@ async fn tus_js_client_uploads_a_file() {
     upload_with(node("tus-js/plain.mjs")).await;
 }
 
+/// A server that speaks TLS, and the certificate that its clients have to trust.
+struct Secure {
+    server: Server,
+    cert: String,
+    _files: TempDir,
+}
+
+impl Secure {
+    async fn start() -> Self {
+        let made = rcgen::generate_simple_self_signed([String::from("localhost")]).unwrap();
+        let files = temp_dir();
+        let path = |name| files.path().join(name).display().to_string();
+        let (cert, key) = (path("cert.pem"), path("key.pem"));
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let server = Server::start(&["--tls-cert", &cert, "--tls-key", &key]).await;
+        Self {
+            server,
+            cert,
+            _files: files,
+        }
+    }
+
+    /// Runs a script against it, with further arguments behind the URL.
+    async fn succeed(&self, script: &str, arguments: &[&str]) {
+        let mut command = node(script);
+        command.env("NODE_EXTRA_CA_CERTS", &self.cert);
+        let port = self.server.addr().port();
+        command.arg(format!("https://localhost:{port}/files"));
+        command.args(arguments);
+        succeed(command).await;
+    }
+}
+
 #[tokio::test]
 async fn tus_js_client_uploads_a_file_over_tls() {
-    let made = rcgen::generate_simple_self_signed([String::from("localhost")]).unwrap();
-    let files = temp_dir();
-    let path = |name| files.path().join(name).display().to_string();
-    let (cert, key) = (path("cert.pem"), path("key.pem"));
-    std::fs::write(&cert, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let server = Server::start(&["--tls-cert", &cert, "--tls-key", &key]).await;
-    assert!(server.stdout().contains(" https://"), "{}", server.stdout());
-    let mut command = node("tus-js/plain.mjs");
-    command.env("NODE_EXTRA_CA_CERTS", &cert);
-    // The URL of the upload comes from the server, and begins in the same way or fails.
-    command.arg(format!("https://localhost:{}/files", server.addr().port()));
+    let secure = Secure::start().await;
+    let line = secure.server.stdout();
+    assert!(line.contains(" https://"), "{line}");
+    secure.succeed("tus-js/plain.mjs", &[]).await;
+}
+
+/// Whoever is cancelled learns it, every time, and does not send the file anew.
+#[tokio::test]
+async fn tus_js_client_sees_that_it_is_cancelled() {
+    let server = Server::start(&[]).await;
+    let mut command = node("cancel/node.mjs");
+    command.arg(format!("http://{}/files", server.addr()));
     succeed(command).await;
+}
+
+#[tokio::test]
+async fn tus_js_client_sees_that_it_is_cancelled_over_tls() {
+    Secure::start().await.succeed("cancel/node.mjs", &[]).await;
+}
+
+#[tokio::test]
+async fn chromium_sees_that_it_is_cancelled_over_http2() {
+    let secure = Secure::start().await;
+    secure.succeed("cancel/chromium.mjs", &["100"]).await;
+}
+
+/// Over HTTP/1.1 and TLS a browser loses an answer to a body that is not read to its end.
+#[tokio::test]
+async fn chromium_sees_that_it_is_cancelled_over_http1() {
+    let secure = Secure::start().await;
+    secure
+        .succeed("cancel/chromium.mjs", &["100", "http1"])
+        .await;
 }
 
 #[tokio::test]

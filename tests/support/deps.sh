@@ -24,6 +24,8 @@ missing_packages() {
     has_node || echo nodejs
     command -v npm >/dev/null || echo npm
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3 python3-venv
+    # For the tests in a real browser.
+    [[ -x ${CHROMIUM:-/usr/bin/chromium} ]] || echo chromium
     # For the test that cuts the power of a file system.
     command -v mount >/dev/null || echo mount
     command -v mkfs.ext4 >/dev/null || echo e2fsprogs
