@@ -2,6 +2,7 @@
 
 use crate::field::checksum::Checksum;
 use crate::field::concat::Final;
+use crate::field::id::Id;
 use crate::field::length::Length;
 use crate::field::metadata::Metadata;
 
@@ -25,6 +26,8 @@ pub enum Request {
 /// The creation of an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Create {
+    /// The name that the client gives it, so that asking again makes no second one.
+    pub id: Option<Id>,
     /// Where the content comes from.
     pub content: NewContent,
     /// Stored and echoed byte for byte.

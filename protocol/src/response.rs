@@ -19,6 +19,13 @@ pub enum Response {
         /// Whether the request carried content, so that the offset is news to the client.
         appended: bool,
     },
+    /// The client has made this upload before, with the same `Upload-Id`.
+    Existed {
+        /// Absolute URL of the upload.
+        location: String,
+        /// The upload as it stands.
+        resource: Resource,
+    },
     /// To [`crate::request::Request::Retrieve`].
     Retrieved(Resource),
     /// The content of the request is stored.
@@ -42,7 +49,7 @@ impl Response {
         match self {
             Self::Discovered | Self::Appended(_) | Self::Cancelled => StatusCode::NO_CONTENT,
             Self::Created { .. } => StatusCode::CREATED,
-            Self::Retrieved(_) => StatusCode::OK,
+            Self::Existed { .. } | Self::Retrieved(_) => StatusCode::OK,
             Self::Refused { problem, .. } => problem.status(),
         }
     }

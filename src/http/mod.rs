@@ -11,6 +11,7 @@
 //! | `tls` | certificates and handshakes |
 //! | `io` | the bytes of a connection before hyper sees them |
 //! | `body` | request bodies, their remains, response bodies |
+//! | `json` | bodies in JSON |
 //! | `cors` | what web pages of other origins may do |
 //! | `origin` | absolute URLs of this server |
 //! | `page` | pages of a list |
@@ -22,6 +23,7 @@ mod body;
 mod connection;
 mod cors;
 mod io;
+pub mod json;
 mod origin;
 mod page;
 pub mod reject;

@@ -12,7 +12,7 @@ use super::store::{Filter, State, Upload};
 use super::{DEFAULT_PROJECT, Uploads, refuse};
 use crate::clock::rfc3339;
 use crate::http::{Page, Request, Response, reject};
-use crate::id::UploadId;
+use crate::id::{InvalidId, UploadId};
 
 /// An upload, as a client sees it.
 #[derive(Serialize)]
@@ -69,13 +69,7 @@ impl View {
 /// `GET /api/uploads/{id}`.
 pub(super) async fn find(uploads: Arc<Uploads>, request: Request) -> Response {
     let found = async {
-        let id = request.path.get("id").unwrap_or_default();
-        let id = id
-            .parse::<UploadId>()
-            .map_err(|error| Problem::ValidationFailed {
-                field: "id".into(),
-                message: error.to_string().into(),
-            })?;
+        let id = id(request.path.get("id").unwrap_or_default(), "id")?;
         let found = uploads
             .store
             .find(id)
@@ -126,4 +120,13 @@ pub(super) async fn list(uploads: Arc<Uploads>, request: Request) -> Response {
         }
         Err(problem) => reject::problem(&request.head.method, request.head.uri.path(), &problem),
     }
+}
+
+/// The id that stands in `field`.
+pub(super) fn id(text: &str, field: &'static str) -> Result<UploadId, Problem> {
+    text.parse()
+        .map_err(|error: InvalidId| Problem::ValidationFailed {
+            field: field.into(),
+            message: error.to_string().into(),
+        })
 }

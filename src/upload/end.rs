@@ -3,13 +3,17 @@
 //! A cancel and a deletion begin with one durable, irrevocable statement. What follows can be cut
 //! short by a crash at any point: the row says what is left to do, and [`super::sweep`] does it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use tidegate_protocol::problem::Problem;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 use super::progress::Progress;
-use super::store::{CancelOutcome, State};
+use super::store::{CancelOutcome, Canceller, State, Which};
 use super::{Uploads, refuse};
 use crate::cancel::CancelReason;
 use crate::id::UploadId;
@@ -17,59 +21,172 @@ use crate::id::UploadId;
 /// How long a canceller waits for the confirmation.
 const CONFIRM_WITHIN: Duration = Duration::from_millis(50);
 
+/// Uploads of one cancel that are stopped and destroyed at the same time.
+const FINISHING_MAX: usize = 64;
+
+/// What became of a cancel, at the moment of its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cancelled {
+    /// Its bytes are gone, so many of them.
+    Confirmed { released: u64 },
+    /// It is irrevocable; that its bytes are gone follows.
+    Accepted,
+    /// It had ended before.
+    Already(State),
+    /// There is no such upload.
+    Unknown,
+}
+
 impl Uploads {
-    /// Ends the upload for good. Returns when that is durable and, unless it takes too long, when
-    /// its stream has stopped and its bytes are gone.
+    /// Ends the upload by its sender's own wish, a complete one too. Returns when that is durable
+    /// and, unless it takes too long, when its stream has stopped and its bytes are gone.
     ///
     /// # Errors
     /// The problem to answer with: it does not exist, or can no longer be ended.
     ///
     /// # Cancel safety
     /// Once begun, it is finished whether or not the future is dropped.
-    pub(super) async fn cancel(self: &Arc<Self>, id: UploadId) -> Result<(), Problem> {
-        let begun = self
-            .store
-            .cancel(id, None)
-            .await
-            .map_err(|error| refuse::store(&error))?;
-        match begun {
-            CancelOutcome::Unknown | CancelOutcome::Already(State::Deleting) => {
-                return Err(Problem::NotFound);
+    pub(super) async fn delete(self: &Arc<Self>, id: UploadId) -> Result<(), Problem> {
+        let begun = self.store.cancel(id, Canceller::Sender, None).await;
+        let begun = begun.map_err(|error| refuse::store(&error))?;
+        match self.confirm(vec![(id, begun)]).await.get(&id) {
+            None | Some(Cancelled::Unknown | Cancelled::Already(State::Deleting)) => {
+                Err(Problem::NotFound)
             }
-            CancelOutcome::Already(State::Expired) => return Err(Problem::UploadExpired),
-            CancelOutcome::Already(State::Failed) => return Err(Problem::UploadFailed),
-            CancelOutcome::Already(_) => return Ok(()),
-            CancelOutcome::Begun => {}
+            Some(Cancelled::Already(State::Expired)) => Err(Problem::UploadExpired),
+            Some(Cancelled::Already(State::Failed)) => Err(Problem::UploadFailed),
+            Some(Cancelled::Already(_) | Cancelled::Accepted | Cancelled::Confirmed { .. }) => {
+                Ok(())
+            }
         }
-        self.metrics.cancelled();
-        let this = self.clone();
-        let finish = self
-            .scope
-            .spawn(async move { this.finish(id, CancelReason::Requested).await });
-        // Whether it is confirmed in time or later, it is cancelled.
-        if tokio::time::timeout(CONFIRM_WITHIN, finish).await.is_err() {
-            tracing::debug!(upload = %id, "the confirmation of a cancel takes long");
+    }
+
+    /// Ends the upload by somebody else's wish, unless it is complete.
+    ///
+    /// # Errors
+    /// The store failed; it may have been begun all the same, and is finished then.
+    ///
+    /// # Cancel safety
+    /// As [`Self::delete`].
+    pub(super) async fn cancel(
+        self: &Arc<Self>,
+        id: UploadId,
+        reason: Option<String>,
+    ) -> Result<Cancelled, Problem> {
+        let begun = self.store.cancel(id, Canceller::Other, reason).await;
+        let begun = begun.map_err(|error| refuse::store(&error))?;
+        let confirmed = self.confirm(vec![(id, begun)]).await;
+        Ok(confirmed.get(&id).copied().unwrap_or(Cancelled::Unknown))
+    }
+
+    /// As [`Self::cancel`], and if there is no such upload, `owner` will find it cancelled when he
+    /// makes it: the cancel has overtaken the creation.
+    ///
+    /// # Errors
+    /// As [`Self::cancel`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::delete`].
+    pub(super) async fn forestall(
+        self: &Arc<Self>,
+        id: UploadId,
+        owner: String,
+        reason: Option<String>,
+    ) -> Result<Cancelled, Problem> {
+        let begun = self.store.forestall(id, owner, reason).await;
+        let begun = begun.map_err(|error| refuse::store(&error))?;
+        let confirmed = self.confirm(vec![(id, begun)]).await;
+        Ok(confirmed.get(&id).copied().unwrap_or(Cancelled::Unknown))
+    }
+
+    /// As [`Self::cancel`] for many, all of them begun in one transaction; in the order of the
+    /// store's answer.
+    ///
+    /// # Errors
+    /// As [`Self::cancel`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::delete`].
+    pub(super) async fn cancel_many(
+        self: &Arc<Self>,
+        which: Which,
+        reason: Option<String>,
+    ) -> Result<Vec<(UploadId, Cancelled)>, Problem> {
+        let begun = self.store.cancel_many(which, reason).await;
+        let begun = begun.map_err(|error| refuse::store(&error))?;
+        let asked: Vec<UploadId> = begun.iter().map(|(id, _)| *id).collect();
+        let confirmed = self.confirm(begun).await;
+        let outcome = |id| confirmed.get(&id).copied().unwrap_or(Cancelled::Unknown);
+        Ok(asked.into_iter().map(|id| (id, outcome(id))).collect())
+    }
+
+    /// Stops and destroys what has just been begun, and waits for that, but not for long.
+    async fn confirm(
+        self: &Arc<Self>,
+        begun: Vec<(UploadId, CancelOutcome)>,
+    ) -> HashMap<UploadId, Cancelled> {
+        let deadline = Instant::now() + CONFIRM_WITHIN;
+        let mut outcomes = HashMap::with_capacity(begun.len());
+        let mut ending = Vec::new();
+        for (id, outcome) in begun {
+            let outcome = match outcome {
+                CancelOutcome::Begun => {
+                    ending.push(id);
+                    Cancelled::Accepted
+                }
+                CancelOutcome::Already(state) => Cancelled::Already(state),
+                CancelOutcome::Unknown => Cancelled::Unknown,
+            };
+            // One that is asked for twice has its first outcome.
+            outcomes.entry(id).or_insert(outcome);
         }
-        Ok(())
+        if ending.is_empty() {
+            return outcomes;
+        }
+        let (this, (done, mut finished)) = (self.clone(), mpsc::unbounded_channel());
+        // As a task: a canceller that leaves must not leave half of it behind.
+        drop(self.scope.spawn(async move {
+            let finish = |id| {
+                let (this, done) = (&this, &done);
+                async move {
+                    this.metrics.cancelled();
+                    if let Some(released) = this.finish(id, CancelReason::Requested).await {
+                        // Nobody may be waiting any more.
+                        let _ = done.send((id, released));
+                    }
+                }
+            };
+            let all = stream::iter(ending).map(finish);
+            all.buffer_unordered(FINISHING_MAX).collect::<()>().await;
+        }));
+        while let Ok(Some((id, released))) = timeout_at(deadline, finished.recv()).await {
+            outcomes.insert(id, Cancelled::Confirmed { released });
+        }
+        outcomes
     }
 
     /// Stops whoever still writes to an ended upload, then removes its bytes.
-    pub(super) async fn finish(&self, id: UploadId, reason: CancelReason) {
+    ///
+    /// Returns how many bytes that has freed, if it was done, and was for this call to do.
+    pub(super) async fn finish(&self, id: UploadId, reason: CancelReason) -> Option<u64> {
         let scope = self.scope.child("end");
         let progress = Arc::new(Progress::new());
         match self.admit(id, scope, progress, reason).await {
             // Held, so that no attempt opens the blob while it goes.
             Ok(_lease) => self.release(id).await,
             // Somebody else sees to it.
-            Err(Problem::UploadSuperseded) => {}
+            Err(Problem::UploadSuperseded) => None,
             // The sweeper comes back to it.
-            Err(problem) => tracing::warn!(upload = %id, ?problem, "the writer does not stop"),
+            Err(problem) => {
+                tracing::warn!(upload = %id, ?problem, "the writer does not stop");
+                None
+            }
         }
     }
 
     /// Removes the bytes of an ended upload, unless something else refers to them, and says so in
     /// its row. The caller holds the upload's lease.
-    async fn release(&self, id: UploadId) {
+    async fn release(&self, id: UploadId) -> Option<u64> {
         let released = async {
             if !self
                 .store
@@ -77,7 +194,7 @@ impl Uploads {
                 .await
                 .map_err(|error| refuse::store(&error))?
             {
-                return Ok(());
+                return Ok(None);
             }
             self.has_settled(id);
             let bytes = self
@@ -91,10 +208,11 @@ impl Uploads {
                 .map_err(|error| refuse::store(&error))?;
             self.metrics.released(bytes);
             tracing::debug!(upload = %id, bytes, "released");
-            Ok::<(), Problem>(())
+            Ok::<_, Problem>(Some(bytes))
         };
-        if let Err(problem) = released.await {
+        released.await.unwrap_or_else(|problem| {
             tracing::error!(upload = %id, ?problem, "removing the bytes of an ended upload");
-        }
+            None
+        })
     }
 }

@@ -11,12 +11,12 @@ use tidegate_protocol::dialect::{
 use tidegate_protocol::field::concat::{Final, PartFault, part_id};
 use tidegate_protocol::field::length::Length;
 use tidegate_protocol::problem::Problem;
-use tidegate_protocol::request::{Create, NewContent, Request};
+use tidegate_protocol::request::{Append, Create, NewContent, Request};
 use tidegate_protocol::response::{Resource, Response};
 
 use super::progress::Progress;
 use super::receive::{self, Received};
-use super::store::{Kind, NewFinal, NewUpload, State, Upload};
+use super::store::{Canceller, Kind, Made, NewFinal, NewUpload, State, Upload};
 use super::{DEFAULT_PROJECT, Uploads, content, refuse};
 use crate::cancel::{CancelReason, Settling};
 use crate::http::{self as transport, OutBody, Shared, reject};
@@ -125,7 +125,7 @@ fn dispatch(
 }
 
 async fn cancel(uploads: Arc<Uploads>, id: UploadId) -> Answer {
-    match uploads.cancel(id).await {
+    match uploads.delete(id).await {
         Ok(()) => Answer::Protocol(Response::Cancelled),
         Err(problem) => problem.into(),
     }
@@ -140,19 +140,33 @@ async fn read(uploads: Arc<Uploads>, id: UploadId, request: transport::Request) 
 }
 
 async fn create_from(uploads: Arc<Uploads>, create: Create, request: transport::Request) -> Answer {
-    let id = UploadId::random();
+    let named = create.id.as_ref().map(|id| id.as_str().parse::<UploadId>());
+    let Ok(named) = named.transpose() else {
+        return Problem::Internal.into();
+    };
+    let id = named.unwrap_or_else(UploadId::random);
     let origin = uploads.config.origin.of(&request.head, &request.scheme);
     let location = format!("{origin}{BASE_PATH}/{id}");
     let append = create.append.clone();
-    let new = match new(&uploads, id, create, &request) {
+    let new = match new(&uploads, id, named.is_some(), create, &request) {
         Ok(new) => new,
         Err(problem) => return problem.into(),
     };
     let transport::Request { body, .. } = request;
-    let upload = match make(&uploads, new).await {
-        Ok(upload) => upload,
+    let asked = Asked::of(&new);
+    let Made { upload, is_new } = match make(&uploads, new).await {
+        Ok(made) => made,
         Err(problem) => return problem.into(),
     };
+    if !is_new && !asked.is(&upload) {
+        return Problem::IdTaken.into();
+    }
+    if let Some(problem) = refuse::ended(&upload) {
+        return problem.into();
+    }
+    if !is_new {
+        return existed(&uploads, location, upload, append, body).await;
+    }
     uploads.metrics.created();
     match append {
         None => Answer::Protocol(Response::Created {
@@ -167,6 +181,79 @@ async fn create_from(uploads: Arc<Uploads>, create: Create, request: transport::
     }
 }
 
+/// What tells a repeated creation from another one with the same id. Metadata does not: it changes
+/// nothing about the bytes.
+struct Asked {
+    project: String,
+    owner: String,
+    kind: Kind,
+    length: Option<u64>,
+    concat: Option<String>,
+}
+
+impl Asked {
+    fn of(new: &New) -> Self {
+        match new {
+            New::Appended(new) => Self {
+                project: new.project.clone(),
+                owner: new.owner.clone(),
+                kind: match new.partial {
+                    true => Kind::Partial,
+                    false => Kind::Whole,
+                },
+                length: new.length,
+                concat: None,
+            },
+            New::Final(new) => Self {
+                project: new.project.clone(),
+                owner: new.owner.clone(),
+                kind: Kind::Final,
+                length: None,
+                concat: Some(new.concat.clone()),
+            },
+        }
+    }
+
+    fn is(&self, upload: &Upload) -> bool {
+        self.project == upload.project
+            && self.owner == upload.owner
+            && self.kind == upload.kind
+            && self.concat == upload.concat
+            // A deferred one may have been declared since.
+            && (self.length.is_none() || self.length == upload.length)
+    }
+}
+
+/// The answer to a creation whose first answer was lost. Its content is taken if none was before.
+async fn existed(
+    uploads: &Arc<Uploads>,
+    location: String,
+    upload: Upload,
+    append: Option<Append>,
+    body: transport::Body,
+) -> Answer {
+    let Some(append) = append.filter(|_| upload.state == State::Uploading && upload.offset == 0)
+    else {
+        let resource = resource(&upload);
+        return Answer::Protocol(Response::Existed { location, resource });
+    };
+    let received = receive::append(uploads, upload.id, append, body).await;
+    match (received.problem, received.upload) {
+        (None, Some(upload)) => Answer::Protocol(Response::Existed {
+            location,
+            resource: resource(&upload),
+        }),
+        (problem, upload) => refused(problem, upload.as_ref()),
+    }
+}
+
+fn refused(problem: Option<Problem>, upload: Option<&Upload>) -> Answer {
+    Answer::Protocol(Response::Refused {
+        problem: problem.unwrap_or(Problem::Internal),
+        resource: upload.map(resource),
+    })
+}
+
 fn created_with(location: String, received: Received) -> Answer {
     match (received.problem, received.upload) {
         (None, Some(upload)) => Answer::Protocol(Response::Created {
@@ -175,10 +262,7 @@ fn created_with(location: String, received: Received) -> Answer {
             appended: true,
         }),
         (Some(problem @ (Problem::ChecksumMismatch | Problem::StorageFull)), _) => problem.into(),
-        (problem, upload) => Answer::Protocol(Response::Refused {
-            problem: problem.unwrap_or(Problem::Internal),
-            resource: upload.as_ref().map(resource),
-        }),
+        (problem, upload) => refused(problem, upload.as_ref()),
     }
 }
 
@@ -191,6 +275,7 @@ enum New {
 fn new(
     uploads: &Uploads,
     id: UploadId,
+    named: bool,
     create: Create,
     request: &transport::Request,
 ) -> Result<New, Problem> {
@@ -200,12 +285,14 @@ fn new(
     let metadata = create.metadata.raw().to_owned();
     match create.content {
         NewContent::Concatenated(parts) => {
-            new_final(uploads, id, &parts, metadata, request).map(New::Final)
+            let made = new_final(uploads, id, &parts, metadata, request);
+            made.map(|new| New::Final(NewFinal { named, ..new }))
         }
         NewContent::Appended { length, partial } => {
             let digests = uploads.digests();
             Ok(New::Appended(NewUpload {
                 id,
+                named,
                 project: String::from(DEFAULT_PROJECT),
                 owner: request.caller.user.clone(),
                 partial,
@@ -219,7 +306,7 @@ fn new(
     }
 }
 
-async fn make(uploads: &Uploads, new: New) -> Result<Upload, Problem> {
+async fn make(uploads: &Uploads, new: New) -> Result<Made, Problem> {
     match new {
         New::Appended(new) => uploads
             .store
@@ -257,6 +344,7 @@ fn new_final(
     }
     Ok(NewFinal {
         id,
+        named: false,
         project: String::from(DEFAULT_PROJECT),
         owner: request.caller.user.clone(),
         parts,
@@ -289,6 +377,11 @@ async fn retrieve(uploads: Arc<Uploads>, id: UploadId) -> Answer {
         Ok(None) => return Problem::NotFound.into(),
         Err(problem) => return problem.into(),
     };
+    if upload.ended_by == Some(Canceller::Other) {
+        // To a stock client any other answer means that the upload is lost, and it sends the whole
+        // file again. Its next PATCH is answered 410, which stops it.
+        return Answer::Protocol(Response::Retrieved(resource(&upload)));
+    }
     if let Some(problem) = refuse::ended(&upload) {
         return problem.into();
     }
@@ -296,14 +389,10 @@ async fn retrieve(uploads: Arc<Uploads>, id: UploadId) -> Answer {
 }
 
 fn appended(received: Received) -> Answer {
-    let resource = received.upload.as_ref().map(resource);
-    Answer::Protocol(match (received.problem, resource) {
-        (None, Some(resource)) => Response::Appended(resource),
-        (problem, resource) => Response::Refused {
-            problem: problem.unwrap_or(Problem::Internal),
-            resource,
-        },
-    })
+    match (received.problem, received.upload) {
+        (None, Some(upload)) => Answer::Protocol(Response::Appended(resource(&upload))),
+        (problem, upload) => refused(problem, upload.as_ref()),
+    }
 }
 
 /// What a client is told about an upload.

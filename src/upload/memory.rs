@@ -13,8 +13,8 @@ use tidegate_protocol::upload::Mark;
 
 use super::sql::millis;
 use super::store::{
-    Advance, Advanced, CancelOutcome, Filter, Kind, NewFinal, NewUpload, NotConcatenated, State,
-    StoreError, Sum, TOO_LARGE, Upload, UploadStore,
+    Advance, Advanced, CancelOutcome, Canceller, Filter, Kind, Made, NewFinal, NewUpload,
+    NotConcatenated, State, StoreError, Sum, TOO_LARGE, Upload, UploadStore, Which,
 };
 use crate::id::UploadId;
 
@@ -56,15 +56,11 @@ struct Shared {
 #[derive(Clone, Debug, Default)]
 struct Tables {
     now_ms: i64,
-    rows: BTreeMap<UploadId, Row>,
+    rows: BTreeMap<UploadId, Upload>,
+    /// When each was cancelled in advance, and why.
+    forestalled: BTreeMap<(UploadId, String), (i64, Option<String>)>,
     /// By final upload, in order.
     parts: BTreeMap<UploadId, Vec<UploadId>>,
-}
-
-#[derive(Clone, Debug)]
-struct Row {
-    upload: Upload,
-    released_bytes: Option<u64>,
 }
 
 type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
@@ -102,11 +98,7 @@ impl MemoryStore {
 
     /// The row as it stands.
     pub(super) fn row(&self, id: UploadId) -> Option<Upload> {
-        self.shared()
-            .tables
-            .rows
-            .get(&id)
-            .map(|row| row.upload.clone())
+        self.shared().tables.rows.get(&id).cloned()
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -180,23 +172,21 @@ impl Shared {
 }
 
 impl UploadStore for MemoryStore {
-    fn create(&self, new: NewUpload) -> Answer<Upload> {
-        self.transaction("create", move |tables| tables.create(new))
+    fn create(&self, new: NewUpload) -> Answer<Made> {
+        self.transaction("create", move |tables| Ok(tables.create(new)))
     }
 
-    fn concatenate(&self, new: NewFinal) -> Answer<Result<Upload, NotConcatenated>> {
-        self.transaction("concatenate", move |tables| tables.concatenate(new))
+    fn concatenate(&self, new: NewFinal) -> Answer<Result<Made, NotConcatenated>> {
+        self.transaction("concatenate", move |tables| Ok(tables.concatenate(new)))
     }
 
     fn find(&self, id: UploadId) -> Answer<Option<Upload>> {
-        self.transaction("find", move |tables| {
-            Ok(tables.rows.get(&id).map(|row| row.upload.clone()))
-        })
+        self.transaction("find", move |tables| Ok(tables.rows.get(&id).cloned()))
     }
 
     fn find_settled(&self, id: UploadId) -> Answer<Option<Upload>> {
         self.transaction("find_settled", move |tables| {
-            Ok(tables.rows.get(&id).map(|row| row.upload.clone()))
+            Ok(tables.rows.get(&id).cloned())
         })
     }
 
@@ -210,8 +200,35 @@ impl UploadStore for MemoryStore {
         self.transaction("advance", move |tables| tables.advance(advance))
     }
 
-    fn cancel(&self, id: UploadId, reason: Option<String>) -> Answer<CancelOutcome> {
-        self.transaction("cancel", move |tables| Ok(tables.cancel(id, reason)))
+    fn cancel(&self, id: UploadId, by: Canceller, reason: Option<String>) -> Answer<CancelOutcome> {
+        self.transaction("cancel", move |tables| Ok(tables.cancel(id, by, reason)))
+    }
+
+    fn forestall(
+        &self,
+        id: UploadId,
+        owner: String,
+        reason: Option<String>,
+    ) -> Answer<CancelOutcome> {
+        self.transaction("forestall", move |tables| {
+            let outcome = tables.cancel(id, Canceller::Other, reason.clone());
+            if outcome == CancelOutcome::Unknown {
+                let now = tables.now_ms;
+                let promise = tables.forestalled.entry((id, owner));
+                promise.or_insert((now, reason));
+            }
+            Ok(outcome)
+        })
+    }
+
+    fn cancel_many(
+        &self,
+        which: Which,
+        reason: Option<String>,
+    ) -> Answer<Vec<(UploadId, CancelOutcome)>> {
+        self.transaction("cancel_many", move |tables| {
+            Ok(tables.cancel_many(which, &reason))
+        })
     }
 
     fn fail(&self, id: UploadId, reason: String) -> Answer<()> {
@@ -233,7 +250,7 @@ impl UploadStore for MemoryStore {
             let ended = tables
                 .rows
                 .get(&id)
-                .is_some_and(|row| row.upload.ended_at.is_some());
+                .is_some_and(|row| row.ended_at.is_some());
             Ok(ended && !tables.is_used(id))
         })
     }
@@ -247,7 +264,7 @@ impl UploadStore for MemoryStore {
 
     fn expiring(&self, limit: u32) -> Answer<Vec<UploadId>> {
         self.transaction("expiring", move |tables| {
-            let due = tables.ids(|row| tables.may_expire(&row.upload));
+            let due = tables.ids(|row| tables.may_expire(row));
             Ok(tables.first_by(due, limit, |upload| upload.expires_at))
         })
     }
@@ -255,7 +272,7 @@ impl UploadStore for MemoryStore {
     fn releasable(&self, limit: u32) -> Answer<Vec<UploadId>> {
         self.transaction("releasable", move |tables| {
             let ended = tables.ids(|row| {
-                let upload = &row.upload;
+                let upload = row;
                 upload.ended_at.is_some()
                     && row.released_bytes.is_none()
                     && !tables.is_used(upload.id)
@@ -268,22 +285,23 @@ impl UploadStore for MemoryStore {
         self.transaction("forget", move |tables| {
             let before = tables.now_ms.saturating_sub(millis(keep));
             let old = tables.ids(|row| {
-                row.upload.ended_at.is_some_and(|at| at < before) && row.released_bytes.is_some()
+                row.ended_at.is_some_and(|at| at < before) && row.released_bytes.is_some()
             });
             for id in &old {
                 tables.forget(*id);
             }
+            tables.forestalled.retain(|_, (at, _)| *at >= before);
             Ok(old.len() as u64)
         })
     }
 
     fn open(&self, after: Option<UploadId>, limit: u32) -> Answer<Vec<(UploadId, u64)>> {
         self.transaction("open", move |tables| {
-            let open = tables.past(after).filter(|row| {
-                row.upload.state == State::Uploading && row.upload.kind != Kind::Final
-            });
+            let open = tables
+                .past(after)
+                .filter(|row| row.state == State::Uploading && row.kind != Kind::Final);
             Ok(open
-                .map(|row| (row.upload.id, row.upload.offset))
+                .map(|row| (row.id, row.offset))
                 .take(limit as usize)
                 .collect())
         })
@@ -294,19 +312,17 @@ impl UploadStore for MemoryStore {
             let every = tables
                 .past(after)
                 .filter(|row| row.released_bytes.is_none());
-            Ok(every
-                .map(|row| row.upload.clone())
-                .take(limit as usize)
-                .collect())
+            Ok(every.take(limit as usize).cloned().collect())
         })
     }
 
     fn with_blob(&self, ids: Vec<UploadId>) -> Answer<Vec<UploadId>> {
         self.transaction("with_blob", move |tables| {
             let has_blob = |id: &UploadId| {
-                tables.rows.get(id).is_some_and(|row| {
-                    row.released_bytes.is_none() && row.upload.kind != Kind::Final
-                })
+                tables
+                    .rows
+                    .get(id)
+                    .is_some_and(|row| row.released_bytes.is_none() && row.kind != Kind::Final)
             };
             Ok(ids.into_iter().filter(has_blob).collect())
         })
@@ -315,7 +331,7 @@ impl UploadStore for MemoryStore {
     fn undigested(&self, limit: u32) -> Answer<Vec<UploadId>> {
         self.transaction("undigested", move |tables| {
             let found = tables.ids(|row| {
-                let upload = &row.upload;
+                let upload = row;
                 upload.kind == Kind::Final
                     && upload.state == State::Completed
                     && upload.sha256.is_none()
@@ -328,11 +344,11 @@ impl UploadStore for MemoryStore {
         self.transaction("digested", move |tables| {
             let now_ms = tables.now_ms;
             if let Some(row) = tables.rows.get_mut(&id)
-                && row.upload.kind == Kind::Final
-                && row.upload.state == State::Completed
+                && row.kind == Kind::Final
+                && row.state == State::Completed
             {
-                row.upload.sha256 = Some(sha256);
-                row.upload.updated_at = now_ms;
+                row.sha256 = Some(sha256);
+                row.updated_at = now_ms;
             }
             Ok(())
         })
@@ -351,10 +367,10 @@ impl UploadStore for MemoryStore {
             let mut found: Vec<Upload> = tables
                 .rows
                 .values()
-                .map(|row| row.upload.clone())
                 .filter(|upload| upload.project == filter.project)
                 .filter(|upload| filter.state.is_none_or(|state| upload.state == state))
                 .filter(|upload| upload.state != State::Deleting)
+                .cloned()
                 .collect();
             found.sort_by_key(|upload| std::cmp::Reverse((upload.created_at, upload.id)));
             let total = found.len() as u64;
@@ -371,10 +387,10 @@ impl UploadStore for MemoryStore {
 }
 
 impl Tables {
-    fn create(&mut self, new: NewUpload) -> Result<Upload, StoreError> {
+    fn create(&mut self, new: NewUpload) -> Made {
         let empty = new.length == Some(0);
         let now = self.now_ms;
-        self.insert(Upload {
+        let upload = Upload {
             id: new.id,
             project: new.project,
             owner: new.owner,
@@ -401,33 +417,39 @@ impl Tables {
             expires_at: (!empty || new.partial).then(|| now + millis(new.expires_after)),
             ended_at: None,
             end_reason: None,
-        })
+            ended_by: None,
+            released_bytes: None,
+        };
+        self.insert(upload, new.named)
     }
 
-    fn concatenate(
-        &mut self,
-        new: NewFinal,
-    ) -> Result<Result<Upload, NotConcatenated>, StoreError> {
+    fn concatenate(&mut self, new: NewFinal) -> Result<Made, NotConcatenated> {
+        if let Some(row) = self.rows.get(&new.id) {
+            return Ok(Made {
+                upload: row.clone(),
+                is_new: false,
+            });
+        }
         let mut lengths = Vec::with_capacity(new.parts.len());
         let mut whole = true;
         for (number, part) in (1..).zip(&new.parts) {
             let usable = |upload: &&Upload| upload.project == new.project && is_alive(upload.state);
-            let Some(part) = self.rows.get(part).map(|row| &row.upload).filter(usable) else {
-                return Ok(Err(NotConcatenated::PartNotFound(number)));
+            let Some(part) = self.rows.get(part).filter(usable) else {
+                return Err(NotConcatenated::PartNotFound(number));
             };
             if part.kind != Kind::Partial {
-                return Ok(Err(NotConcatenated::NotPartial(number)));
+                return Err(NotConcatenated::NotPartial(number));
             }
             whole &= part.state == State::Completed;
             lengths.push(part.length);
         }
         let sum: Sum = lengths.into_iter().collect();
         if sum.exceeds(new.size_max) {
-            return Ok(Err(NotConcatenated::TooLarge));
+            return Err(NotConcatenated::TooLarge);
         }
         let length = sum.length();
         let now = self.now_ms;
-        let upload = self.insert(Upload {
+        let upload = Upload {
             id: new.id,
             project: new.project,
             owner: new.owner,
@@ -450,36 +472,53 @@ impl Tables {
             expires_at: (!whole).then(|| now + millis(new.expires_after)),
             ended_at: None,
             end_reason: None,
-        })?;
-        self.parts.insert(new.id, new.parts);
-        Ok(Ok(upload))
+            ended_by: None,
+            released_bytes: None,
+        };
+        let made = self.insert(upload, new.named);
+        if made.upload.ended_at.is_none() {
+            self.parts.insert(new.id, new.parts);
+        }
+        Ok(made)
     }
 
-    fn insert(&mut self, upload: Upload) -> Result<Upload, StoreError> {
-        if self.rows.contains_key(&upload.id) {
-            return Err(failed("there is a row with this id"));
+    fn insert(&mut self, mut upload: Upload, named: bool) -> Made {
+        if let Some(row) = self.rows.get(&upload.id) {
+            return Made {
+                upload: row.clone(),
+                is_new: false,
+            };
         }
-        self.rows.insert(
-            upload.id,
-            Row {
-                upload: upload.clone(),
-                released_bytes: None,
-            },
-        );
-        Ok(upload)
+        let key = (upload.id, upload.owner.clone());
+        if named && let Some((_, reason)) = self.forestalled.remove(&key) {
+            upload = Upload {
+                state: State::Cancelled,
+                epoch: 2,
+                digest: None,
+                sha256: None,
+                completed_at: None,
+                expires_at: None,
+                ended_at: Some(self.now_ms),
+                end_reason: reason,
+                ended_by: Some(Canceller::Other),
+                released_bytes: Some(0),
+                ..upload
+            };
+        }
+        self.rows.insert(upload.id, upload.clone());
+        Made {
+            upload,
+            is_new: true,
+        }
     }
 
     fn advance(&mut self, step: Advance) -> Result<Advanced, StoreError> {
         let now = self.now_ms;
-        let row = self
-            .rows
-            .get_mut(&step.id)
-            .map(|row| &mut row.upload)
-            .filter(|upload| {
-                upload.epoch == step.epoch
-                    && upload.offset == step.commit.from
-                    && upload.state == State::Uploading
-            });
+        let row = self.rows.get_mut(&step.id).filter(|upload| {
+            upload.epoch == step.epoch
+                && upload.offset == step.commit.from
+                && upload.state == State::Uploading
+        });
         let Some(upload) = row else {
             return Ok(Advanced::Refused);
         };
@@ -516,30 +555,62 @@ impl Tables {
         Ok(Advanced::Committed { expires_at })
     }
 
-    fn cancel(&mut self, id: UploadId, reason: Option<String>) -> CancelOutcome {
+    fn cancel(&mut self, id: UploadId, by: Canceller, reason: Option<String>) -> CancelOutcome {
         let Some(row) = self.rows.get(&id) else {
             return CancelOutcome::Unknown;
         };
-        let state = match row.upload.state {
-            State::Uploading => State::Cancelling,
-            State::Completed => State::Deleting,
-            ended => return CancelOutcome::Already(ended),
+        let state = match (row.state, by) {
+            (State::Uploading, _) => State::Cancelling,
+            (State::Completed, Canceller::Sender) => State::Deleting,
+            (ended, _) => return CancelOutcome::Already(ended),
         };
         self.end(id, state, reason);
+        if let Some(row) = self.rows.get_mut(&id) {
+            row.ended_by = Some(by);
+        }
         self.fail_waiting(id);
         CancelOutcome::Begun
     }
 
+    fn cancel_many(
+        &mut self,
+        which: Which,
+        reason: &Option<String>,
+    ) -> Vec<(UploadId, CancelOutcome)> {
+        let (project, ids) = match which {
+            Which::Ids { project, ids } => (project, ids),
+            Which::Active {
+                project,
+                owner,
+                limit,
+            } => {
+                let active = self.ids(|row| {
+                    let upload = row;
+                    upload.state == State::Uploading
+                        && upload.project == project
+                        && owner.as_ref().is_none_or(|owner| *owner == upload.owner)
+                });
+                (project, active.into_iter().take(limit as usize).collect())
+            }
+        };
+        let mut outcomes = Vec::with_capacity(ids.len());
+        for id in ids {
+            let is_in = |row: &Upload| row.project == project;
+            let outcome = match self.rows.get(&id).is_some_and(is_in) {
+                true => self.cancel(id, Canceller::Other, reason.clone()),
+                false => CancelOutcome::Unknown,
+            };
+            outcomes.push((id, outcome));
+        }
+        outcomes
+    }
+
     fn expire(&mut self, id: UploadId) -> bool {
-        let Some(row) = self
-            .rows
-            .get(&id)
-            .filter(|row| self.may_expire(&row.upload))
-        else {
+        let Some(row) = self.rows.get(&id).filter(|row| self.may_expire(row)) else {
             return false;
         };
-        let completed = row.upload.state == State::Completed;
-        let reason = row.upload.end_reason.clone();
+        let completed = row.state == State::Completed;
+        let reason = row.end_reason.clone();
         self.end(
             id,
             if completed {
@@ -558,15 +629,15 @@ impl Tables {
         let Some(row) = self.rows.get_mut(&id) else {
             return;
         };
-        if row.upload.ended_at.is_some() && row.released_bytes.is_none() {
+        if row.ended_at.is_some() && row.released_bytes.is_none() {
             row.released_bytes = Some(bytes);
-            row.upload.digest = None;
-            row.upload.updated_at = now;
-            if row.upload.state == State::Cancelling {
-                row.upload.state = State::Cancelled;
+            row.digest = None;
+            row.updated_at = now;
+            if row.state == State::Cancelling {
+                row.state = State::Cancelled;
             }
         }
-        if row.upload.state == State::Deleting {
+        if row.state == State::Deleting {
             self.forget(id);
         }
     }
@@ -578,7 +649,7 @@ impl Tables {
 
     fn end(&mut self, id: UploadId, state: State, reason: Option<String>) {
         let now = self.now_ms;
-        if let Some(Row { upload, .. }) = self.rows.get_mut(&id) {
+        if let Some(upload) = self.rows.get_mut(&id) {
             upload.state = state;
             upload.epoch += 1;
             upload.updated_at = now;
@@ -594,7 +665,7 @@ impl Tables {
         uses.map(|(id, _)| *id)
             .filter(|id| {
                 let row = self.rows.get(id);
-                row.is_some_and(|row| row.upload.state == State::Uploading)
+                row.is_some_and(|row| row.state == State::Uploading)
             })
             .collect()
     }
@@ -606,8 +677,8 @@ impl Tables {
             if sum.exceeds(size_max) {
                 self.end(id, State::Failed, Some(String::from(TOO_LARGE)));
             } else if let (Some(length), Some(row)) = (sum.length(), self.rows.get_mut(&id)) {
-                row.upload.length = Some(length);
-                row.upload.updated_at = now;
+                row.length = Some(length);
+                row.updated_at = now;
             }
         }
     }
@@ -622,7 +693,7 @@ impl Tables {
                 sum.checked_add_unsigned(part.offset)
                     .ok_or_else(|| failed("too large a sum"))
             })?;
-            if let Some(Row { upload, .. }) = self.rows.get_mut(&id) {
+            if let Some(upload) = self.rows.get_mut(&id) {
                 upload.state = State::Completed;
                 upload.offset = sum.unsigned_abs();
                 upload.length = Some(sum.unsigned_abs());
@@ -647,9 +718,7 @@ impl Tables {
     /// The parts of a final upload in order, with duplicates.
     fn parts_of(&self, id: UploadId) -> impl Iterator<Item = &Upload> {
         let parts = self.parts.get(&id).into_iter().flatten();
-        parts
-            .filter_map(|part| self.rows.get(part))
-            .map(|row| &row.upload)
+        parts.filter_map(|part| self.rows.get(part))
     }
 
     /// Whether a final upload, finished or not, has this part.
@@ -659,9 +728,7 @@ impl Tables {
     }
 
     fn is_alive(&self, id: UploadId) -> bool {
-        self.rows
-            .get(&id)
-            .is_some_and(|row| is_alive(row.upload.state))
+        self.rows.get(&id).is_some_and(|row| is_alive(row.state))
     }
 
     fn may_expire(&self, upload: &Upload) -> bool {
@@ -673,17 +740,17 @@ impl Tables {
             }
     }
 
-    fn past(&self, after: Option<UploadId>) -> impl Iterator<Item = &Row> {
+    fn past(&self, after: Option<UploadId>) -> impl Iterator<Item = &Upload> {
         self.rows
             .values()
-            .filter(move |row| after.is_none_or(|after| row.upload.id > after))
+            .filter(move |row| after.is_none_or(|after| row.id > after))
     }
 
-    fn ids(&self, wanted: impl Fn(&Row) -> bool) -> Vec<UploadId> {
+    fn ids(&self, wanted: impl Fn(&Upload) -> bool) -> Vec<UploadId> {
         self.rows
             .values()
             .filter(|row| wanted(row))
-            .map(|row| row.upload.id)
+            .map(|row| row.id)
             .collect()
     }
 
@@ -693,7 +760,7 @@ impl Tables {
         limit: u32,
         key: impl Fn(&Upload) -> Option<i64>,
     ) -> Vec<UploadId> {
-        ids.sort_by_key(|id| self.rows.get(id).and_then(|row| key(&row.upload)));
+        ids.sort_by_key(|id| self.rows.get(id).and_then(&key));
         ids.truncate(limit as usize);
         ids
     }

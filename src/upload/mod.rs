@@ -28,6 +28,7 @@ use crate::module::Mount;
 
 mod api;
 mod attempt;
+mod cancel_api;
 #[cfg(test)]
 mod conformance;
 mod content;
@@ -98,6 +99,13 @@ pub fn mount(deps: Deps, config: Config) -> Mount {
         move |request| handler::serve(uploads.clone(), target, request)
     };
     let (find, list) = (uploads.clone(), uploads.clone());
+    let cancel = |path| {
+        let uploads = uploads.clone();
+        Route::new(Method::POST, path, move |request| {
+            cancel_api::one(uploads.clone(), request)
+        })
+    };
+    let many = uploads.clone();
     Mount {
         routes: vec![
             Route::any("/files", serve(Target::Creation)),
@@ -113,6 +121,13 @@ pub fn mount(deps: Deps, config: Config) -> Mount {
             Route::new(Method::GET, "/api/uploads/{id}", move |request| {
                 api::find(find.clone(), request)
             }),
+            cancel("/api/uploads/{id}/cancel"),
+            cancel("/api/projects/{project}/uploads/{id}/cancel"),
+            Route::new(
+                Method::POST,
+                "/api/projects/{project}/uploads/cancel",
+                move |request| cancel_api::many(many.clone(), request),
+            ),
         ],
         workers: vec![
             Box::new(recover::Tails::new(&uploads, tails_are_good)),

@@ -198,7 +198,7 @@ impl Uploads {
 
     async fn remove_unless_kept(self: &Arc<Self>, id: UploadId, received: &Received) {
         if let Some(Problem::ChecksumMismatch | Problem::StorageFull) = received.problem
-            && let Err(problem) = self.cancel(id).await
+            && let Err(problem) = self.delete(id).await
         {
             tracing::warn!(upload = %id, ?problem, "removing an upload without an address");
         }

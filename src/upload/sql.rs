@@ -9,8 +9,8 @@ use tidegate_protocol::upload::Mark;
 
 use super::statement as sql;
 use super::store::{
-    Advance, Advanced, CancelOutcome, Filter, Kind, NewFinal, NewUpload, NotConcatenated, State,
-    StoreError, Sum, TOO_LARGE, Upload, UploadStore,
+    Advance, Advanced, CancelOutcome, Canceller, Filter, Kind, Made, NewFinal, NewUpload,
+    NotConcatenated, State, StoreError, Sum, TOO_LARGE, Upload, UploadStore, Which,
 };
 use crate::db::{Db, DbError, Line, Param, Row, Tx};
 use crate::id::UploadId;
@@ -18,17 +18,34 @@ use crate::id::UploadId;
 /// The module's migrations.
 pub const LINE: Line = Line {
     name: "upload",
-    sqlite: &[(
-        1,
-        "upload",
-        include_str!("../../migrations/sqlite/upload/0001_upload.sql"),
-    )],
-    postgres: &[(
-        1,
-        "upload",
-        include_str!("../../migrations/postgres/upload/0001_upload.sql"),
-    )],
+    sqlite: &[
+        (
+            1,
+            "upload",
+            include_str!("../../migrations/sqlite/upload/0001_upload.sql"),
+        ),
+        (
+            2,
+            "ended_by",
+            include_str!("../../migrations/sqlite/upload/0002_ended_by.sql"),
+        ),
+    ],
+    postgres: &[
+        (
+            1,
+            "upload",
+            include_str!("../../migrations/postgres/upload/0001_upload.sql"),
+        ),
+        (
+            2,
+            "ended_by",
+            include_str!("../../migrations/postgres/upload/0002_ended_by.sql"),
+        ),
+    ],
 };
+
+/// How many ids may be cancelled in advance.
+const FORESTALLED_MAX: i64 = 10_000;
 
 /// Uploads in the database.
 #[derive(Clone)]
@@ -76,14 +93,14 @@ impl From<DbError> for StoreError {
 }
 
 impl UploadStore for SqlStore {
-    fn create(&self, new: NewUpload) -> BoxFuture<'static, Result<Upload, StoreError>> {
+    fn create(&self, new: NewUpload) -> BoxFuture<'static, Result<Made, StoreError>> {
         self.write(move |tx| insert(tx, new.clone()).boxed())
     }
 
     fn concatenate(
         &self,
         new: NewFinal,
-    ) -> BoxFuture<'static, Result<Result<Upload, NotConcatenated>, StoreError>> {
+    ) -> BoxFuture<'static, Result<Result<Made, NotConcatenated>, StoreError>> {
         self.write(move |tx| concatenate(tx, new.clone()).boxed())
     }
 
@@ -113,9 +130,27 @@ impl UploadStore for SqlStore {
     fn cancel(
         &self,
         id: UploadId,
+        by: Canceller,
         reason: Option<String>,
     ) -> BoxFuture<'static, Result<CancelOutcome, StoreError>> {
-        self.write(move |tx| cancel(tx, id, reason.clone()).boxed())
+        self.write(move |tx| cancel(tx, id, by, reason.clone()).boxed())
+    }
+
+    fn forestall(
+        &self,
+        id: UploadId,
+        owner: String,
+        reason: Option<String>,
+    ) -> BoxFuture<'static, Result<CancelOutcome, StoreError>> {
+        self.write(move |tx| forestall(tx, id, owner.clone(), reason.clone()).boxed())
+    }
+
+    fn cancel_many(
+        &self,
+        which: Which,
+        reason: Option<String>,
+    ) -> BoxFuture<'static, Result<Vec<(UploadId, CancelOutcome)>, StoreError>> {
+        self.write(move |tx| cancel_many(tx, which.clone(), reason.clone()).boxed())
     }
 
     fn fail(&self, id: UploadId, reason: String) -> BoxFuture<'static, Result<(), StoreError>> {
@@ -194,6 +229,7 @@ impl UploadStore for SqlStore {
                 let keep = Param::Int(millis(keep));
                 tx.execute(&sql::FORGET_PARTS_OF_TOMBSTONES, &[keep])
                     .await?;
+                tx.execute(&sql::FORGET_FORESTALLED, &[keep]).await?;
                 tx.execute(&sql::FORGET_TOMBSTONES, &[keep]).await
             }
             .boxed()
@@ -332,7 +368,7 @@ async fn ids(
         .collect()
 }
 
-async fn insert(tx: &mut Tx, new: NewUpload) -> Result<Upload, DbError> {
+async fn insert(tx: &mut Tx, new: NewUpload) -> Result<Made, DbError> {
     let id = new.id.to_string();
     let kind = if new.partial {
         Kind::Partial
@@ -361,14 +397,47 @@ async fn insert(tx: &mut Tx, new: NewUpload) -> Result<Upload, DbError> {
         Param::OptText(new.sha256_of_nothing.as_deref().filter(|_| empty)),
         Param::OptInt(expires),
     ];
-    let row = tx.fetch_optional(&sql::INSERT, &params).await?;
-    row.as_ref().map_or(Err(STRANGE), upload)
+    made(tx, new.id, &new.owner, new.named, &params).await
 }
 
-async fn concatenate(
+/// Makes a row, unless there is one with its id.
+async fn made(
     tx: &mut Tx,
-    new: NewFinal,
-) -> Result<Result<Upload, NotConcatenated>, DbError> {
+    id: UploadId,
+    owner: &str,
+    named: bool,
+    params: &[Param<'_>],
+) -> Result<Made, DbError> {
+    let Some(row) = tx.fetch_optional(&sql::INSERT, params).await? else {
+        let upload = find(tx, &sql::FIND, id).await?.ok_or(STRANGE)?;
+        return Ok(Made {
+            upload,
+            is_new: false,
+        });
+    };
+    let text = id.to_string();
+    let mut upload = upload(&row)?;
+    if named {
+        let params = [Param::Text(&text), Param::Text(owner)];
+        if let Some(forestalled) = tx.fetch_optional(&sql::FORESTALLED, &params).await? {
+            let params = [Param::Text(&text), Param::OptText(forestalled.opt_text(0)?)];
+            let row = tx.fetch_optional(&sql::STILLBORN, &params).await?;
+            upload = row.as_ref().map_or(Err(STRANGE), self::upload)?;
+        }
+    }
+    Ok(Made {
+        upload,
+        is_new: true,
+    })
+}
+
+async fn concatenate(tx: &mut Tx, new: NewFinal) -> Result<Result<Made, NotConcatenated>, DbError> {
+    if let Some(upload) = find(tx, &sql::FIND, new.id).await? {
+        return Ok(Ok(Made {
+            upload,
+            is_new: false,
+        }));
+    }
     let mut lengths = Vec::with_capacity(new.parts.len());
     let mut whole = true;
     for (number, part) in (1..).zip(&new.parts) {
@@ -410,13 +479,16 @@ async fn concatenate(
         Param::OptText(None),
         Param::OptInt((!whole).then(|| millis(new.expires_after))),
     ];
-    let row = tx.fetch_optional(&sql::INSERT, &params).await?;
+    let made = made(tx, new.id, &new.owner, new.named, &params).await?;
+    if !made.is_new || made.upload.ended_at.is_some() {
+        return Ok(Ok(made));
+    }
     for (position, part) in (0_i64..).zip(&new.parts) {
         let part = part.to_string();
         let params = [Param::Text(&id), Param::Int(position), Param::Text(&part)];
         tx.execute(&sql::INSERT_PART, &params).await?;
     }
-    row.as_ref().map_or(Err(STRANGE), upload).map(Ok)
+    Ok(Ok(made))
 }
 
 async fn advance(tx: &mut Tx, step: Advance) -> Result<Advanced, DbError> {
@@ -499,11 +571,20 @@ async fn fail_waiting(tx: &mut Tx, part: &str) -> Result<(), DbError> {
 async fn cancel(
     tx: &mut Tx,
     id: UploadId,
+    by: Canceller,
     reason: Option<String>,
 ) -> Result<CancelOutcome, DbError> {
     let text = id.to_string();
-    let params = [Param::Text(&text), Param::OptText(reason.as_deref())];
-    if tx.execute(&sql::CANCEL, &params).await? > 0 {
+    let params = [
+        Param::Text(&text),
+        Param::OptText(reason.as_deref()),
+        Param::Text(by.as_str()),
+    ];
+    let mut begun = tx.execute(&sql::CANCEL, &params).await? > 0;
+    if !begun && by == Canceller::Sender {
+        begun = tx.execute(&sql::DELETE, &params).await? > 0;
+    }
+    if begun {
         fail_waiting(tx, &text).await?;
         return Ok(CancelOutcome::Begun);
     }
@@ -511,6 +592,59 @@ async fn cancel(
     Ok(found.map_or(CancelOutcome::Unknown, |upload| {
         CancelOutcome::Already(upload.state)
     }))
+}
+
+async fn forestall(
+    tx: &mut Tx,
+    id: UploadId,
+    owner: String,
+    reason: Option<String>,
+) -> Result<CancelOutcome, DbError> {
+    let outcome = cancel(tx, id, Canceller::Other, reason.clone()).await?;
+    if outcome == CancelOutcome::Unknown {
+        let text = id.to_string();
+        let params = [
+            Param::Text(&text),
+            Param::Text(&owner),
+            Param::OptText(reason.as_deref()),
+            Param::Int(FORESTALLED_MAX),
+        ];
+        tx.execute(&sql::FORESTALL, &params).await?;
+    }
+    Ok(outcome)
+}
+
+async fn cancel_many(
+    tx: &mut Tx,
+    which: Which,
+    reason: Option<String>,
+) -> Result<Vec<(UploadId, CancelOutcome)>, DbError> {
+    let (project, asked) = match which {
+        Which::Ids { project, ids } => (project, ids),
+        Which::Active {
+            project,
+            owner,
+            limit,
+        } => {
+            let params = vec![
+                Param::Text(&project),
+                Param::OptText(owner.as_deref()),
+                Param::Int(limit.into()),
+            ];
+            let active = ids(tx, &sql::ACTIVE, params).await?;
+            (project, active)
+        }
+    };
+    let mut outcomes = Vec::with_capacity(asked.len());
+    for id in asked {
+        let found = find(tx, &sql::FIND, id).await?;
+        let outcome = match found.filter(|upload| upload.project == project) {
+            Some(_) => cancel(tx, id, Canceller::Other, reason.clone()).await?,
+            None => CancelOutcome::Unknown,
+        };
+        outcomes.push((id, outcome));
+    }
+    Ok(outcomes)
 }
 
 fn upload(row: &Row) -> Result<Upload, DbError> {
@@ -537,6 +671,15 @@ fn upload(row: &Row) -> Result<Upload, DbError> {
         expires_at: row.opt_int(15)?,
         ended_at: row.opt_int(16)?,
         end_reason: row.opt_text(17)?.map(str::to_owned),
+        ended_by: match row.opt_text(18)? {
+            Some(by) => Some(Canceller::parse(by).ok_or(STRANGE)?),
+            None => None,
+        },
+        released_bytes: row
+            .opt_int(19)?
+            .map(u64::try_from)
+            .transpose()
+            .map_err(|_| STRANGE)?,
     })
 }
 

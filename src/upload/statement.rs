@@ -11,7 +11,8 @@ pub(super) use crate::db::Sql;
 macro_rules! columns {
     () => {
         "id, project_id, owner_id, kind, state, epoch, committed, length, metadata, concat, \
-         digest, sha256, created_at, updated_at, completed_at, expires_at, ended_at, end_reason"
+         digest, sha256, created_at, updated_at, completed_at, expires_at, ended_at, end_reason, ended_by, \
+         released_bytes"
     };
 }
 
@@ -21,7 +22,8 @@ pub(super) static INSERT: Sql = sql!(
     "INSERT INTO upload (",
     columns!(),
     ") VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8, $9, $10, $11, {now}, {now}, \
-     CASE WHEN $5 = 'completed' THEN {now} END, {now} + $12, NULL, NULL) RETURNING ",
+     CASE WHEN $5 = 'completed' THEN {now} END, {now} + $12, NULL, NULL, NULL, NULL) \
+     ON CONFLICT (id) DO NOTHING RETURNING ",
     columns!()
 );
 
@@ -86,11 +88,47 @@ pub(super) static FAIL_WAITING: Sql = sql!(
      AND id IN (SELECT final_id FROM upload_part WHERE part_id = $1)"
 );
 
-/// $1 id, $2 reason.
+/// $1 id, $2 reason, $3 canceller.
 pub(super) static CANCEL: Sql = sql!(
-    "UPDATE upload SET state = CASE state WHEN 'completed' THEN 'deleting' ELSE 'cancelling' END, \
-     epoch = epoch + 1, updated_at = {now}, ended_at = {now}, end_reason = $2, expires_at = NULL \
-     WHERE id = $1 AND state IN ('uploading', 'completed')"
+    "UPDATE upload SET state = 'cancelling', epoch = epoch + 1, updated_at = {now}, \
+     ended_at = {now}, end_reason = $2, ended_by = $3, expires_at = NULL \
+     WHERE id = $1 AND state = 'uploading'"
+);
+
+/// $1 id, $2 reason, $3 canceller.
+pub(super) static DELETE: Sql = sql!(
+    "UPDATE upload SET state = 'deleting', epoch = epoch + 1, updated_at = {now}, \
+     ended_at = {now}, end_reason = $2, ended_by = $3, expires_at = NULL \
+     WHERE id = $1 AND state = 'completed'"
+);
+
+/// $1 id, $2 owner, $3 reason, $4 how many there may be.
+pub(super) static FORESTALL: Sql = sql!(
+    "INSERT INTO upload_forestalled (id, owner_id, reason, cancelled_at) \
+     SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), {now} \
+     WHERE (SELECT COUNT(*) FROM upload_forestalled) < $4 ON CONFLICT DO NOTHING"
+);
+
+/// $1 id, $2 owner.
+pub(super) static FORESTALLED: Sql =
+    sql!("DELETE FROM upload_forestalled WHERE id = $1 AND owner_id = $2 RETURNING reason");
+
+/// What has been made although it was forestalled. $1 id, $2 reason.
+pub(super) static STILLBORN: Sql = sql!(
+    "UPDATE upload SET state = 'cancelled', epoch = epoch + 1, ended_at = {now}, end_reason = $2, \
+     ended_by = 'other', released_bytes = 0, completed_at = NULL, expires_at = NULL, \
+     digest = NULL, sha256 = NULL WHERE id = $1 RETURNING ",
+    columns!()
+);
+
+/// $1 milliseconds for which one is kept.
+pub(super) static FORGET_FORESTALLED: Sql =
+    sql!("DELETE FROM upload_forestalled WHERE cancelled_at < {now} - $1");
+
+/// $1 project, $2 owner or NULL, $3 limit.
+pub(super) static ACTIVE: Sql = sql!(
+    "SELECT id FROM upload WHERE project_id = $1 AND state = 'uploading' \
+     AND (CAST($2 AS TEXT) IS NULL OR owner_id = $2) ORDER BY id LIMIT $3 {for_update}"
 );
 
 /// $1 id, $2 reason.
@@ -210,6 +248,12 @@ pub(super) static ALL: &[&Sql] = &[
     &COMPLETE_WAITING,
     &FAIL_WAITING,
     &CANCEL,
+    &DELETE,
+    &FORESTALL,
+    &FORESTALLED,
+    &STILLBORN,
+    &FORGET_FORESTALLED,
+    &ACTIVE,
     &FAIL,
     &EXPIRE,
     &EXPIRING,

@@ -131,6 +131,36 @@ pub struct Upload {
     pub ended_at: Option<i64>,
     /// Why, in the canceller's words.
     pub end_reason: Option<String>,
+    /// Who cancelled it.
+    pub ended_by: Option<Canceller>,
+    /// Bytes that its end has freed. `None` as long as its blob may still be there.
+    pub released_bytes: Option<u64>,
+}
+
+/// Who ends an upload. It decides what the sender is told, and whether a complete one goes too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Canceller {
+    /// Whoever sends it, by the protocol's own means. Removes a complete upload as well.
+    Sender,
+    /// Somebody else, perhaps behind the sender's back. Leaves a complete upload as it is.
+    Other,
+}
+
+impl Canceller {
+    /// The word used in rows.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sender => "sender",
+            Self::Other => "other",
+        }
+    }
+
+    /// The inverse of [`Self::as_str`].
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Sender, Self::Other]
+            .into_iter()
+            .find(|canceller| canceller.as_str() == text)
+    }
 }
 
 impl Upload {
@@ -145,10 +175,20 @@ impl Upload {
     }
 }
 
+/// An upload that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    pub upload: Upload,
+    /// Whether it was not there before. One whose id was cancelled in advance is new, and ended.
+    pub is_new: bool,
+}
+
 /// An upload to be.
 #[derive(Clone, Debug)]
 pub struct NewUpload {
     pub id: UploadId,
+    /// Whether its client has chosen the id, and may have cancelled it in advance.
+    pub named: bool,
     pub project: String,
     pub owner: String,
     /// [`Kind::Whole`] or [`Kind::Partial`]; final uploads are made by `concatenate`.
@@ -166,6 +206,8 @@ pub struct NewUpload {
 #[derive(Clone, Debug)]
 pub struct NewFinal {
     pub id: UploadId,
+    /// Whether its client has chosen the id, and may have cancelled it in advance.
+    pub named: bool,
     pub project: String,
     pub owner: String,
     /// In the order of the content; one may be there several times.
@@ -283,11 +325,13 @@ type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
 /// The module's transactions. Each is durable when its future is done; each goes on to its end
 /// when its future is dropped.
 pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
-    /// Makes an upload; complete at once if its length is 0.
-    fn create(&self, new: NewUpload) -> Answer<Upload>;
+    /// Makes an upload; complete at once if its length is 0. If there is one with its id, that is
+    /// returned as it is.
+    fn create(&self, new: NewUpload) -> Answer<Made>;
 
-    /// Makes a final upload: only rows, no bytes. It is complete at once if all parts are.
-    fn concatenate(&self, new: NewFinal) -> Answer<Result<Upload, NotConcatenated>>;
+    /// Makes a final upload: only rows, no bytes. It is complete at once if all parts are. If there
+    /// is one with its id, that is returned as it is.
+    fn concatenate(&self, new: NewFinal) -> Answer<Result<Made, NotConcatenated>>;
 
     /// The upload, ended ones included while their row is there.
     fn find(&self, id: UploadId) -> Answer<Option<Upload>>;
@@ -305,7 +349,24 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
     fn advance(&self, advance: Advance) -> Answer<Advanced>;
 
     /// First step of a cancel: irrevocable from here on.
-    fn cancel(&self, id: UploadId, reason: Option<String>) -> Answer<CancelOutcome>;
+    fn cancel(&self, id: UploadId, by: Canceller, reason: Option<String>) -> Answer<CancelOutcome>;
+
+    /// As [`Self::cancel`] by somebody else. If there is no such upload yet, `owner` gets it cancelled
+    /// when he makes it; such promises are kept as long as tombstones, and their number is bounded.
+    fn forestall(
+        &self,
+        id: UploadId,
+        owner: String,
+        reason: Option<String>,
+    ) -> Answer<CancelOutcome>;
+
+    /// First step of many cancels by somebody else than their senders, in one transaction: those of
+    /// `ids`, each with its outcome and in that order, or the active ones of a project.
+    fn cancel_many(
+        &self,
+        which: Which,
+        reason: Option<String>,
+    ) -> Answer<Vec<(UploadId, CancelOutcome)>>;
 
     /// Marks an upload whose stored bytes are fewer than were committed.
     fn fail(&self, id: UploadId, reason: String) -> Answer<()>;
@@ -325,7 +386,8 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
     /// Ended uploads whose blob nothing refers to and which is still there.
     fn releasable(&self, limit: u32) -> Answer<Vec<UploadId>>;
 
-    /// Forgets tombstones older than `keep`. Returns how many.
+    /// Forgets tombstones, and promises of [`Self::forestall`], older than `keep`. Returns how many
+    /// tombstones.
     fn forget(&self, keep: Duration) -> Answer<u64>;
 
     /// Uploads with an id past `after` that take appends, by id, as [`Self::find_settled`] would
@@ -353,6 +415,19 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
 
     /// A page of a project's uploads, newest first, and how many there are in all.
     fn list(&self, filter: Filter) -> Answer<(Vec<Upload>, u64)>;
+}
+
+/// What to cancel.
+#[derive(Clone, Debug)]
+pub enum Which {
+    /// These, if they belong to the project.
+    Ids { project: String, ids: Vec<UploadId> },
+    /// Up to `limit` active ones of the project, `owner`'s alone if that is given.
+    Active {
+        project: String,
+        owner: Option<String>,
+        limit: u32,
+    },
 }
 
 /// What to list.

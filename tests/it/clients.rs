@@ -102,12 +102,13 @@ struct Secure {
 
 impl Secure {
     async fn start() -> Self {
-        let made = rcgen::generate_simple_self_signed([String::from("localhost")]).unwrap();
+        let made =
+            rcgen::generate_simple_self_signed([String::from("localhost")]).expect("a certificate");
         let files = temp_dir();
         let path = |name| files.path().join(name).display().to_string();
         let (cert, key) = (path("cert.pem"), path("key.pem"));
-        std::fs::write(&cert, made.cert.pem()).unwrap();
-        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        std::fs::write(&cert, made.cert.pem()).expect("write the certificate");
+        std::fs::write(&key, made.signing_key.serialize_pem()).expect("write its key");
         let server = Server::start(&["--tls-cert", &cert, "--tls-key", &key]).await;
         Self {
             server,
@@ -147,6 +148,15 @@ async fn tus_js_client_sees_that_it_is_cancelled() {
 #[tokio::test]
 async fn tus_js_client_sees_that_it_is_cancelled_over_tls() {
     Secure::start().await.succeed("cancel/node.mjs", &[]).await;
+}
+
+/// A sender whose answer is lost asks with HEAD, and that must not make it begin anew.
+#[tokio::test]
+async fn tus_js_client_does_not_begin_anew_when_the_answer_is_lost() {
+    let server = Server::start(&[]).await;
+    let mut command = node("cancel/lost.mjs");
+    command.arg(format!("http://{}/files", server.addr()));
+    succeed(command).await;
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ fn flags(round: u64) -> Vec<&'static str> {
 }
 
 /// Kills the server `micros` after the start of `work`, whatever it is doing, and starts it again.
-async fn kill_during<T>(
+pub(crate) async fn kill_during<T>(
     server: &mut Server,
     micros: u64,
     flags: &[&str],

@@ -324,6 +324,7 @@ async fn example_of(server: &Server, path: &str, method: &str) -> Req {
             target,
             ..tus::patch(&upload, 5)
         },
+        "POST" if path.ends_with("/cancel") => Req::new(method, &target),
         "POST" if is_upload => request.header("X-HTTP-Method-Override", "HEAD").body(""),
         "POST" => request.header("Upload-Length", "5").body(""),
         _ => panic!("this test does not know how to send {method} {path}"),

@@ -16,6 +16,7 @@
 mod support;
 
 mod bad_input;
+mod cancel;
 mod clients;
 mod concurrency;
 mod crash;

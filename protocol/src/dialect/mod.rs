@@ -48,10 +48,11 @@ pub const CORS_METHODS: &str = "POST, HEAD, PATCH, OPTIONS, GET, DELETE";
 
 /// For `Access-Control-Allow-Headers`.
 pub const CORS_REQUEST_FIELDS: &str = "Authorization, Origin, X-Requested-With, X-Request-ID, \
-     X-HTTP-Method-Override, Content-Type, Content-Disposition, Range, If-Range, Upload-Length, \
-     Upload-Offset, Tus-Resumable, Upload-Metadata, Upload-Defer-Length, Upload-Concat, \
-     Upload-Checksum, Upload-Incomplete, Upload-Complete, Upload-Draft-Interop-Version, \
-     Content-Digest, Repr-Digest, Want-Repr-Digest, Want-Content-Digest";
+     X-HTTP-Method-Override, Content-Type, Content-Disposition, Range, If-Range, Upload-Id, \
+     Upload-Length, Upload-Offset, Tus-Resumable, Upload-Metadata, Upload-Defer-Length, \
+     Upload-Concat, Upload-Checksum, Upload-Incomplete, Upload-Complete, \
+     Upload-Draft-Interop-Version, Content-Digest, Repr-Digest, Want-Repr-Digest, \
+     Want-Content-Digest";
 
 /// For `Access-Control-Expose-Headers`, on refusals too: a browser's client needs them there most.
 pub const CORS_RESPONSE_FIELDS: &str = "Upload-Offset, Location, Upload-Length, Tus-Version, \

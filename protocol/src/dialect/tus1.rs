@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use super::{Settings, Target, effective_method, is_encoded};
 use crate::field::checksum::{self, Checksum};
 use crate::field::concat::Concat;
+use crate::field::id::Id;
 use crate::field::length::Length;
 use crate::field::metadata::Metadata;
 use crate::field::{date, media, name, offset};
@@ -85,6 +86,7 @@ fn create(
     content_length: Option<u64>,
     settings: &Settings,
 ) -> Result<Request, Problem> {
+    let id = Id::from_headers(headers)?;
     let length = Length::declared(headers)?;
     let concat = Concat::from_headers(headers)?;
     let metadata = Metadata::from_headers(headers, settings.metadata_bytes_max)?;
@@ -103,6 +105,7 @@ fn create(
         }
         let content = NewContent::Concatenated(parts);
         return Ok(Request::Create(Create {
+            id,
             content,
             metadata,
             append: None,
@@ -129,6 +132,7 @@ fn create(
     }
     let content = NewContent::Appended { length, partial };
     Ok(Request::Create(Create {
+        id,
         content,
         metadata,
         append,
@@ -203,12 +207,15 @@ pub(super) fn fields(response: &Response, settings: &Settings) -> HeaderMap {
             resource,
             appended,
         } => {
-            if let Ok(location) = HeaderValue::from_str(location) {
-                fields.insert(header::LOCATION, location);
-            }
+            put_location(&mut fields, location);
             if *appended {
                 put_offset(&mut fields, resource);
             }
+            put_expiry(&mut fields, resource);
+        }
+        Response::Existed { location, resource } => {
+            put_location(&mut fields, location);
+            put_offset(&mut fields, resource);
             put_expiry(&mut fields, resource);
         }
         Response::Retrieved(resource) => {
@@ -267,6 +274,12 @@ fn retrieved(fields: &mut HeaderMap, resource: &Resource) {
         && let Ok(concat) = HeaderValue::from_str(concat)
     {
         fields.insert(UPLOAD_CONCAT, concat);
+    }
+}
+
+fn put_location(fields: &mut HeaderMap, location: &str) {
+    if let Ok(location) = HeaderValue::from_str(location) {
+        fields.insert(header::LOCATION, location);
     }
 }
 

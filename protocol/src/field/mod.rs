@@ -12,6 +12,7 @@
 //! | `Upload-Metadata` | [`metadata`] | tus 1.0.0, "Creation" |
 //! | `Upload-Checksum` | [`checksum`] | tus 1.0.0, "Checksum" |
 //! | `Upload-Concat` | [`concat`](mod@concat) | tus 1.0.0, "Concatenation" |
+//! | `Upload-Id` | [`id`] | ours: no protocol has it |
 //! | `Upload-Expires`, `Last-Modified` | [`date`] | RFC 9110, section 5.6.7 |
 //! | `Range`, `Content-Range` | [`range`] | RFC 9110, section 14 |
 //! | `If-Match` and its like | [`precondition`] | RFC 9110, section 13 |
@@ -25,6 +26,7 @@ pub mod concat;
 pub mod date;
 pub mod display;
 pub mod disposition;
+pub mod id;
 pub mod length;
 pub mod media;
 pub mod metadata;
@@ -40,6 +42,8 @@ pub mod name {
     pub const UPLOAD_CONCAT: &str = "upload-concat";
     /// tus 1.0.0, "Creation" (creation-defer-length).
     pub const UPLOAD_DEFER_LENGTH: &str = "upload-defer-length";
+    /// Ours.
+    pub const UPLOAD_ID: &str = "upload-id";
     /// tus 1.0.0, "Creation".
     pub const UPLOAD_LENGTH: &str = "upload-length";
     /// tus 1.0.0, "Creation".
@@ -85,6 +89,9 @@ pub enum Fault {
     /// `Upload-Defer-Length` beside `Upload-Length` (row T32).
     #[error("must not be sent together with upload-length")]
     BesideLength,
+    /// `Upload-Id` other than a random UUID in canonical form.
+    #[error("must be a random (version 4) UUID in lower case")]
+    NotUuid,
     /// A metadata pair without a key (row H4).
     #[error("contains an empty key")]
     EmptyKey,

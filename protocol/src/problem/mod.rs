@@ -29,6 +29,13 @@ pub enum Problem {
         /// What is wrong with it.
         detail: Cow<'static, str>,
     },
+    /// The body of an operation in JSON is of another type (contract, "Errors").
+    NotJson,
+    /// The body of an operation in JSON is too large.
+    BodyTooLarge {
+        /// The most it may have, in bytes.
+        limit: u64,
+    },
     /// No access right for this.
     Forbidden,
     /// Nothing here, or nothing that the caller may know of (row T15).
@@ -62,6 +69,8 @@ pub enum Problem {
         /// The request's.
         provided: u64,
     },
+    /// `Upload-Id` is the id of another upload (contract, "Cancel").
+    IdTaken,
     /// A creation that says nothing about its length (row T31).
     LengthRequired,
     /// A length declared anew is not the one declared before (row T41).
@@ -170,6 +179,8 @@ impl Problem {
         match self {
             Self::ValidationFailed { .. } => &types::VALIDATION_FAILED,
             Self::BadRequest { .. } => &types::BAD_REQUEST,
+            Self::NotJson => &types::NOT_JSON,
+            Self::BodyTooLarge { .. } => &types::BODY_TOO_LARGE,
             Self::Forbidden => &types::FORBIDDEN,
             Self::NotFound => &types::NOT_FOUND,
             Self::MethodNotAllowed { .. } => &types::METHOD_NOT_ALLOWED,
@@ -181,6 +192,7 @@ impl Problem {
             Self::UnsupportedContentEncoding => &types::UNSUPPORTED_CONTENT_ENCODING,
             Self::MissingOffset => &types::MISSING_OFFSET,
             Self::OffsetMismatch { .. } => &types::OFFSET_MISMATCH,
+            Self::IdTaken => &types::ID_TAKEN,
             Self::LengthRequired => &types::LENGTH_REQUIRED,
             Self::LengthConflict { .. } => &types::LENGTH_CONFLICT,
             Self::LengthBelowOffset { .. } => &types::LENGTH_BELOW_OFFSET,
@@ -259,7 +271,9 @@ impl Problem {
             | Self::ExceedsLength { length }
             | Self::RangeNotSatisfiable { length } => vec![("length", Member::Number(*length))],
             Self::LengthBelowOffset { offset, .. } => vec![("offset", Member::Number(*offset))],
-            Self::TooLarge { limit } => vec![("limit", Member::Number(*limit))],
+            Self::TooLarge { limit } | Self::BodyTooLarge { limit } => {
+                vec![("limit", Member::Number(*limit))]
+            }
             Self::InvalidPart { part } | Self::PartNotFound { part } => {
                 vec![("part", Member::Number(*part as u64))]
             }
@@ -346,7 +360,7 @@ impl fmt::Display for Problem {
                     "{offset} bytes are stored, the request declares a length of {declared}."
                 )
             }
-            Self::TooLarge { limit } => {
+            Self::TooLarge { limit } | Self::BodyTooLarge { limit } => {
                 write!(f, "The limit is {limit} bytes.")
             }
             Self::ExceedsLength { length } => {

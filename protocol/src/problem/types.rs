@@ -39,9 +39,11 @@ pub fn explanation(slug: &str) -> Option<(&'static str, &'static str)> {
 }
 
 /// Every type.
-pub const ALL: [&Type; 34] = [
+pub const ALL: [&Type; 37] = [
     &VALIDATION_FAILED,
     &BAD_REQUEST,
+    &NOT_JSON,
+    &BODY_TOO_LARGE,
     &FORBIDDEN,
     &NOT_FOUND,
     &METHOD_NOT_ALLOWED,
@@ -53,6 +55,7 @@ pub const ALL: [&Type; 34] = [
     &UNSUPPORTED_CONTENT_ENCODING,
     &MISSING_OFFSET,
     &OFFSET_MISMATCH,
+    &ID_TAKEN,
     &LENGTH_REQUIRED,
     &LENGTH_CONFLICT,
     &LENGTH_BELOW_OFFSET,
@@ -95,6 +98,27 @@ pub(super) const BAD_REQUEST: Type = Type {
     summary: "The request is malformed.",
     text: "The request as a whole cannot be understood. Nothing was changed. The detail says what \
            is wrong.",
+};
+
+pub(super) const NOT_JSON: Type = Type {
+    slug: "not-json",
+    status: 415,
+    title: "Not JSON",
+    code: "NOT_JSON",
+    summary: "The body must be sent as application/json.",
+    text: "A body of this resource is JSON, and its `Content-Type` has to say so: web pages of \
+           other origins cannot send that without being asked first. Nothing was changed. A \
+           request without a body needs no `Content-Type`.",
+};
+
+pub(super) const BODY_TOO_LARGE: Type = Type {
+    slug: "body-too-large",
+    status: 413,
+    title: "Body too large",
+    code: "BODY_TOO_LARGE",
+    summary: "The body is larger than this resource takes.",
+    text: "The body is larger than this resource takes. Nothing was changed. The member `limit` is \
+           the most it takes, in bytes.",
 };
 
 pub(super) const FORBIDDEN: Type = Type {
@@ -210,6 +234,17 @@ pub(super) const OFFSET_MISMATCH: Type = Type {
     text: "An append must start exactly where the upload ends so far. Nothing was stored. Usually \
            an answer was lost, or another sender was faster. The member `expected-offset` and the \
            field `Upload-Offset` tell where to go on.",
+};
+
+pub(super) const ID_TAKEN: Type = Type {
+    slug: "id-taken",
+    status: 409,
+    title: "Upload id taken",
+    code: "ID_TAKEN",
+    summary: "Another upload has this id.",
+    text: "`Upload-Id` names an upload that is another one: of another caller, in another project, \
+           of another length or kind. Nothing was changed. Choose a new random UUID for each \
+           upload; repeating a creation with the same id and the same fields is fine.",
 };
 
 pub(super) const LENGTH_REQUIRED: Type = Type {

@@ -11,7 +11,9 @@ use tidegate_protocol::upload::{Commit, Mark};
 use super::{HOUR, Subject, new_upload};
 use crate::db::Durability;
 use crate::id::UploadId;
-use crate::upload::store::{Advance, Filter, Kind, NewFinal, NewUpload, State, Upload};
+use crate::upload::store::{
+    Advance, Canceller, Filter, Kind, NewFinal, NewUpload, State, Upload, Which,
+};
 
 const SEQUENCES: u64 = 40;
 const STEPS: usize = 60;
@@ -98,10 +100,7 @@ impl Pair {
             0..20 => self.create().await,
             20..32 => self.concatenate().await,
             32..62 => self.advance().await,
-            62..72 => {
-                let (id, reason) = (self.pick(), self.rng.bool().then(|| String::from("why")));
-                let _told = both!(self, store => store.cancel(id, reason.clone()));
-            }
+            62..72 => self.cancel().await,
             72..76 => {
                 let id = self.pick();
                 let _told = both!(self, store => store.fail(id, String::from("lost")));
@@ -127,10 +126,45 @@ impl Pair {
         }
     }
 
+    async fn cancel(&mut self) {
+        let (id, reason) = (self.pick(), self.rng.bool().then(|| String::from("why")));
+        match self.rng.u8(0..10) {
+            0..5 => {
+                let by = [Canceller::Sender, Canceller::Other][self.rng.usize(0..2)];
+                let _told = both!(self, store => store.cancel(id, by, reason.clone()));
+            }
+            5..8 => {
+                let owner = String::from("somebody");
+                let _told =
+                    both!(self, store => store.forestall(id, owner.clone(), reason.clone()));
+            }
+            8 => {
+                let which = Which::Ids {
+                    project: String::from(PROJECTS[0]),
+                    ids: vec![id, self.pick(), id],
+                };
+                let _told = both!(self, store => store.cancel_many(which.clone(), reason.clone()));
+            }
+            _ => {
+                let which = Which::Active {
+                    project: String::from(PROJECTS[self.rng.usize(0..2)]),
+                    owner: self.rng.bool().then(|| String::from("somebody")),
+                    limit: self.rng.u32(0..3),
+                };
+                let _told = both!(self, store => store.cancel_many(which.clone(), reason.clone()));
+            }
+        }
+    }
+
     async fn create(&mut self) {
-        let id = self.new_id();
+        // Sometimes one that is there, that was, or that was cancelled in advance.
+        let id = match self.rng.u8(0..4) {
+            0 => self.pick(),
+            _ => self.new_id(),
+        };
         let new = NewUpload {
             id,
+            named: self.rng.bool(),
             partial: self.rng.u8(0..4) > 0,
             length: [
                 None,
@@ -164,6 +198,7 @@ impl Pair {
         }
         let new = NewFinal {
             id: self.new_id(),
+            named: false,
             project: String::from(project),
             owner: String::from("somebody"),
             parts,

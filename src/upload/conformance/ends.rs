@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use tidegate_protocol::upload::Mark;
 
-use super::{HOUR, Subject, new_upload, step};
+use super::{HOUR, Subject, new_upload, project, step};
 use crate::id::UploadId;
-use crate::upload::store::{CancelOutcome, NewUpload, State, Upload};
+use crate::upload::store::{CancelOutcome, Canceller, NewUpload, State, Upload, Which};
 
 pub(super) async fn suite(on: &Subject) {
     cancels(on).await;
+    somebody_else_cancels(on).await;
+    cancels_many(on).await;
+    cancels_in_advance(on).await;
     expires_only_in_time(on).await;
     every_end_is_final(on).await;
     releases_and_forgets(on).await;
@@ -21,7 +24,10 @@ async fn cancels(on: &Subject) {
     let before = on.find(made.id).await;
     on.tick().await;
     assert_eq!(
-        on.store.cancel(made.id, None).await.unwrap(),
+        on.store
+            .cancel(made.id, Canceller::Sender, None)
+            .await
+            .unwrap(),
         CancelOutcome::Begun
     );
     let found = on.find(made.id).await;
@@ -37,16 +43,159 @@ async fn cancels(on: &Subject) {
     let made = on.create(new_upload("p")).await;
     on.must_advance(step(&made, 100, Mark::Completed)).await;
     assert_eq!(
-        on.store.cancel(made.id, None).await.unwrap(),
+        on.store
+            .cancel(made.id, Canceller::Sender, None)
+            .await
+            .unwrap(),
         CancelOutcome::Begun
     );
     let found = on.find(made.id).await;
     assert_eq!((found.state, found.epoch), (State::Deleting, 2));
-    let again = on.store.cancel(made.id, None).await.unwrap();
+    let again = on
+        .store
+        .cancel(made.id, Canceller::Sender, None)
+        .await
+        .unwrap();
     assert_eq!(again, CancelOutcome::Already(State::Deleting));
 
-    let unknown = on.store.cancel(UploadId::random(), None).await.unwrap();
+    let unknown = on
+        .store
+        .cancel(UploadId::random(), Canceller::Sender, None)
+        .await
+        .unwrap();
     assert_eq!(unknown, CancelOutcome::Unknown);
+}
+
+/// Somebody else than the sender leaves alone what is complete.
+async fn somebody_else_cancels(on: &Subject) {
+    let cancel = |id| {
+        on.store
+            .cancel(id, Canceller::Other, Some(String::from("why")))
+    };
+    let made = on.create(new_upload("p")).await;
+    assert_eq!(cancel(made.id).await.unwrap(), CancelOutcome::Begun);
+    let found = on.find(made.id).await;
+    assert_eq!(
+        (found.state, found.ended_by, found.released_bytes),
+        (State::Cancelling, Some(Canceller::Other), None)
+    );
+    assert_eq!(found.end_reason.as_deref(), Some("why"));
+    on.store.released(made.id, 7).await.unwrap();
+    let found = on.find(made.id).await;
+    assert_eq!(
+        (found.state, found.released_bytes),
+        (State::Cancelled, Some(7))
+    );
+
+    let made = on.create(new_upload("p")).await;
+    on.must_advance(step(&made, 100, Mark::Completed)).await;
+    let before = on.find(made.id).await;
+    assert_eq!(
+        cancel(made.id).await.unwrap(),
+        CancelOutcome::Already(State::Completed)
+    );
+    assert_eq!(on.find(made.id).await, before);
+}
+
+async fn cancels_many(on: &Subject) {
+    let (here, there) = (project(), project());
+    let active = on.create(new_upload(&here)).await;
+    let of_another = NewUpload {
+        owner: String::from("another"),
+        ..new_upload(&here)
+    };
+    let of_another = on.create(of_another).await;
+    let whole = on.create(new_upload(&here)).await;
+    on.must_advance(step(&whole, 100, Mark::Completed)).await;
+    let elsewhere = on.create(new_upload(&there)).await;
+    let unknown = UploadId::random();
+
+    let asked = [whole.id, active.id, elsewhere.id, unknown, active.id];
+    let which = Which::Ids {
+        project: here.clone(),
+        ids: asked.to_vec(),
+    };
+    let told = on.store.cancel_many(which, None).await.unwrap();
+    let expected = [
+        CancelOutcome::Already(State::Completed),
+        CancelOutcome::Begun,
+        CancelOutcome::Unknown,
+        CancelOutcome::Unknown,
+        CancelOutcome::Already(State::Cancelling),
+    ];
+    assert_eq!(told, asked.into_iter().zip(expected).collect::<Vec<_>>());
+
+    let active_of = |owner: Option<&str>, limit| Which::Active {
+        project: here.clone(),
+        owner: owner.map(str::to_owned),
+        limit,
+    };
+    let mine = on.create(new_upload(&here)).await;
+    let told = on.store.cancel_many(active_of(Some("somebody"), 10), None);
+    assert_eq!(told.await.unwrap(), [(mine.id, CancelOutcome::Begun)]);
+    on.create(new_upload(&here)).await;
+    let told = on.store.cancel_many(active_of(None, 1), None).await;
+    assert_eq!(told.unwrap().len(), 1, "not more than the limit");
+    let told = on.store.cancel_many(active_of(None, 10), None).await;
+    assert_eq!(told.unwrap().len(), 1);
+    for id in [mine.id, of_another.id] {
+        assert_eq!(on.find(id).await.state, State::Cancelling);
+    }
+    assert_eq!(on.find(elsewhere.id).await.state, State::Uploading);
+}
+
+/// A cancel may overtake the creation that it is about.
+async fn cancels_in_advance(on: &Subject) {
+    let forestall = |id, owner: &str| {
+        let reason = Some(String::from("too late"));
+        on.store.forestall(id, owner.to_owned(), reason)
+    };
+    for length in [Some(100), Some(0), None] {
+        let new = NewUpload {
+            named: true,
+            length,
+            ..new_upload("p")
+        };
+        for _ in 0..2 {
+            let told = forestall(new.id, "somebody").await.unwrap();
+            assert_eq!(told, CancelOutcome::Unknown);
+        }
+        let made = on.store.create(new.clone()).await.unwrap();
+        assert!(made.is_new);
+        let upload = &made.upload;
+        assert_eq!(
+            (upload.state, upload.ended_by, upload.released_bytes),
+            (State::Cancelled, Some(Canceller::Other), Some(0))
+        );
+        assert_eq!(upload.end_reason.as_deref(), Some("too late"));
+        assert!(upload.ended_at.is_some());
+        assert_eq!(on.find(new.id).await, *upload);
+        let again = on.store.create(new).await.unwrap();
+        assert_eq!((again.is_new, again.upload), (false, upload.clone()));
+    }
+    // It is his alone whose cancel it was, and not of one who never gave it a name.
+    let (theirs, random) = (new_upload("p"), new_upload("p"));
+    forestall(theirs.id, "another").await.unwrap();
+    let theirs = NewUpload {
+        named: true,
+        ..theirs
+    };
+    assert_eq!(on.create(theirs).await.state, State::Uploading);
+    forestall(random.id, "somebody").await.unwrap();
+    assert_eq!(on.create(random).await.state, State::Uploading);
+    // One that is there is cancelled in the ordinary way.
+    let made = on.create(new_upload("p")).await;
+    let told = forestall(made.id, "somebody").await.unwrap();
+    assert_eq!(told, CancelOutcome::Begun);
+    // It is not remembered for ever.
+    let forgotten = NewUpload {
+        named: true,
+        ..new_upload("p")
+    };
+    forestall(forgotten.id, "somebody").await.unwrap();
+    on.tick().await;
+    on.store.forget(Duration::ZERO).await.unwrap();
+    assert_eq!(on.create(forgotten).await.state, State::Uploading);
 }
 
 async fn expires_only_in_time(on: &Subject) {
@@ -132,7 +281,10 @@ impl End {
         match self {
             Self::Cancel | Self::Delete => {
                 assert_eq!(
-                    on.store.cancel(made.id, None).await.unwrap(),
+                    on.store
+                        .cancel(made.id, Canceller::Sender, None)
+                        .await
+                        .unwrap(),
                     CancelOutcome::Begun
                 );
             }
@@ -169,7 +321,7 @@ async fn every_end_is_final(on: &Subject) {
                 }
                 let again = on
                     .store
-                    .cancel(before.id, Some(String::from("late")))
+                    .cancel(before.id, Canceller::Sender, Some(String::from("late")))
                     .await
                     .unwrap();
                 assert_eq!(again, CancelOutcome::Already(ended.state));
@@ -232,7 +384,7 @@ async fn releases_and_forgets(on: &Subject) {
             digest, None,
             "the state of a digest of nothing is of no use"
         );
-        let again = on.store.cancel(id, None).await.unwrap();
+        let again = on.store.cancel(id, Canceller::Sender, None).await.unwrap();
         assert_eq!(
             again,
             expected.map_or(CancelOutcome::Unknown, CancelOutcome::Already)

@@ -9,7 +9,7 @@ use super::ends::End;
 use super::{HOUR, ODD_TEXT, Subject, new_upload, project, step};
 use crate::id::UploadId;
 use crate::upload::store::{
-    Advance, CancelOutcome, Kind, NewFinal, NewUpload, NotConcatenated, State, StoreError, Upload,
+    Advance, CancelOutcome, Canceller, Kind, NewFinal, NewUpload, NotConcatenated, State, Upload,
 };
 
 pub(super) async fn suite(on: &Subject) {
@@ -17,7 +17,7 @@ pub(super) async fn suite(on: &Subject) {
     concatenates_what_is_not_complete_yet(on).await;
     refuses_what_is_no_part(on).await;
     refuses_what_is_too_large(on).await;
-    refuses_a_second_row_with_an_id(on).await;
+    an_id_is_used_once(on).await;
     the_last_part_completes_a_waiting_final(on).await;
     a_length_comes_later(on).await;
     a_known_part_of_the_sum_counts(on).await;
@@ -31,6 +31,7 @@ pub(super) async fn suite(on: &Subject) {
 pub(super) fn new_final(project: &str, parts: &[&Upload]) -> NewFinal {
     NewFinal {
         id: UploadId::random(),
+        named: false,
         project: project.to_owned(),
         owner: String::from("somebody"),
         parts: parts.iter().map(|part| part.id).collect(),
@@ -64,6 +65,7 @@ pub(super) async fn concatenated(on: &Subject, new: NewFinal) -> Upload {
         .await
         .unwrap()
         .expect("it can be made")
+        .upload
 }
 
 async fn complete(on: &Subject, part: &Upload, length: u64) {
@@ -116,6 +118,8 @@ async fn concatenates_what_is_complete(on: &Subject) {
             expires_at: None,
             ended_at: None,
             end_reason: None,
+            ended_by: None,
+            released_bytes: None,
         }
     );
     assert!(made.completed_at.is_some());
@@ -211,7 +215,10 @@ async fn refuses_what_is_no_part(on: &Subject) {
         );
     }
     let gone = on.part(&project, 1).await;
-    on.store.cancel(gone.id, None).await.unwrap();
+    on.store
+        .cancel(gone.id, Canceller::Sender, None)
+        .await
+        .unwrap();
     assert_eq!(refused(&[&gone]).await, NotConcatenated::PartNotFound(1));
     on.store.released(gone.id, 1).await.unwrap();
     assert_eq!(refused(&[&gone]).await, NotConcatenated::PartNotFound(1));
@@ -247,7 +254,7 @@ async fn refuses_what_is_too_large(on: &Subject) {
     assert_eq!(made.length, Some(most));
 }
 
-async fn refuses_a_second_row_with_an_id(on: &Subject) {
+async fn an_id_is_used_once(on: &Subject) {
     let project = project();
     let (a, b) = (on.part(&project, 1).await, on.part(&project, 2).await);
     let made = concatenated(on, new_final(&project, &[&a])).await;
@@ -255,8 +262,8 @@ async fn refuses_a_second_row_with_an_id(on: &Subject) {
         id: made.id,
         ..new_final(&project, &[&b, &b])
     };
-    let refused = on.store.concatenate(again).await;
-    assert!(matches!(refused, Err(StoreError::Failed(_))), "{refused:?}");
+    let again = on.store.concatenate(again).await.unwrap().unwrap();
+    assert_eq!((again.is_new, &again.upload), (false, &made));
     assert_eq!(on.find(made.id).await, made);
     assert_eq!(
         part_ids(on, made.id).await,
@@ -311,7 +318,10 @@ async fn the_last_part_completes_a_waiting_final(on: &Subject) {
     assert_eq!(on.find(stuck.id).await.state, State::Uploading);
 
     // One that its owner cancelled is not woken.
-    on.store.cancel(stuck.id, None).await.unwrap();
+    on.store
+        .cancel(stuck.id, Canceller::Sender, None)
+        .await
+        .unwrap();
     complete(on, &other, 1).await;
     assert_eq!(on.find(stuck.id).await.state, State::Cancelling);
 }
@@ -387,7 +397,11 @@ async fn an_ended_part_fails_a_waiting_final(on: &Subject) {
         on.tick().await;
         match end {
             End::Cancel | End::Delete => {
-                let begun = on.store.cancel(part.id, None).await.unwrap();
+                let begun = on
+                    .store
+                    .cancel(part.id, Canceller::Sender, None)
+                    .await
+                    .unwrap();
                 assert_eq!(begun, CancelOutcome::Begun);
             }
             End::Expire => {
@@ -423,7 +437,10 @@ async fn a_complete_final_outlives_its_parts(on: &Subject) {
     let made = concatenated(on, new_final(&project, &[&a, &b, &a])).await;
     let second = concatenated(on, new_final(&project, &[&a])).await;
 
-    on.store.cancel(a.id, None).await.unwrap();
+    on.store
+        .cancel(a.id, Canceller::Sender, None)
+        .await
+        .unwrap();
     assert_eq!(on.find(made.id).await, made);
     assert_eq!(
         part_ids(on, made.id).await,
@@ -435,14 +452,20 @@ async fn a_complete_final_outlives_its_parts(on: &Subject) {
     assert_eq!(on.store.with_blob(vec![a.id]).await.unwrap(), [a.id]);
 
     // The last use counts.
-    on.store.cancel(made.id, None).await.unwrap();
+    on.store
+        .cancel(made.id, Canceller::Sender, None)
+        .await
+        .unwrap();
     assert!(on.store.may_release(made.id).await.unwrap());
     assert!(!on.store.may_release(a.id).await.unwrap());
     on.store.released(made.id, 0).await.unwrap();
     assert_eq!(on.store.find(made.id).await.unwrap(), None);
     assert_eq!(part_ids(on, made.id).await, []);
     assert!(!on.store.may_release(a.id).await.unwrap());
-    on.store.cancel(second.id, None).await.unwrap();
+    on.store
+        .cancel(second.id, Canceller::Sender, None)
+        .await
+        .unwrap();
     assert!(on.store.may_release(a.id).await.unwrap());
     assert!(on.store.releasable(1_000).await.unwrap().contains(&a.id));
     on.store.released(a.id, 3).await.unwrap();
@@ -459,7 +482,10 @@ async fn an_ended_final_leaves_its_parts_alone(on: &Subject) {
     );
     let made = concatenated(on, new_final(&project, &[&whole, &open])).await;
     assert_eq!(
-        on.store.cancel(made.id, None).await.unwrap(),
+        on.store
+            .cancel(made.id, Canceller::Sender, None)
+            .await
+            .unwrap(),
         CancelOutcome::Begun
     );
     assert_eq!(on.find(made.id).await.state, State::Cancelling);
@@ -494,7 +520,10 @@ async fn a_part_in_use_does_not_expire(on: &Subject) {
     assert_eq!(on.find(waiting.id).await.state, State::Completed);
     assert!(!on.store.expire(part.id).await.unwrap());
 
-    on.store.cancel(waiting.id, None).await.unwrap();
+    on.store
+        .cancel(waiting.id, Canceller::Sender, None)
+        .await
+        .unwrap();
     on.tick().await;
     assert!(on.store.expiring(1_000).await.unwrap().contains(&part.id));
     assert!(on.store.expire(part.id).await.unwrap());
@@ -540,6 +569,9 @@ async fn a_digest_comes_later(on: &Subject) {
 
     complete(on, &open, 1).await;
     assert!(undigested(waiting.id).await);
-    on.store.cancel(waiting.id, None).await.unwrap();
+    on.store
+        .cancel(waiting.id, Canceller::Sender, None)
+        .await
+        .unwrap();
     assert!(!undigested(waiting.id).await, "nobody will read it");
 }

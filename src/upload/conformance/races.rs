@@ -9,7 +9,7 @@ use super::finals::{concatenated, new_final, open_part};
 use super::{Subject, new_upload, project, step};
 use crate::cancel::{Scope, Task};
 use crate::upload::store::{
-    Advanced, CancelOutcome, NewUpload, NotConcatenated, State, StoreError, Upload,
+    Advanced, CancelOutcome, Canceller, NewUpload, NotConcatenated, State, StoreError, Upload,
 };
 
 /// How often each pair meets.
@@ -62,7 +62,7 @@ async fn one_of_many_steps_wins(on: &Subject) {
 
 async fn a_cancel_meets_the_last_step(on: &Subject) {
     let made = on.create(new_upload("races")).await;
-    let cancelled = start(on.store.cancel(made.id, None));
+    let cancelled = start(on.store.cancel(made.id, Canceller::Sender, None));
     let advanced = start(on.store.advance(step(&made, 100, Mark::Completed)));
     assert_eq!(end(cancelled).await, CancelOutcome::Begun);
     let found = on.find(made.id).await;
@@ -82,7 +82,7 @@ async fn a_cancel_meets_an_expiry(on: &Subject) {
     };
     let made = on.create(new).await;
     on.tick().await;
-    let cancelled = start(on.store.cancel(made.id, None));
+    let cancelled = start(on.store.cancel(made.id, Canceller::Sender, None));
     let expired = start(on.store.expire(made.id));
     let (cancelled, expired) = (end(cancelled).await, end(expired).await);
     let found = on.find(made.id).await;
@@ -124,7 +124,7 @@ async fn a_concatenation_meets_the_last_step_of_a_part(on: &Subject) {
     let advanced = start(on.store.advance(step(&part, 5, Mark::Completed)));
     assert!(matches!(end(advanced).await, Advanced::Committed { .. }));
     let made = end(made).await.expect("a part is usable, complete or not");
-    let found = on.find(made.id).await;
+    let found = on.find(made.upload.id).await;
     assert_eq!((found.state, found.offset), (State::Completed, 10));
 }
 
@@ -133,7 +133,7 @@ async fn a_concatenation_meets_the_end_of_a_part(on: &Subject) {
     let whole = on.part(&project, 3).await;
     for part in [open_part(on, &project, Some(5)).await, whole.clone()] {
         let made = start(on.store.concatenate(new_final(&project, &[&part, &whole])));
-        let cancelled = start(on.store.cancel(part.id, None));
+        let cancelled = start(on.store.cancel(part.id, Canceller::Sender, None));
         assert_eq!(end(cancelled).await, CancelOutcome::Begun);
         let may_release = on.store.may_release(part.id).await.unwrap();
         match end(made).await {
@@ -145,7 +145,7 @@ async fn a_concatenation_meets_the_end_of_a_part(on: &Subject) {
                 assert!(may_release);
             }
             Ok(made) => {
-                let found = on.find(made.id).await;
+                let found = on.find(made.upload.id).await;
                 let kept = part.state == State::Completed;
                 let expected = if kept {
                     State::Completed
@@ -169,8 +169,8 @@ async fn a_part_ends_while_another_completes(on: &Subject) {
     let never = concatenated(on, new_final(&project, &[&open, &other])).await;
     let perhaps = concatenated(on, new_final(&project, &[&other, &whole])).await;
     let tasks = [
-        start(on.store.cancel(open.id, None)),
-        start(on.store.cancel(whole.id, None)),
+        start(on.store.cancel(open.id, Canceller::Sender, None)),
+        start(on.store.cancel(whole.id, Canceller::Sender, None)),
     ];
     let completed = start(on.store.advance(step(&other, 6, Mark::Completed)));
     for task in tasks {
@@ -207,14 +207,14 @@ async fn crossing_concatenations_and_cancels_all_get_on(on: &Subject) {
     let advanced = start(on.store.advance(step(&parts[3], 4, Mark::Completed)));
     let cancelled: Vec<_> = parts[..2]
         .iter()
-        .map(|part| start(on.store.cancel(part.id, None)))
+        .map(|part| start(on.store.cancel(part.id, Canceller::Sender, None)))
         .collect();
     assert!(matches!(end(advanced).await, Advanced::Committed { .. }));
     for task in cancelled {
         assert_eq!(end(task).await, CancelOutcome::Begun);
     }
     for task in finals {
-        made.extend(end(task).await.ok());
+        made.extend(end(task).await.ok().map(|made| made.upload));
     }
     for upload in made {
         assert_eq!(on.find(upload.id).await.state, State::Failed);

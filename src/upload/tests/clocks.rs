@@ -39,6 +39,7 @@ async fn made(world: &World) -> UploadId {
         .create(new_upload(Some(LENGTH)))
         .await
         .unwrap()
+        .upload
         .id
 }
 
@@ -270,11 +271,11 @@ async fn a_cancel_does_not_wait_for_a_stuck_disk() {
     let sender = start(&uploads, id, vec![data(10), Piece::Silence]);
     get_going().await;
     let begun = Instant::now();
-    assert_eq!(uploads.cancel(id).await, Ok(()));
+    assert_eq!(uploads.delete(id).await, Ok(()));
     assert!(begun.elapsed() < seconds(1), "{:?}", begun.elapsed());
     assert_eq!(world.row(id).state, State::Cancelling);
     assert_eq!(
-        uploads.cancel(id).await,
+        uploads.delete(id).await,
         Ok(()),
         "it may be asked for twice"
     );
@@ -302,7 +303,7 @@ async fn a_newcomer_in_line_learns_of_a_cancel() {
     get_going().await;
     let in_line = start(&uploads, id, vec![data(10)]);
     get_going().await;
-    assert_eq!(uploads.cancel(id).await, Ok(()));
+    assert_eq!(uploads.delete(id).await, Ok(()));
     let refused = in_line.await.unwrap();
     assert!(
         matches!(refused.problem, Some(Problem::UploadCancelled { .. })),

@@ -124,8 +124,8 @@ impl Trial {
     /// Makes an upload, as a client does that is not told about the first try.
     async fn create(&self, new: impl Fn() -> NewUpload) -> UploadId {
         match self.world.rows.create(new()).await {
-            Ok(upload) => upload.id,
-            Err(_) => self.world.rows.create(new()).await.unwrap().id,
+            Ok(made) => made.upload.id,
+            Err(_) => self.world.rows.create(new()).await.unwrap().upload.id,
         }
     }
 
@@ -195,7 +195,7 @@ impl Trial {
     /// Cancels until that is confirmed, then does the work of the background.
     async fn cancel(&self, id: UploadId) {
         let mut tries = 0;
-        while let Err(problem) = self.uploads.cancel(id).await {
+        while let Err(problem) = self.uploads.delete(id).await {
             // It was deleted by the try before, which got no answer.
             if problem == Problem::NotFound && tries > 0 {
                 break;
@@ -308,7 +308,7 @@ fn an_upload_is_cancelled() {
                 );
                 trial.assert_no_blob();
                 trial.calm();
-                let again = trial.uploads.cancel(id).await;
+                let again = trial.uploads.delete(id).await;
                 assert_eq!(
                     again,
                     row.map_or(Err(Problem::NotFound), |_| Ok(())),
@@ -362,7 +362,7 @@ fn parts_become_a_final_upload() {
                 Ok(waiting) => waiting,
                 Err(_) => made().await.unwrap(),
             };
-            let id = waiting.expect("the parts are there").id;
+            let id = waiting.expect("the parts are there").upload.id;
             trial.send_all(b, &content, plain).await;
             let row = trial.world.row(id);
             assert_eq!(
@@ -510,13 +510,14 @@ fn without_room_nothing_new_is_begun() {
             .create(new_upload(Some(BYTES as u64)))
             .await
             .unwrap()
+            .upload
             .id;
         send(&uploads, id, append_at(0), sending(20)).await;
         world.rows.use_up_room(true);
         let received = send(&uploads, id, append_at(20), sending(20)).await;
         assert_eq!(told(&received), (Some(20), Some(&Problem::StorageFull)));
         assert_eq!(world.blobs.content(id).len(), 20);
-        assert_eq!(uploads.cancel(id).await, Ok(()));
+        assert_eq!(uploads.delete(id).await, Ok(()));
         assert_eq!(
             (world.row(id).state, world.blobs.count()),
             (State::Cancelled, 0)
@@ -527,6 +528,7 @@ fn without_room_nothing_new_is_begun() {
             .create(new_upload(Some(BYTES as u64)))
             .await
             .unwrap()
+            .upload
             .id;
         world.rows.use_up_room(false);
         tokio::time::advance(Duration::from_secs(1)).await;

@@ -28,7 +28,7 @@ use crate::upload::attempt::{Attempt, Ended, Pace};
 use crate::upload::held::Held;
 use crate::upload::progress::Progress;
 use crate::upload::refuse;
-use crate::upload::store::{State, Upload, UploadStore};
+use crate::upload::store::{Canceller, State, Upload, UploadStore};
 
 const REASONS: [CancelReason; 8] = [
     CancelReason::ClientGone,
@@ -187,6 +187,7 @@ async fn prepare(world: &World, scenario: &Scenario) -> UploadId {
         .create(new_upload(scenario.length))
         .await
         .unwrap()
+        .upload
         .id;
     if scenario.committed > 0 {
         let before = Script::new(Script::sending(&scenario.content[..scenario.committed], 3));
@@ -447,7 +448,7 @@ fn do_it(runtime: &Runtime, world: &World, id: UploadId, scope: &Scope, line: &L
             scope.cancel(CancelReason::ClientGone);
         }
         Act::Delete => {
-            let mut begun = world.rows.cancel(id, None);
+            let mut begun = world.rows.cancel(id, Canceller::Sender, None);
             poll_times(runtime, begun.as_mut(), 100)
                 .expect("it is done")
                 .unwrap();

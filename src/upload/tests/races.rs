@@ -67,7 +67,7 @@ impl Arena {
             partial,
             ..new_upload(Some(BYTES as u64))
         };
-        self.store.create(new).await.unwrap().id
+        self.store.create(new).await.unwrap().upload.id
     }
 
     fn append(&self, id: UploadId, script: Script) -> Task<Received> {
@@ -77,7 +77,7 @@ impl Arena {
 
     fn cancel(&self, id: UploadId) -> Task<Result<(), Problem>> {
         let uploads = self.uploads.clone();
-        Scope::root("client").spawn(async move { uploads.cancel(id).await })
+        Scope::root("client").spawn(async move { uploads.delete(id).await })
     }
 
     async fn row(&self, id: UploadId) -> Option<Upload> {
@@ -235,7 +235,7 @@ async fn an_append_and_an_expiry() {
             expires_after: Duration::ZERO,
             ..new_upload(Some(BYTES as u64))
         };
-        let id = arena.store.create(new).await.unwrap().id;
+        let id = arena.store.create(new).await.unwrap().upload.id;
         let (content, script) = arena.sending(0);
         let appended = arena.append(id, script);
         for _ in 0..arena.rng.usize(0..20) {
@@ -280,7 +280,7 @@ async fn a_concatenation_and_the_cancel_of_a_part() {
         match made {
             Err(_) => assert_eq!(arena.content(part).await, None, "seed {seed}"),
             Ok(made) => {
-                let made = arena.row(made.id).await.unwrap();
+                let made = arena.row(made.upload.id).await.unwrap();
                 let expected = if whole {
                     State::Completed
                 } else {

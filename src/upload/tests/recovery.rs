@@ -17,7 +17,7 @@ use crate::upload::Uploads;
 use crate::upload::fsck::{Finding, fsck};
 use crate::upload::progress::Progress;
 use crate::upload::recover::Tails;
-use crate::upload::store::{Advance, NewUpload, State, UploadStore};
+use crate::upload::store::{Advance, Canceller, NewUpload, State, UploadStore};
 use crate::upload::sweep::Sweeper;
 use crate::work::{Next, Worker};
 
@@ -31,6 +31,7 @@ async fn begun(world: &World) -> UploadId {
         .create(new_upload(Some(BYTES as u64)))
         .await
         .unwrap()
+        .upload
         .id;
     let script = Script::new(Script::sending(&content(COMMITTED), 7));
     let received = send(&world.uploads(), id, append_at(0), script).await;
@@ -196,7 +197,13 @@ async fn the_sweeper_rests_when_it_makes_no_headway() {
     let uploads = world.uploads();
     let mut leases = Vec::new();
     for _ in 0..300 {
-        let id = world.rows.create(new_upload(Some(1))).await.unwrap().id;
+        let id = world
+            .rows
+            .create(new_upload(Some(1)))
+            .await
+            .unwrap()
+            .upload
+            .id;
         let scope = Scope::root("append");
         leases.push(uploads.live.take_free(id, scope, Arc::new(Progress::new())));
     }
@@ -273,7 +280,7 @@ async fn blobs_that_belong_to_nobody_are_moved_away() {
         partial: true,
         ..new_upload(Some(COMMITTED as u64))
     };
-    let part = world.rows.create(part).await.unwrap().id;
+    let part = world.rows.create(part).await.unwrap().upload.id;
     let script = Script::new(Script::sending(&content(COMMITTED), 7));
     send(&uploads, part, append_at(0), script).await;
     let made = world
@@ -282,14 +289,14 @@ async fn blobs_that_belong_to_nobody_are_moved_away() {
         .await
         .unwrap()
         .unwrap();
-    uploads.cancel(part).await.unwrap();
+    uploads.delete(part).await.unwrap();
 
     sweep_all_shards(&uploads).await;
     assert_eq!(world.blobs.len(orphan).await.unwrap(), None);
     for kept in [living, part] {
         assert_eq!(world.blobs.content(kept), content(COMMITTED));
     }
-    uploads.cancel(made.id).await.unwrap();
+    uploads.delete(made.upload.id).await.unwrap();
     sweep(&uploads).await;
     assert_eq!(world.blobs.count(), 1);
     assert_eq!(world.rows.row(part), None);
@@ -300,7 +307,7 @@ async fn tombstones_are_forgotten_in_time() {
     let world = World::default();
     let uploads = world.uploads();
     let id = begun(&world).await;
-    uploads.cancel(id).await.unwrap();
+    uploads.delete(id).await.unwrap();
     sweep_all_shards(&uploads).await;
     assert_eq!(world.row(id).state, State::Cancelled);
     world.rows.pass(HOUR * 2);
@@ -341,7 +348,11 @@ async fn fsck_finds_and_mends() {
         .append(0, vec![Bytes::from_static(b"?")], Digests::none())
         .await;
     let ended = begun(&world).await;
-    world.rows.cancel(ended, None).await.unwrap();
+    world
+        .rows
+        .cancel(ended, Canceller::Sender, None)
+        .await
+        .unwrap();
 
     let expected = [
         Finding::Lost {
@@ -380,7 +391,7 @@ async fn what_has_ended_cannot_be_cancelled_anew() {
     let world = World::default();
     let uploads = world.uploads();
     let cancelled = begun(&world).await;
-    assert_eq!(uploads.cancel(cancelled).await, Ok(()));
+    assert_eq!(uploads.delete(cancelled).await, Ok(()));
     let failed = begun(&world).await;
     world.rows.fail(failed, String::from("lost")).await.unwrap();
     let expired = begun(&world).await;
@@ -393,7 +404,7 @@ async fn what_has_ended_cannot_be_cancelled_anew() {
         (UploadId::random(), Err(Problem::NotFound)),
     ] {
         let before = world.rows.row(id);
-        assert_eq!(uploads.cancel(id).await, answer);
+        assert_eq!(uploads.delete(id).await, answer);
         assert_eq!(world.rows.row(id), before);
     }
     assert_eq!(world.blobs.count(), 0);
@@ -415,7 +426,7 @@ async fn the_end_of_an_upload_stops_its_sender_first() {
     while world.blobs.content(id).len() < 40 {
         tokio::time::advance(Duration::from_millis(1)).await;
     }
-    uploads.cancel(id).await.unwrap();
+    uploads.delete(id).await.unwrap();
     assert_eq!(
         (world.row(id).state, world.blobs.count()),
         (State::Cancelled, 0)

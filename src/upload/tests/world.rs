@@ -107,6 +107,7 @@ pub(super) fn new_upload(length: Option<u64>) -> NewUpload {
     let nothing = Digests::sha256();
     NewUpload {
         id: UploadId::random(),
+        named: false,
         project: String::from("default"),
         owner: String::from("somebody"),
         partial: false,
@@ -121,6 +122,7 @@ pub(super) fn new_upload(length: Option<u64>) -> NewUpload {
 pub(super) fn new_final(parts: Vec<UploadId>) -> NewFinal {
     NewFinal {
         id: UploadId::random(),
+        named: false,
         project: String::from("default"),
         owner: String::from("somebody"),
         parts,

@@ -5,6 +5,7 @@ mod concat;
 mod date;
 mod display;
 mod disposition;
+mod id;
 mod length;
 mod media;
 mod metadata;

@@ -1,0 +1,220 @@
+//! Cancel calls: what somebody else than the sender asks for, in JSON (contract, "Cancel").
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use tidegate_protocol::problem::Problem;
+
+use super::end::Cancelled;
+use super::store::{State, Which};
+use super::{DEFAULT_PROJECT, Uploads, api, refuse};
+use crate::clock::rfc3339;
+use crate::http::{Request, Response, json, reject};
+use crate::id::UploadId;
+
+/// The longest reason, in characters.
+const REASON_MAX: usize = 200;
+
+/// Uploads in one call, at most.
+const MANY_MAX: usize = 10_000;
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Ask {
+    reason: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AskMany {
+    ids: Option<Vec<String>>,
+    /// Everybody's, and not only the caller's own.
+    all: bool,
+    reason: Option<String>,
+}
+
+/// The answer to one cancel.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct View {
+    operation: &'static str,
+    id: String,
+    outcome: &'static str,
+    state: &'static str,
+    /// When it became irrevocable. `null` if it never was.
+    cancelled_at: Option<String>,
+    /// `null` until it is known.
+    released_bytes: Option<u64>,
+}
+
+/// One line of the answer to many.
+#[derive(Serialize)]
+struct Line {
+    id: String,
+    outcome: &'static str,
+    /// `null` for one that is not there.
+    state: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Many {
+    cancelled: usize,
+    cancelling: usize,
+    unchanged: usize,
+    total: usize,
+    /// Whether there may be more active uploads than one call takes.
+    more: bool,
+    results: Vec<Line>,
+}
+
+/// `POST /api/uploads/{id}/cancel`, also below a project.
+pub(super) async fn one(uploads: Arc<Uploads>, mut request: Request) -> Response {
+    let done = async {
+        let ask: Ask = json::read(&request.head.headers, &mut request.body).await?;
+        let reason = reason(ask.reason)?;
+        let id = api::id(request.path.get("id").unwrap_or_default(), "id")?;
+        let project = request.path.get("project").unwrap_or(DEFAULT_PROJECT);
+        let found = uploads.store.find(id).await;
+        let cancelled = match found.map_err(|error| refuse::store(&error))? {
+            Some(upload) if upload.project != project => return Err(Problem::NotFound),
+            Some(_) => uploads.cancel(id, reason).await?,
+            None => {
+                uploads
+                    .forestall(id, request.caller.user.clone(), reason)
+                    .await?
+            }
+        };
+        let row = uploads.store.find(id).await;
+        let row = row.map_err(|error| refuse::store(&error))?;
+        let row = row.ok_or(Problem::NotFound)?;
+        // It may have been confirmed since.
+        let cancelled = match (cancelled, row.state, row.released_bytes) {
+            (Cancelled::Accepted, State::Cancelled, Some(released)) => {
+                Cancelled::Confirmed { released }
+            }
+            (cancelled, _, _) => cancelled,
+        };
+        let (outcome, state) = words(cancelled).ok_or(Problem::NotFound)?;
+        let is_cancelled = matches!(state, State::Cancelling | State::Cancelled);
+        Ok(View {
+            operation: "upload",
+            id: id.to_string(),
+            outcome,
+            state: state.as_str(),
+            cancelled_at: row.ended_at.filter(|_| is_cancelled).map(rfc3339),
+            released_bytes: row.released_bytes.filter(|_| is_cancelled),
+        })
+    };
+    match done.await {
+        Ok(view) => reject::success(StatusCode::OK, &view, Some(message(view.outcome))),
+        Err(problem) => reject::problem(&request.head.method, request.head.uri.path(), &problem),
+    }
+}
+
+/// `POST /api/projects/{project}/uploads/cancel`.
+pub(super) async fn many(uploads: Arc<Uploads>, mut request: Request) -> Response {
+    let done = async {
+        let ask: AskMany = json::read(&request.head.headers, &mut request.body).await?;
+        let reason = reason(ask.reason)?;
+        let project = request.path.get("project");
+        let project = project.filter(|project| *project == DEFAULT_PROJECT);
+        let project = project.ok_or(Problem::NotFound)?.to_owned();
+        let which = match ask.ids {
+            Some(ids) => Which::Ids {
+                project,
+                ids: all_ids(&ids)?,
+            },
+            None => Which::Active {
+                project,
+                owner: (!ask.all).then(|| request.caller.user.clone()),
+                limit: u32::try_from(MANY_MAX).unwrap_or(u32::MAX),
+            },
+        };
+        let is_open = matches!(which, Which::Active { .. });
+        let outcomes = uploads.cancel_many(which, reason).await?;
+        Ok::<_, Problem>(summary(&outcomes, is_open && outcomes.len() >= MANY_MAX))
+    };
+    match done.await {
+        Ok(many) => reject::success(StatusCode::OK, &many, None),
+        Err(problem) => reject::problem(&request.head.method, request.head.uri.path(), &problem),
+    }
+}
+
+fn reason(given: Option<String>) -> Result<Option<String>, Problem> {
+    let refused = |message: &'static str| Problem::ValidationFailed {
+        field: "reason".into(),
+        message: message.into(),
+    };
+    match given {
+        Some(reason) if reason.chars().count() > REASON_MAX => {
+            Err(refused("must not be longer than 200 characters"))
+        }
+        // It goes into logs and header sections of others.
+        Some(reason) if reason.chars().any(char::is_control) => {
+            Err(refused("must not contain control characters"))
+        }
+        given => Ok(given.filter(|reason| !reason.is_empty())),
+    }
+}
+
+fn all_ids(texts: &[String]) -> Result<Vec<UploadId>, Problem> {
+    if texts.len() > MANY_MAX {
+        return Err(Problem::ValidationFailed {
+            field: "ids".into(),
+            message: "must not be more than 10000".into(),
+        });
+    }
+    texts.iter().map(|text| api::id(text, "ids")).collect()
+}
+
+/// The outcome and the state, as they are told. `None`: there is nothing that the caller may know.
+fn words(cancelled: Cancelled) -> Option<(&'static str, State)> {
+    Some(match cancelled {
+        Cancelled::Confirmed { .. } => ("cancelled", State::Cancelled),
+        Cancelled::Accepted => ("cancelling", State::Cancelling),
+        Cancelled::Already(state) => match state {
+            // Nothing ends here: it was decided in the meantime, and goes on being active.
+            State::Uploading | State::Deleting => return None,
+            State::Cancelling => ("cancelling", state),
+            State::Cancelled => ("already_cancelled", state),
+            State::Completed => ("already_completed", state),
+            State::Expired | State::Failed => ("already_failed", state),
+        },
+        Cancelled::Unknown => return None,
+    })
+}
+
+fn message(outcome: &str) -> &'static str {
+    match outcome {
+        "cancelled" => "The upload is cancelled and its bytes are gone.",
+        "cancelling" => "The upload is being cancelled.",
+        "already_cancelled" => "The upload was cancelled before.",
+        "already_completed" => "The upload was complete before; it is kept.",
+        _ => "The upload had ended before.",
+    }
+}
+
+fn summary(outcomes: &[(UploadId, Cancelled)], more: bool) -> Many {
+    let results: Vec<Line> = outcomes
+        .iter()
+        .map(|(id, cancelled)| {
+            let words = words(*cancelled);
+            Line {
+                id: id.to_string(),
+                outcome: words.map_or("not_found", |(outcome, _)| outcome),
+                state: words.map(|(_, state)| state.as_str()),
+            }
+        })
+        .collect();
+    let count = |wanted: &str| results.iter().filter(|line| line.outcome == wanted).count();
+    let (cancelled, cancelling) = (count("cancelled"), count("cancelling"));
+    Many {
+        cancelled,
+        cancelling,
+        unchanged: results.len() - cancelled - cancelling,
+        total: results.len(),
+        more,
+        results,
+    }
+}
