@@ -30,6 +30,7 @@ use super::store::{Advance, Advanced, Upload, UploadStore};
 use super::{recover, refuse};
 use crate::blob::{Appended, BlobWriter, Digests};
 use crate::cancel::{self, CancelReason, Reading, Scope};
+use crate::id::UploadId;
 
 /// Bytes worth a write of their own. Handing them to a thread costs as much as copying some of
 /// them, so fewer wait for more, but not for longer than [`LINGER`].
@@ -220,7 +221,7 @@ impl Attempt {
         let mut write: Slot<Appended> = None;
         let mut commit: Slot<Result<Advanced, Uncommitted>> = None;
         let mut obey = true;
-        let mut pulse = Pulse::new(self.pace);
+        let mut pulse = Pulse::new(self.pace, self.upload.id);
         loop {
             while write.is_none()
                 && let Some(effect) = self.machine.poll_effect()
@@ -521,10 +522,15 @@ struct Pulse {
 }
 
 impl Pulse {
-    fn new(pace: Pace) -> Self {
+    /// The first checkpoint comes after half of the interval or somewhat more, each upload's at a
+    /// moment of its own: uploads that begin together would otherwise sync together, and whoever
+    /// commits anything then waits for all of them.
+    fn new(pace: Pace, id: UploadId) -> Self {
+        let half = pace.checkpoint_interval / 2;
+        let first = half + half * (u32::from(id.shard()) + 1) / 256;
         Self {
             pace,
-            checkpoint: Box::pin(tokio::time::sleep(pace.checkpoint_interval)),
+            checkpoint: Box::pin(tokio::time::sleep(first)),
             stall: Box::pin(tokio::time::sleep(pace.stall_timeout)),
             linger: Box::pin(tokio::time::sleep(LINGER)),
             has_lingered: false,
