@@ -40,7 +40,7 @@ impl Identity {
                 is_as_before: false,
             });
         };
-        let is_as_before = noted(db).await?.as_deref() == Some(now.as_str());
+        let is_as_before = read(db, KEY).await?.as_deref() == Some(now.as_str());
         Ok(Self {
             now: Some(now),
             is_as_before,
@@ -56,16 +56,17 @@ impl Identity {
     /// that is not to be trusted has been removed.
     pub(super) async fn note(self, db: &Db) -> Result<(), DbError> {
         match self.now {
-            Some(now) => put(db, KEY, now).await,
+            Some(now) => write(db, KEY, now).await,
             None => Ok(()),
         }
     }
 }
 
-async fn noted(db: &Db) -> Result<Option<String>, DbError> {
-    db.read(|tx| {
+/// What is kept in the database under `key`.
+pub(super) async fn read(db: &Db, key: &'static str) -> Result<Option<String>, DbError> {
+    db.read(move |tx| {
         async move {
-            let row = tx.fetch_optional(&GET, &[Param::Text(KEY)]).await?;
+            let row = tx.fetch_optional(&GET, &[Param::Text(key)]).await?;
             row.map(|row| row.text(0).map(str::to_owned)).transpose()
         }
         .boxed()
@@ -75,10 +76,11 @@ async fn noted(db: &Db) -> Result<Option<String>, DbError> {
 
 /// Writes something, to see whether that works.
 pub(super) async fn probe(db: &Db) -> Result<(), DbError> {
-    put(db, "probed_at", clock::unix_ms().to_string()).await
+    write(db, "probed_at", clock::unix_ms().to_string()).await
 }
 
-async fn put(db: &Db, key: &'static str, value: String) -> Result<(), DbError> {
+/// Keeps something in the database under `key`.
+pub(super) async fn write(db: &Db, key: &'static str, value: String) -> Result<(), DbError> {
     db.write(move |tx| {
         let value = value.clone();
         async move {

@@ -6,13 +6,17 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::http::uri::Scheme;
 use rustix::fs::Mode;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, timeout_at};
 
+use self::binding::{BindingError, bind};
 use self::identity::Identity;
+use self::signals::Signals;
 use crate::blob::local::LocalStore;
+use crate::blob::root::Root;
 use crate::blob::{BlobError, BlobStore};
 use crate::cancel::{CancelReason, Scope, Settling};
 use crate::config::{Command, Config, Digest, Durability};
@@ -25,7 +29,9 @@ use crate::upload::sql::SqlStore;
 use crate::upload::store::UploadStore;
 use crate::{ops, upload, work};
 
+mod binding;
 mod identity;
+mod signals;
 
 /// Threads that may wait for the disk at once. More would only queue there.
 const BLOCKING_THREADS_MAX: usize = 24;
@@ -53,6 +59,9 @@ pub enum AppError {
     /// Nothing can be listened to.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The database and the store are not each other's.
+    #[error(transparent)]
+    Binding(#[from] BindingError),
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -137,11 +146,14 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
 
 /// Everything that is open while the program runs.
 struct Opened {
-    /// Held until the end: the kernel gives it back with the process, however that ends.
+    /// Both held until the end: the kernel gives them back with the process, however that ends.
     _lock: File,
+    _root: Root,
     db: Db,
     uploads: Arc<dyn UploadStore>,
     blobs: Arc<dyn BlobStore>,
+    /// It may be on a file system of its own.
+    blobs_dir: PathBuf,
     /// All that is to settle before the database closes.
     scope: Scope,
 }
@@ -157,18 +169,21 @@ impl Opened {
         };
         let db = Db::open(&db_config, &root_scope).await?;
         db.migrate(&[CORE, upload::sql::LINE]).await?;
-        let root = config.store.as_ref().unwrap_or(&config.data_dir);
-        let blobs = LocalStore::open(root, config.durability == Durability::PowerLoss).map_err(
+        let uploads = Arc::new(SqlStore::new(db.clone()));
+        let dir = config.store.as_ref().unwrap_or(&config.data_dir);
+        let root = bind(&db, &*uploads, dir).await?;
+        let blobs = LocalStore::open(dir, config.durability == Durability::PowerLoss).map_err(
             |source| AppError::DataDir {
-                path: root.clone(),
+                path: dir.clone(),
                 source,
             },
         )?;
-        let uploads = Arc::new(SqlStore::new(db.clone()));
         Ok(Self {
             _lock: lock,
+            _root: root,
             db,
             uploads,
+            blobs_dir: blobs.dir().to_owned(),
             blobs: Arc::new(blobs),
             scope,
         })
@@ -207,11 +222,19 @@ fn lock(dir: &Path) -> Result<File, AppError> {
         path: dir.to_owned(),
         source,
     };
+    let is_new = !dir.exists();
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(dir)
         .map_err(unusable)?;
+    if is_new {
+        // Or a power cut takes the directory, with everything that was promised in it.
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or_else(|| Path::new(".")))
+            .and_then(|parent| parent.sync_all())
+            .map_err(unusable)?;
+    }
     let mut options = OpenOptions::new();
     options
         .read(true)
@@ -251,6 +274,13 @@ async fn migrate(config: Config) -> Result<(), AppError> {
 }
 
 async fn check_stored(config: Config, repair: bool) -> Result<(), AppError> {
+    // A mistyped directory must not be made, and then found to be in order.
+    if !config.data_dir.is_dir() {
+        return Err(AppError::DataDir {
+            path: config.data_dir,
+            source: io::ErrorKind::NotFound.into(),
+        });
+    }
     let opened = Opened::open(&config).await?;
     let findings = fsck(&opened.uploads, &opened.blobs, repair).await?;
     opened.db.close().await;
@@ -272,6 +302,7 @@ async fn check_stored(config: Config, repair: bool) -> Result<(), AppError> {
 }
 
 async fn serve(config: Config) -> Result<(), AppError> {
+    let signals = Signals::listen()?;
     let opened = Opened::open(&config).await?;
     let transport = http::Config {
         drain: config.drain,
@@ -281,8 +312,7 @@ async fn serve(config: Config) -> Result<(), AppError> {
     let scheme = transport.scheme();
     let listeners = Listeners::bind(&config.listen).await?;
     let bound = listeners.bound()?;
-    let blobs_dir = config.store.as_ref().unwrap_or(&config.data_dir);
-    let identity = Identity::of(&opened.db, [&config.data_dir, blobs_dir]).await?;
+    let identity = Identity::of(&opened.db, [&config.data_dir, &opened.blobs_dir]).await?;
 
     let mut metrics = Metrics::new();
     let upload_metrics = upload::Metrics::register(&mut metrics.registry);
@@ -333,7 +363,8 @@ async fn serve(config: Config) -> Result<(), AppError> {
     server.spawn(serving);
 
     announce(&bound, &scheme)?;
-    stop(&config, &opened).await
+    stop(&config, &opened, signals).await;
+    Ok(())
 }
 
 fn tls(config: &Config) -> Result<Option<Tls>, AppError> {
@@ -382,32 +413,32 @@ fn announce(bound: &[Bound], scheme: &Scheme) -> io::Result<()> {
 }
 
 /// Waits for the first signal, then lets everything settle; a second signal ends at once.
-async fn stop(config: &Config, opened: &Opened) -> Result<(), AppError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut signalled = async || {
-        tokio::select! {
-            // Both only wait.
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
-    signalled().await;
+async fn stop(config: &Config, opened: &Opened, mut signals: Signals) {
+    signals.asked_to_end().await;
     tracing::info!("stopping");
+    let deadline = Instant::now() + config.shutdown_grace;
     opened.scope.cancel(CancelReason::Shutdown);
     let settle = async {
-        let settled = opened.scope.settle(config.shutdown_grace).await;
-        opened.db.close().await;
-        settled
+        let settled = opened
+            .scope
+            .settle(config.shutdown_grace - closing(config))
+            .await;
+        // A database that does not answer must not hold up the end.
+        let closed = timeout_at(deadline, opened.db.close()).await;
+        settled == Settling::Settled && closed.is_ok()
     };
     tokio::select! {
         // Nothing acknowledged is lost when it is dropped: that equals a crash.
-        settled = settle => {
-            if settled == Settling::Overdue {
+        in_time = settle => {
+            if !in_time {
                 tracing::warn!("not everything has settled in time");
             }
         }
-        () = signalled() => tracing::warn!("stopped at once"),
+        () = signals.asked_to_end() => tracing::warn!("stopped at once"),
     }
-    Ok(())
+}
+
+/// The part of the grace that is kept for closing the database.
+fn closing(config: &Config) -> Duration {
+    Duration::from_millis(500).min(config.shutdown_grace / 4)
 }

@@ -47,7 +47,7 @@ impl LocalStore {
     /// # Errors
     /// The directories cannot be made.
     pub fn open(dir: &Path, sync: bool) -> io::Result<Self> {
-        let root = dir.join("blobs");
+        let root = blobs_dir(dir);
         for shard in 0..=u8::MAX {
             DirBuilder::new()
                 .recursive(true)
@@ -67,16 +67,26 @@ impl LocalStore {
         })
     }
 
+    /// The directory of the blobs, which may be the root of a file system of its own.
+    pub fn dir(&self) -> &Path {
+        &self.root
+    }
+
     fn path(&self, id: UploadId) -> PathBuf {
         shard_dir(&self.root, id.shard()).join(id.to_string())
     }
 }
 
-fn shard_dir(root: &Path, shard: u8) -> PathBuf {
+/// Where the store below `dir` keeps its blobs.
+pub(super) fn blobs_dir(dir: &Path) -> PathBuf {
+    dir.join("blobs")
+}
+
+pub(super) fn shard_dir(root: &Path, shard: u8) -> PathBuf {
     root.join(format!("{shard:02x}"))
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 

@@ -31,6 +31,7 @@ mod lanes;
 pub mod local;
 #[cfg(test)]
 pub mod memory;
+pub mod root;
 
 pub use digest::Digests;
 

@@ -16,6 +16,7 @@
 mod support;
 
 mod bad_input;
+mod binding;
 mod cancel;
 mod clients;
 mod concurrency;

@@ -1,9 +1,13 @@
 //! SIGTERM and SIGINT: what arrived is kept, the sender is told to come back, the exit is clean.
 
 use std::cell::Cell;
+use std::process::Stdio;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+use tokio::time::Instant;
 
 use crate::support::h2c::H2;
 use crate::support::server::Server;
@@ -243,4 +247,48 @@ async fn nothing_acknowledged_is_lost_by_a_shutdown_under_load() {
             "an upload of the crowd",
         );
     }
+}
+
+/// Whoever has read the line may end the server.
+#[tokio::test]
+async fn sigterm_right_after_the_line_is_a_clean_end() {
+    for _ in 0..20 {
+        let server = Server::start(&[]).await;
+        server.sigterm();
+        let status = server.exited_within(PROMPTLY).await;
+        assert!(status.success(), "{status}");
+    }
+}
+
+/// A database that does not answer holds nothing up beyond the grace.
+#[tokio::test]
+async fn the_grace_bounds_the_end_whatever_the_database_does() {
+    const HOLD: &str = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); \
+                        db.execute('BEGIN IMMEDIATE'); print('held', flush=True); sys.stdin.read()";
+    let server = Server::start(&["--shutdown-grace", "2s"]).await;
+    let upload = server.create(10).await;
+    let mut holder = Command::new("python3")
+        .args(["-c", HOLD])
+        .arg(server.data_dir().join("tidegate.db"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("python3 runs");
+    let mut line = String::new();
+    let mut told = BufReader::new(holder.stdout.take().expect("its output is piped"));
+    told.read_line(&mut line).await.expect("it says so");
+    assert_eq!(line, "held\n");
+    let mut sender = server.connect().await;
+    sender
+        .send_head_and_wait(tus::patch(&upload, 0).declare(10))
+        .await;
+    sender.send(b"hello").await;
+    server.quiesce().await;
+    let asked = Instant::now();
+    server.sigterm();
+    let status = server.exited_within(GRACE).await;
+    assert!(status.success(), "{status}");
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}");
 }

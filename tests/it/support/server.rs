@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -83,6 +83,15 @@ impl Server {
     /// What Ctrl-C on a terminal does.
     pub(crate) fn sigint(&self) {
         self.process.signal(Signal::INT);
+    }
+
+    /// As `ulimit -f` in the shell that starts the process, but from now on.
+    pub(crate) fn limit_file_size(&self, bytes: u64) {
+        let limit = Rlimit {
+            current: Some(bytes),
+            maximum: Some(bytes),
+        };
+        prlimit(Some(self.process.pid()), Resource::Fsize, limit).expect("limit file sizes");
     }
 
     /// Waits for the end of the process.
@@ -261,9 +270,11 @@ impl Process {
         if child.try_wait().expect("wait for the server").is_some() {
             return;
         }
-        let pid = i32::try_from(child.id()).expect("a pid is a positive i32");
-        let pid = Pid::from_raw(pid).expect("a pid is not zero");
-        rustix::process::kill_process(pid, signal).expect("signal the server");
+        rustix::process::kill_process(pid_of(&child), signal).expect("signal the server");
+    }
+
+    fn pid(&self) -> Pid {
+        pid_of(&self.child())
     }
 
     fn exit_status(&self) -> Option<ExitStatus> {
@@ -345,4 +356,9 @@ pub(crate) fn files_in(directory: &Path) -> Vec<PathBuf> {
         }
     }
     files
+}
+
+fn pid_of(child: &Child) -> Pid {
+    let pid = i32::try_from(child.id()).expect("a pid is a positive i32");
+    Pid::from_raw(pid).expect("a pid is not zero")
 }

@@ -1,0 +1,41 @@
+//! What the operating system tells the process.
+
+use std::io;
+
+use rustix::process::Signal as Number;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The signals that end the program in an orderly way, from the moment this is made.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// A write past `ulimit -f` fails, like one on a full disk. Without a handler it would end the
+    /// process.
+    _file_too_large: Signal,
+}
+
+impl Signals {
+    /// Listens from now on: to be made before anybody knows that the program runs.
+    ///
+    /// # Errors
+    /// The operating system has no more handlers.
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            _file_too_large: signal(SignalKind::from_raw(Number::XFSZ.as_raw()))?,
+        })
+    }
+
+    /// Waits until the program is asked to end.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a signal that came is told to the next call.
+    pub(super) async fn asked_to_end(&mut self) {
+        tokio::select! {
+            // Both only wait.
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
