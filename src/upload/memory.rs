@@ -14,7 +14,7 @@ use futures_util::future::{BoxFuture, poll_fn};
 use self::tables::{Tables, failed};
 use super::sql::millis;
 use super::store::{
-    Advance, Advanced, CancelOutcome, Canceller, Filter, Kind, Made, NewFinal, NewUpload,
+    Advance, Advanced, CancelOutcome, Canceller, Due, Filter, Kind, Made, NewFinal, NewUpload,
     NotConcatenated, State, StoreError, Upload, UploadStore, Which,
 };
 use crate::id::UploadId;
@@ -245,29 +245,27 @@ impl UploadStore for MemoryStore {
         })
     }
 
-    fn released(&self, id: UploadId, bytes: u64) -> Answer<()> {
+    fn released(&self, id: UploadId, bytes: u64, parts_expire_after: Duration) -> Answer<()> {
         self.transaction("released", move |tables| {
-            tables.released(id, bytes);
+            tables.released(id, bytes, parts_expire_after);
             Ok(())
         })
     }
 
-    fn expiring(&self, limit: u32) -> Answer<Vec<UploadId>> {
+    fn expiring(&self, after: Option<Due>, limit: u32) -> Answer<Vec<Due>> {
         self.transaction("expiring", move |tables| {
-            let due = tables.ids(|row| tables.may_expire(row));
-            Ok(tables.first_by(due, limit, |upload| upload.expires_at))
+            let expires_at = |row: &Upload| row.expires_at.filter(|at| *at < tables.now_ms);
+            Ok(tables.due(after, limit, expires_at))
         })
     }
 
-    fn releasable(&self, limit: u32) -> Answer<Vec<UploadId>> {
+    fn releasable(&self, after: Option<Due>, limit: u32) -> Answer<Vec<Due>> {
         self.transaction("releasable", move |tables| {
-            let ended = tables.ids(|row| {
-                let upload = row;
-                upload.ended_at.is_some()
-                    && row.released_bytes.is_none()
-                    && !tables.is_used(upload.id)
-            });
-            Ok(tables.first_by(ended, limit, |upload| upload.ended_at))
+            let ended_at = |row: &Upload| {
+                let has_blob = row.released_bytes.is_none() && !tables.held.contains(&row.id);
+                row.ended_at.filter(|_| has_blob)
+            };
+            Ok(tables.due(after, limit, ended_at))
         })
     }
 

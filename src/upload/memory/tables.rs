@@ -1,14 +1,15 @@
 //! The rows, and what each transaction does to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use tidegate_protocol::upload::Mark;
 
 use crate::id::UploadId;
 use crate::upload::sql::millis;
 use crate::upload::store::{
-    Advance, Advanced, CancelOutcome, Canceller, Kind, Made, NewFinal, NewUpload, NotConcatenated,
-    State, StoreError, Sum, TOO_LARGE, Upload, Which,
+    Advance, Advanced, CancelOutcome, Canceller, Due, Kind, Made, NewFinal, NewUpload,
+    NotConcatenated, State, StoreError, Sum, TOO_LARGE, Upload, Which,
 };
 
 /// What a transaction sees.
@@ -20,6 +21,8 @@ pub(super) struct Tables {
     pub(super) forestalled: BTreeMap<(UploadId, String), (i64, Option<String>)>,
     /// By final upload, in order.
     pub(super) parts: BTreeMap<UploadId, Vec<UploadId>>,
+    /// Deleted parts whose bytes are kept for a final upload.
+    pub(super) held: BTreeSet<UploadId>,
 }
 
 impl Tables {
@@ -105,7 +108,7 @@ impl Tables {
             created_at: now,
             updated_at: now,
             completed_at: whole.then_some(now),
-            expires_at: (!whole).then(|| now + millis(new.expires_after)),
+            expires_at: None,
             ended_at: None,
             end_reason: None,
             ended_by: None,
@@ -113,7 +116,8 @@ impl Tables {
         };
         let made = self.insert(upload, new.named);
         if made.upload.ended_at.is_none() {
-            self.parts.insert(new.id, new.parts);
+            self.parts.insert(new.id, new.parts.clone());
+            new.parts.into_iter().for_each(|part| self.hold(part));
         }
         Ok(made)
     }
@@ -154,6 +158,7 @@ impl Tables {
             upload.epoch == step.epoch
                 && upload.offset == step.commit.from
                 && upload.state == State::Uploading
+                && upload.kind != Kind::Final
         });
         let Some(upload) = row else {
             return Ok(Advanced::Refused);
@@ -179,15 +184,18 @@ impl Tables {
                 upload.expires_at = None;
             }
         }
-        let expires_at = upload.expires_at;
         if is_partial && step.commit.length.is_some() {
             self.measure_waiting(step.id, step.size_max);
         }
         match step.commit.mark {
-            Mark::Completed if is_partial => self.complete_waiting(step.id)?,
+            Mark::Completed if is_partial => {
+                self.complete_waiting(step.id)?;
+                self.hold(step.id);
+            }
             Mark::Invalidated if is_partial => self.fail_waiting(step.id),
             _ => {}
         }
+        let expires_at = self.rows.get(&step.id).and_then(|row| row.expires_at);
         Ok(Advanced::Committed { expires_at })
     }
 
@@ -210,6 +218,7 @@ impl Tables {
             row.ended_by = Some(by);
         }
         self.fail_waiting(id);
+        self.hold(id);
         CancelOutcome::Begun
     }
 
@@ -247,7 +256,11 @@ impl Tables {
     }
 
     pub(super) fn expire(&mut self, id: UploadId) -> bool {
-        let Some(row) = self.rows.get(&id).filter(|row| self.may_expire(row)) else {
+        let Some(row) = self
+            .rows
+            .get(&id)
+            .filter(|row| row.expires_at.is_some_and(|at| at < self.now_ms))
+        else {
             return false;
         };
         let completed = row.state == State::Completed;
@@ -265,7 +278,7 @@ impl Tables {
         true
     }
 
-    pub(super) fn released(&mut self, id: UploadId, bytes: u64) {
+    pub(super) fn released(&mut self, id: UploadId, bytes: u64, parts_expire_after: Duration) {
         let now = self.now_ms;
         let Some(row) = self.rows.get_mut(&id) else {
             return;
@@ -278,13 +291,47 @@ impl Tables {
                 row.state = State::Cancelled;
             }
         }
-        if row.state == State::Deleting {
+        let deleted = row.state == State::Deleting;
+        for part in self.parts.get(&id).cloned().unwrap_or_default() {
+            self.let_go(part, parts_expire_after);
+        }
+        if deleted {
             self.forget(id);
+        }
+    }
+
+    /// A final upload has this part, if one has: its time stands still, its bytes are kept.
+    fn hold(&mut self, part: UploadId) {
+        if !self.is_used(part) {
+            return;
+        }
+        if let Some(row) = self.rows.get_mut(&part) {
+            match row.state {
+                State::Completed => row.expires_at = None,
+                State::Deleting => drop(self.held.insert(part)),
+                _ => {}
+            }
+        }
+    }
+
+    /// A final upload that has had this part has ended.
+    fn let_go(&mut self, part: UploadId, expires_after: Duration) {
+        if self.is_used(part) {
+            return;
+        }
+        self.held.remove(&part);
+        let now = self.now_ms;
+        if let Some(row) = self.rows.get_mut(&part)
+            && row.state == State::Completed
+            && row.expires_at.is_none()
+        {
+            row.expires_at = Some(now + millis(expires_after));
         }
     }
 
     pub(super) fn forget(&mut self, id: UploadId) {
         self.parts.remove(&id);
+        self.held.remove(&id);
         self.rows.remove(&id);
     }
 
@@ -372,13 +419,19 @@ impl Tables {
         self.rows.get(&id).is_some_and(|row| is_alive(row.state))
     }
 
-    pub(super) fn may_expire(&self, upload: &Upload) -> bool {
-        upload.expires_at.is_some_and(|at| at < self.now_ms)
-            && match upload.state {
-                State::Uploading => true,
-                State::Completed => !self.is_used(upload.id),
-                _ => false,
-            }
+    /// The uploads for which `since` says a time, past `after`.
+    pub(super) fn due(
+        &self,
+        after: Option<Due>,
+        limit: u32,
+        since: impl Fn(&Upload) -> Option<i64>,
+    ) -> Vec<Due> {
+        let due = |row: &Upload| since(row).map(|at| Due { at, id: row.id });
+        let mut due: Vec<Due> = self.rows.values().filter_map(due).collect();
+        due.sort();
+        due.retain(|due| after.is_none_or(|after| *due > after));
+        due.truncate(limit as usize);
+        due
     }
 
     pub(super) fn past(&self, after: Option<UploadId>) -> impl Iterator<Item = &Upload> {

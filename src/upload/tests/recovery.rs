@@ -213,7 +213,7 @@ async fn the_sweeper_rests_when_it_makes_no_headway() {
     drop(leases);
     assert_eq!(sweeper.work().await, Next::Now);
     assert_eq!(sweeper.work().await, Next::Later);
-    assert_eq!(world.rows.expiring(1).await.unwrap(), []);
+    assert_eq!(world.rows.expiring(None, 1).await.unwrap(), []);
 }
 
 #[tokio::test(start_paused = true)]
