@@ -29,6 +29,7 @@ async fn conformance(store: &dyn BlobStore) {
     a_staged_tail_is_not_adopted(store).await;
     a_mark_goes_with_what_it_marks(store).await;
     missing_bytes_are_noticed(store).await;
+    many_are_measured_at_once(store).await;
     deleting_is_idempotent(store).await;
     scans_find_what_quarantine_takes(store).await;
 }
@@ -46,14 +47,22 @@ async fn blob(store: &dyn BlobStore, content: &'static [u8]) -> UploadId {
     id
 }
 
+async fn len(store: &dyn BlobStore, id: UploadId) -> Option<u64> {
+    let lens = store.lens(vec![id]).await;
+    let [Ok(len)] = lens[..] else {
+        panic!("{lens:?}");
+    };
+    len
+}
+
 async fn content(store: &dyn BlobStore, id: UploadId) -> Bytes {
-    let len = store.len(id).await.unwrap().unwrap_or(0);
+    let len = len(store, id).await.unwrap_or(0);
     store.read(id, 0..len).await.unwrap()
 }
 
 async fn appends_make_a_blob(store: &dyn BlobStore) {
     let id = UploadId::random();
-    assert_eq!(store.len(id).await.unwrap(), None);
+    assert_eq!(len(store, id).await, None);
     let writer = store.writer(id, 0);
     let pieces = vec![
         Bytes::from_static(b"one "),
@@ -200,12 +209,21 @@ async fn missing_bytes_are_noticed(store: &dyn BlobStore) {
     ));
 }
 
+async fn many_are_measured_at_once(store: &dyn BlobStore) {
+    let (five, three) = (blob(store, b"short").await, blob(store, b"two").await);
+    let asked = vec![three, UploadId::random(), five, three];
+    let lens = store.lens(asked).await.into_iter().map(Result::unwrap);
+    let expected = [Some(3), None, Some(5), Some(3)];
+    assert_eq!(lens.collect::<Vec<_>>(), expected);
+    assert!(store.lens(vec![]).await.is_empty());
+}
+
 async fn deleting_is_idempotent(store: &dyn BlobStore) {
     let id = blob(store, b"going").await;
     Arc::clone(&store.writer(id, 5)).stage().await.unwrap();
     assert_eq!(store.delete(id).await.unwrap(), 5);
     assert_eq!(store.delete(id).await.unwrap(), 0);
-    assert_eq!(store.len(id).await.unwrap(), None);
+    assert_eq!(len(store, id).await, None);
     assert!(
         store
             .scan(id.shard())
@@ -224,5 +242,5 @@ async fn scans_find_what_quarantine_takes(store: &dyn BlobStore) {
         .find(|found| found.id == Some(id))
         .unwrap();
     store.quarantine(id.shard(), found.name).await.unwrap();
-    assert_eq!(store.len(id).await.unwrap(), None);
+    assert_eq!(len(store, id).await, None);
 }

@@ -122,13 +122,22 @@ impl BlobStore for LocalStore {
         })
     }
 
-    fn len(&self, id: UploadId) -> BoxFuture<'static, Result<Option<u64>, BlobError>> {
-        let path = self.path(id);
-        blocking(move || match fs::metadata(path) {
+    fn lens(&self, ids: Vec<UploadId>) -> BoxFuture<'static, Vec<Result<Option<u64>, BlobError>>> {
+        let store = self.clone();
+        let len = move |id| match fs::metadata(store.path(id)) {
             Ok(meta) => Ok(Some(meta.len())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
-        })
+        };
+        let asked = ids.len();
+        let lens = blocking(move || Ok(ids.into_iter().map(len).collect::<Vec<_>>()));
+        async move {
+            lens.await.unwrap_or_else(|error| {
+                let unknown = || Err(BlobError::Io(io::Error::other(error.to_string())));
+                std::iter::repeat_with(unknown).take(asked).collect()
+            })
+        }
+        .boxed()
     }
 
     fn read(

@@ -167,13 +167,10 @@ impl BlobStore for MemoryStore {
         })
     }
 
-    fn len(&self, id: UploadId) -> BoxFuture<'static, Result<Option<u64>, BlobError>> {
-        let len = self
-            .disk()
-            .files
-            .get(&id)
-            .map(|file| file.bytes.len() as u64);
-        ready(Ok(len)).boxed()
+    fn lens(&self, ids: Vec<UploadId>) -> BoxFuture<'static, Vec<Result<Option<u64>, BlobError>>> {
+        let disk = self.disk();
+        let len = |id| Ok(disk.files.get(&id).map(|file| file.bytes.len() as u64));
+        ready(ids.into_iter().map(len).collect()).boxed()
     }
 
     fn read(

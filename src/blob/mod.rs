@@ -42,8 +42,9 @@ pub trait BlobStore: fmt::Debug + Send + Sync + 'static {
     /// The caller guarantees that no other writer for `id` is alive.
     fn writer(&self, id: UploadId, committed: u64) -> Arc<dyn BlobWriter>;
 
-    /// The length in bytes, or `None` where there is no blob.
-    fn len(&self, id: UploadId) -> BoxFuture<'static, Result<Option<u64>, BlobError>>;
+    /// For each of `ids`, in this order, its length in bytes, or `None` where there is no blob. For
+    /// many it costs little more than for one.
+    fn lens(&self, ids: Vec<UploadId>) -> BoxFuture<'static, Vec<Result<Option<u64>, BlobError>>>;
 
     /// Reads `range`. Fails with [`BlobError::Short`] when the blob ends before it does.
     fn read(&self, id: UploadId, range: Range<u64>)

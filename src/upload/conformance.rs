@@ -6,6 +6,7 @@
 //! | `ends.rs` | the ways to end, and what comes after |
 //! | `finals.rs` | final uploads, and what refers to a blob |
 //! | `races.rs` | transactions that meet |
+//! | `plans.rs` | how the databases go about what is asked again and again |
 //! | `drift.rs` | random sequences, against the store in memory step by step |
 //!
 //! The PostgreSQL half needs the server that [`crate::db::conformance`] asks for.
@@ -13,6 +14,7 @@
 mod drift;
 mod ends;
 mod finals;
+mod plans;
 mod races;
 
 use std::path::Path;
@@ -150,6 +152,16 @@ impl Subject {
 
     async fn create(&self, new: NewUpload) -> Upload {
         self.store.create(new).await.unwrap().upload
+    }
+
+    async fn expiring(&self, limit: u32) -> Vec<UploadId> {
+        let due = self.store.expiring(None, limit).await.unwrap();
+        due.into_iter().map(|due| due.id).collect()
+    }
+
+    async fn releasable(&self) -> Vec<UploadId> {
+        let due = self.store.releasable(None, 1_000).await.unwrap();
+        due.into_iter().map(|due| due.id).collect()
     }
 
     /// A partial upload that is complete with `length` bytes.
@@ -516,7 +528,7 @@ async fn keeps_the_largest_numbers(on: &Subject) {
         .cancel(made.id, Canceller::Sender, None)
         .await
         .unwrap();
-    on.store.released(made.id, most).await.unwrap();
+    on.store.released(made.id, most, HOUR).await.unwrap();
     assert_eq!(on.store.find(made.id).await.unwrap(), None);
 
     // A time that no calendar has is still a time.
@@ -647,7 +659,7 @@ async fn walks_for_a_restart(on: &Subject) {
     );
     assert_eq!(on.store.with_blob(vec![]).await.unwrap(), []);
 
-    on.store.released(ended.id, 5).await.unwrap();
+    on.store.released(ended.id, 5, HOUR).await.unwrap();
     let every = on.store.every(None, 1_000).await.unwrap();
     assert!(every.iter().all(|upload| upload.id != ended.id));
 }

@@ -203,7 +203,7 @@ impl Uploads {
                 .await
                 .map_err(|error| refuse::blob(&error))?;
             self.store
-                .released(id, bytes)
+                .released(id, bytes, self.config.expires_after)
                 .await
                 .map_err(|error| refuse::store(&error))?;
             self.metrics.released(bytes);

@@ -94,8 +94,10 @@ pub async fn fsck(
         let page = store.every(after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.id);
-        for upload in page {
-            let Some(finding) = compare(&upload, blobs).await? else {
+        let own = page.into_iter().filter(has_own_bytes).collect::<Vec<_>>();
+        let lens = blobs.lens(own.iter().map(|upload| upload.id).collect());
+        for (upload, len) in own.into_iter().zip(lens.await) {
+            let Some(finding) = compare(&upload, len?.unwrap_or(0)) else {
                 continue;
             };
             if repair && matches!(finding, Finding::Lost { .. }) {
@@ -117,17 +119,15 @@ pub async fn fsck(
     Ok(findings)
 }
 
-async fn compare(
-    upload: &Upload,
-    blobs: &Arc<dyn BlobStore>,
-) -> Result<Option<Finding>, BlobError> {
+/// Whether bytes are promised that are its own.
+fn has_own_bytes(upload: &Upload) -> bool {
     let is_alive = matches!(upload.state, State::Uploading | State::Completed);
-    if upload.kind == Kind::Final || !is_alive {
-        return Ok(None);
-    }
+    upload.kind != Kind::Final && is_alive
+}
+
+fn compare(upload: &Upload, found: u64) -> Option<Finding> {
     let (id, promised) = (upload.id, upload.offset);
-    let found = blobs.len(id).await?.unwrap_or(0);
-    Ok(if found < promised {
+    if found < promised {
         Some(Finding::Lost {
             upload: id,
             promised,
@@ -141,7 +141,7 @@ async fn compare(
         })
     } else {
         None
-    })
+    }
 }
 
 async fn orphans(

@@ -351,7 +351,6 @@ fn new_final(
         metadata,
         concat: list.raw().to_owned(),
         size_max: uploads.config.settings.limits.upload_bytes_max(),
-        expires_after: uploads.config.expires_after,
     })
 }
 

@@ -197,8 +197,9 @@ impl Uploads {
                 return Ok(tails);
             };
             after = Some(*last);
-            for (id, committed) in page {
-                match self.blobs.len(id).await {
+            let lens = self.blobs.lens(page.iter().map(|(id, _)| *id).collect());
+            for ((id, committed), len) in page.into_iter().zip(lens.await) {
+                match len {
                     Ok(found) if found.unwrap_or(0) == committed => {}
                     // What cannot be looked at now is looked at when it is asked for.
                     Ok(_) | Err(_) => tails.push((id, committed)),

@@ -1,5 +1,6 @@
 //! The module's transactions on SQLite and PostgreSQL, from one text each.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tidegate_protocol::upload::Mark;
 
 use super::statement as sql;
 use super::store::{
-    Advance, Advanced, CancelOutcome, Canceller, Filter, Kind, Made, NewFinal, NewUpload,
+    Advance, Advanced, CancelOutcome, Canceller, Due, Filter, Kind, Made, NewFinal, NewUpload,
     NotConcatenated, State, StoreError, Sum, TOO_LARGE, Upload, UploadStore, Which,
 };
 use crate::db::{Db, DbError, Line, Param, Row, Tx};
@@ -29,6 +30,11 @@ pub const LINE: Line = Line {
             "ended_by",
             include_str!("../../migrations/sqlite/upload/0002_ended_by.sql"),
         ),
+        (
+            3,
+            "sweeps",
+            include_str!("../../migrations/sqlite/upload/0003_sweeps.sql"),
+        ),
     ],
     postgres: &[
         (
@@ -40,6 +46,11 @@ pub const LINE: Line = Line {
             2,
             "ended_by",
             include_str!("../../migrations/postgres/upload/0002_ended_by.sql"),
+        ),
+        (
+            3,
+            "sweeps",
+            include_str!("../../migrations/postgres/upload/0003_sweeps.sql"),
         ),
     ],
 };
@@ -199,28 +210,29 @@ impl UploadStore for SqlStore {
         })
     }
 
-    fn released(&self, id: UploadId, bytes: u64) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.write(move |tx| {
-            async move {
-                let id = id.to_string();
-                tx.execute(&sql::RELEASED, &[Param::Text(&id), Param::Int(int(bytes))])
-                    .await?;
-                tx.execute(&sql::FORGET_PARTS_OF_DELETED, &[Param::Text(&id)])
-                    .await?;
-                tx.execute(&sql::FORGET_DELETED, &[Param::Text(&id)])
-                    .await?;
-                Ok(())
-            }
-            .boxed()
-        })
+    fn released(
+        &self,
+        id: UploadId,
+        bytes: u64,
+        parts_expire_after: Duration,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.write(move |tx| released(tx, id, bytes, parts_expire_after).boxed())
     }
 
-    fn expiring(&self, limit: u32) -> BoxFuture<'static, Result<Vec<UploadId>, StoreError>> {
-        self.read(move |tx| ids(tx, &sql::EXPIRING, vec![Param::Int(limit.into())]).boxed())
+    fn expiring(
+        &self,
+        after: Option<Due>,
+        limit: u32,
+    ) -> BoxFuture<'static, Result<Vec<Due>, StoreError>> {
+        self.read(move |tx| due(tx, &sql::EXPIRING, after, limit).boxed())
     }
 
-    fn releasable(&self, limit: u32) -> BoxFuture<'static, Result<Vec<UploadId>, StoreError>> {
-        self.read(move |tx| ids(tx, &sql::RELEASABLE, vec![Param::Int(limit.into())]).boxed())
+    fn releasable(
+        &self,
+        after: Option<Due>,
+        limit: u32,
+    ) -> BoxFuture<'static, Result<Vec<Due>, StoreError>> {
+        self.read(move |tx| due(tx, &sql::RELEASABLE, after, limit).boxed())
     }
 
     fn forget(&self, keep: Duration) -> BoxFuture<'static, Result<u64, StoreError>> {
@@ -368,6 +380,33 @@ async fn ids(
         .collect()
 }
 
+async fn due(
+    tx: &mut Tx,
+    which: &sql::Sql,
+    after: Option<Due>,
+    limit: u32,
+) -> Result<Vec<Due>, DbError> {
+    let (at, after) = after.map_or((i64::MIN, String::new()), |due| {
+        (due.at, due.id.to_string())
+    });
+    let params = [
+        Param::Int(at),
+        Param::Text(&after),
+        Param::Int(limit.into()),
+    ];
+    let due = |row: &Row| {
+        Ok(Due {
+            at: row.int(0)?,
+            id: id(row, 1)?,
+        })
+    };
+    tx.fetch_all(which, &params)
+        .await?
+        .iter()
+        .map(due)
+        .collect()
+}
+
 async fn insert(tx: &mut Tx, new: NewUpload) -> Result<Made, DbError> {
     let id = new.id.to_string();
     let kind = if new.partial {
@@ -438,11 +477,17 @@ async fn concatenate(tx: &mut Tx, new: NewFinal) -> Result<Result<Made, NotConca
             is_new: false,
         }));
     }
+    // In one order, whatever the order of the content: two that have the same parts must not wait
+    // for each other.
+    let mut locked = BTreeMap::new();
+    for part in new.parts.iter().collect::<BTreeSet<_>>() {
+        locked.insert(part, find(tx, &sql::FIND_LOCKED, *part).await?);
+    }
     let mut lengths = Vec::with_capacity(new.parts.len());
     let mut whole = true;
     for (number, part) in (1..).zip(&new.parts) {
-        let found = find(tx, &sql::FIND_LOCKED, *part).await?;
-        let usable = |part: &Upload| {
+        let found = locked.get(part).and_then(Option::as_ref);
+        let usable = |part: &&Upload| {
             part.project == new.project && matches!(part.state, State::Uploading | State::Completed)
         };
         let Some(found) = found.filter(usable) else {
@@ -477,7 +522,7 @@ async fn concatenate(tx: &mut Tx, new: NewFinal) -> Result<Result<Made, NotConca
         Param::OptText(Some(&new.concat)),
         Param::OptBlob(None),
         Param::OptText(None),
-        Param::OptInt((!whole).then(|| millis(new.expires_after))),
+        Param::OptInt(None),
     ];
     let made = made(tx, new.id, &new.owner, new.named, &params).await?;
     if !made.is_new || made.upload.ended_at.is_some() {
@@ -487,6 +532,10 @@ async fn concatenate(tx: &mut Tx, new: NewFinal) -> Result<Result<Made, NotConca
         let part = part.to_string();
         let params = [Param::Text(&id), Param::Int(position), Param::Text(&part)];
         tx.execute(&sql::INSERT_PART, &params).await?;
+    }
+    for part in locked.keys() {
+        let part = part.to_string();
+        tx.execute(&sql::HOLD_PART, &[Param::Text(&part)]).await?;
     }
     Ok(Ok(made))
 }
@@ -513,13 +562,18 @@ async fn advance(tx: &mut Tx, step: Advance) -> Result<Advanced, DbError> {
     let Some(row) = tx.fetch_optional(&sql::ADVANCE, &params).await? else {
         return Ok(Advanced::Refused);
     };
-    let expires_at = row.opt_int(0)?;
+    let mut expires_at = row.opt_int(0)?;
     if row.text(1)? == Kind::Partial.as_str() {
         if step.commit.length.is_some() {
             measure_waiting(tx, &id, step.size_max).await?;
         }
         match state {
-            State::Completed => complete_waiting(tx, &id).await?,
+            State::Completed => {
+                complete_waiting(tx, &id).await?;
+                if tx.execute(&sql::HOLD_PART, &[Param::Text(&id)]).await? > 0 {
+                    expires_at = None;
+                }
+            }
             State::Failed => fail_waiting(tx, &id).await?,
             _ => {}
         }
@@ -580,12 +634,14 @@ async fn cancel(
         Param::OptText(reason.as_deref()),
         Param::Text(by.as_str()),
     ];
-    let mut begun = tx.execute(&sql::CANCEL, &params).await? > 0;
-    if !begun && by == Canceller::Sender {
-        begun = tx.execute(&sql::DELETE, &params).await? > 0;
-    }
-    if begun {
+    let begun = tx.execute(&sql::CANCEL, &params).await? > 0;
+    let deleted = !begun && by == Canceller::Sender && tx.execute(&sql::DELETE, &params).await? > 0;
+    if begun || deleted {
         fail_waiting(tx, &text).await?;
+        if deleted {
+            let this = [Param::Text(&text)];
+            tx.execute(&sql::HOLD_DELETED, &this).await?;
+        }
         return Ok(CancelOutcome::Begun);
     }
     let found = find(tx, &sql::FIND, id).await?;
@@ -645,6 +701,26 @@ async fn cancel_many(
         outcomes.push((id, outcome));
     }
     Ok(outcomes)
+}
+
+async fn released(
+    tx: &mut Tx,
+    id: UploadId,
+    bytes: u64,
+    parts_expire_after: Duration,
+) -> Result<(), DbError> {
+    let id = id.to_string();
+    let this = [Param::Text(&id)];
+    // Parts before the final upload, as everybody does it; and locked before they are looked at,
+    // since whoever has them may be changing its mind.
+    tx.fetch_all(&sql::LOCK_PARTS, &this).await?;
+    tx.execute(&sql::RELEASED, &[this[0], Param::Int(int(bytes))])
+        .await?;
+    let parts_expire = Param::Int(millis(parts_expire_after));
+    tx.execute(&sql::LET_GO, &[this[0], parts_expire]).await?;
+    tx.execute(&sql::FORGET_PARTS_OF_DELETED, &this).await?;
+    tx.execute(&sql::FORGET_DELETED, &this).await?;
+    Ok(())
 }
 
 fn upload(row: &Row) -> Result<Upload, DbError> {

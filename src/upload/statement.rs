@@ -16,6 +16,14 @@ macro_rules! columns {
     };
 }
 
+/// Whether a final upload, finished or not, is made of the row of `upload` that is looked at.
+macro_rules! is_held {
+    () => {
+        "EXISTS (SELECT 1 FROM upload_part use JOIN upload whole ON whole.id = use.final_id \
+         WHERE use.part_id = upload.id AND whole.state IN ('uploading', 'completed'))"
+    };
+}
+
 /// $1 id … $4 kind, $5 state, $6 committed, $7 length, $8 metadata, $9 concat, $10 digest,
 /// $11 sha256, $12 milliseconds until expiry.
 pub(super) static INSERT: Sql = sql!(
@@ -56,7 +64,7 @@ pub(super) static ADVANCE: Sql = sql!(
      expires_at = CASE WHEN $6 = 'uploading' OR ($6 = 'completed' AND kind = 'partial') \
      THEN {now} + $9 END \
      WHERE id = $1 AND epoch = $2 AND committed = $3 AND state = 'uploading' \
-     RETURNING expires_at, kind"
+     AND kind <> 'final' RETURNING expires_at, kind"
 );
 
 pub(super) static LOCK_WAITING: Sql = sql!(
@@ -123,7 +131,7 @@ pub(super) static STILLBORN: Sql = sql!(
 
 /// $1 milliseconds for which one is kept.
 pub(super) static FORGET_FORESTALLED: Sql =
-    sql!("DELETE FROM upload_forestalled WHERE cancelled_at < {now} - $1");
+    sql!("DELETE FROM upload_forestalled WHERE cancelled_at < (SELECT {now} - $1)");
 
 /// $1 project, $2 owner or NULL, $3 limit.
 pub(super) static ACTIVE: Sql = sql!(
@@ -137,35 +145,65 @@ pub(super) static FAIL: Sql = sql!(
      end_reason = $2, expires_at = NULL WHERE id = $1 AND state IN ('uploading', 'completed')"
 );
 
-/// A complete partial upload goes like a deleted one, but not while a final upload has it.
+/// The time of a part stands still while a final upload has it: see [`HOLD_PART`].
 pub(super) static EXPIRE: Sql = sql!(
     "UPDATE upload SET state = CASE state WHEN 'completed' THEN 'deleting' ELSE 'expired' END, \
      epoch = epoch + 1, updated_at = {now}, ended_at = {now}, expires_at = NULL \
-     WHERE id = $1 AND expires_at < {now} AND (state = 'uploading' OR (state = 'completed' \
-     AND NOT EXISTS (SELECT 1 FROM upload_part use JOIN upload whole ON whole.id = use.final_id \
-     WHERE use.part_id = upload.id AND whole.state IN ('uploading', 'completed'))))"
+     WHERE id = $1 AND expires_at < {now} AND state IN ('uploading', 'completed')"
 );
 
+/// $1 time and $2 id to go on after, $3 limit. What has ended has no expiry.
+///
+/// The clock is asked in a subquery here, and wherever it bounds what is searched: it may say
+/// another time for each row, and PostgreSQL searches an index for one time only.
 pub(super) static EXPIRING: Sql = sql!(
-    "SELECT id FROM upload WHERE expires_at < {now} AND (state = 'uploading' OR \
-     (state = 'completed' AND NOT EXISTS (SELECT 1 FROM upload_part use \
-     JOIN upload whole ON whole.id = use.final_id \
-     WHERE use.part_id = upload.id AND whole.state IN ('uploading', 'completed')))) \
-     ORDER BY expires_at LIMIT $1"
+    "SELECT expires_at, id FROM upload WHERE expires_at < (SELECT {now}) \
+     AND (expires_at, id) > ($1, $2) ORDER BY expires_at, id LIMIT $3"
+);
+
+/// Takes a complete part's expiry away while a final upload has it. $1 part.
+///
+/// It changes the row, so that an expiry that waits for it looks at it again; the lock alone would
+/// not make PostgreSQL do that.
+pub(super) static HOLD_PART: Sql = sql!(
+    "UPDATE upload SET expires_at = NULL \
+     WHERE id = $1 AND state = 'completed' AND kind = 'partial' AND ",
+    is_held!()
+);
+
+/// Keeps a deleted part, whose bytes a final upload still has, out of the sweeper's sight. $1 part.
+pub(super) static HOLD_DELETED: Sql = sql!(
+    "UPDATE upload SET held_at = ended_at WHERE id = $1 AND state = 'deleting' AND ",
+    is_held!()
+);
+
+/// $1 final upload.
+pub(super) static LOCK_PARTS: Sql = sql!(
+    "SELECT id FROM upload WHERE id IN (SELECT part_id FROM upload_part WHERE final_id = $1) \
+     ORDER BY id {for_update}"
+);
+
+/// Undoes [`HOLD_PART`] and [`HOLD_DELETED`] for the parts of a final upload that has ended, as far
+/// as no other one has them. $1 final upload, $2 milliseconds until expiry.
+pub(super) static LET_GO: Sql = sql!(
+    "UPDATE upload SET held_at = NULL, \
+     expires_at = CASE state WHEN 'completed' THEN {now} + $2 END \
+     WHERE id IN (SELECT part_id FROM upload_part WHERE final_id = $1) \
+     AND (held_at IS NOT NULL OR (state = 'completed' AND expires_at IS NULL)) AND NOT ",
+    is_held!()
 );
 
 /// What stands between an ended upload and the end of its blob: a final upload that has it.
 pub(super) static MAY_RELEASE: Sql = sql!(
-    "SELECT id FROM upload WHERE id = $1 AND ended_at IS NOT NULL AND NOT EXISTS \
-     (SELECT 1 FROM upload_part use JOIN upload whole ON whole.id = use.final_id \
-     WHERE use.part_id = upload.id AND whole.state IN ('uploading', 'completed'))"
+    "SELECT id FROM upload WHERE id = $1 AND ended_at IS NOT NULL AND NOT ",
+    is_held!()
 );
 
+/// $1 time and $2 id to go on after, $3 limit.
 pub(super) static RELEASABLE: Sql = sql!(
-    "SELECT id FROM upload WHERE ended_at IS NOT NULL AND released_bytes IS NULL AND NOT EXISTS \
-     (SELECT 1 FROM upload_part use JOIN upload whole ON whole.id = use.final_id \
-     WHERE use.part_id = upload.id AND whole.state IN ('uploading', 'completed')) \
-     ORDER BY ended_at LIMIT $1"
+    "SELECT ended_at, id FROM upload \
+     WHERE ended_at IS NOT NULL AND released_bytes IS NULL AND held_at IS NULL \
+     AND (ended_at, id) > ($1, $2) ORDER BY ended_at, id LIMIT $3"
 );
 
 /// $1 id, $2 bytes.
@@ -186,12 +224,12 @@ pub(super) static FORGET_DELETED: Sql =
 /// $1 milliseconds for which a tombstone is kept.
 pub(super) static FORGET_PARTS_OF_TOMBSTONES: Sql = sql!(
     "DELETE FROM upload_part WHERE final_id IN (SELECT id FROM upload \
-     WHERE ended_at < {now} - $1 AND released_bytes IS NOT NULL)"
+     WHERE ended_at < (SELECT {now} - $1) AND released_bytes IS NOT NULL)"
 );
 
 /// $1 milliseconds for which a tombstone is kept.
 pub(super) static FORGET_TOMBSTONES: Sql =
-    sql!("DELETE FROM upload WHERE ended_at < {now} - $1 AND released_bytes IS NOT NULL");
+    sql!("DELETE FROM upload WHERE ended_at < (SELECT {now} - $1) AND released_bytes IS NOT NULL");
 
 /// $1 id to go on after, $2 limit.
 pub(super) static OPEN: Sql = sql!(
@@ -257,6 +295,10 @@ pub(super) static ALL: &[&Sql] = &[
     &FAIL,
     &EXPIRE,
     &EXPIRING,
+    &HOLD_PART,
+    &HOLD_DELETED,
+    &LOCK_PARTS,
+    &LET_GO,
     &MAY_RELEASE,
     &RELEASABLE,
     &RELEASED,

@@ -125,7 +125,8 @@ pub struct Upload {
     pub updated_at: i64,
     /// Set on completion.
     pub completed_at: Option<i64>,
-    /// When it may be removed. `None`: never by itself.
+    /// When it may be removed. `None`: never by itself. A final upload that waits lives as long as
+    /// its parts, and the time of a complete part stands still while a final upload has it.
     pub expires_at: Option<i64>,
     /// Set by whatever ended it before completion.
     pub ended_at: Option<i64>,
@@ -217,7 +218,6 @@ pub struct NewFinal {
     pub concat: String,
     /// Bytes; what an offset can name at most.
     pub size_max: u64,
-    pub expires_after: Duration,
 }
 
 /// The length of a final upload, as far as its parts have one.
@@ -306,6 +306,14 @@ pub enum CancelOutcome {
     Unknown,
 }
 
+/// An upload for which something is to be done, in the order of the time since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Due {
+    /// Milliseconds since the Unix epoch by the database's clock.
+    pub at: i64,
+    pub id: UploadId,
+}
+
 /// Failures that are nobody's decision.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -377,14 +385,16 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
     /// Whether the blob of an ended upload may go: nothing refers to it.
     fn may_release(&self, id: UploadId) -> Answer<bool>;
 
-    /// Last step: the blob is gone.
-    fn released(&self, id: UploadId, bytes: u64) -> Answer<()>;
+    /// Last step: the blob is gone. The parts of a final upload are let go, unless another one has
+    /// them: their time, `parts_expire_after`, begins anew.
+    fn released(&self, id: UploadId, bytes: u64, parts_expire_after: Duration) -> Answer<()>;
 
-    /// Uploads whose time seems to be over, oldest first.
-    fn expiring(&self, limit: u32) -> Answer<Vec<UploadId>>;
+    /// Uploads past `after` whose time seems to be over.
+    fn expiring(&self, after: Option<Due>, limit: u32) -> Answer<Vec<Due>>;
 
-    /// Ended uploads whose blob nothing refers to and which is still there.
-    fn releasable(&self, limit: u32) -> Answer<Vec<UploadId>>;
+    /// Ended uploads past `after` whose blob is still there, but those that were deleted while a
+    /// final upload had them, until that is released.
+    fn releasable(&self, after: Option<Due>, limit: u32) -> Answer<Vec<Due>>;
 
     /// Forgets tombstones, and promises of [`Self::forestall`], older than `keep`. Returns how many
     /// tombstones.

@@ -43,14 +43,14 @@ impl Sweeper {
         if !self.uploads.store.has_room() {
             self.uploads.store.restore_room().await?;
         }
-        let expiring = self.uploads.store.expiring(BATCH).await?;
+        let expiring = self.uploads.store.expiring(None, BATCH).await?;
         let mut expired = false;
-        for id in &expiring {
-            expired |= self.uploads.expire(*id).await?;
+        for due in &expiring {
+            expired |= self.uploads.expire(due.id).await?;
         }
-        let releasable = self.uploads.store.releasable(BATCH).await?;
-        for id in &releasable {
-            self.uploads.finish(*id, CancelReason::Requested).await;
+        let releasable = self.uploads.store.releasable(None, BATCH).await?;
+        for due in &releasable {
+            self.uploads.finish(due.id, CancelReason::Requested).await;
         }
         self.step = self.step.wrapping_add(1);
         if self.step.is_multiple_of(STEPS_PER_SHARD) {

@@ -13,6 +13,7 @@
 //! | `clocks.rs` | stalls and checkpoints, by a paused clock |
 
 mod clocks;
+mod digests;
 mod failures;
 mod interrupted;
 mod races;

@@ -12,7 +12,7 @@ use super::{HOUR, Subject, new_upload};
 use crate::db::Durability;
 use crate::id::UploadId;
 use crate::upload::store::{
-    Advance, Canceller, Filter, Kind, NewFinal, NewUpload, State, Upload, Which,
+    Advance, Canceller, Due, Filter, Kind, NewFinal, NewUpload, State, Upload, Which,
 };
 
 const SEQUENCES: u64 = 40;
@@ -114,9 +114,9 @@ impl Pair {
                 let _told = both!(self, store => store.digested(id, String::from("cd")));
             }
             88..96 => {
-                let (id, bytes) = (self.pick(), self.rng.u64(0..1_000));
+                let (id, bytes, span) = (self.pick(), self.rng.u64(0..1_000), self.span());
                 if both!(self, store => store.may_release(id)).unwrap() || self.rng.u8(..) < 20 {
-                    let _told = both!(self, store => store.released(id, bytes));
+                    let _told = both!(self, store => store.released(id, bytes, span));
                 }
             }
             _ => {
@@ -205,7 +205,6 @@ impl Pair {
             metadata: String::new(),
             concat: String::from("final;a"),
             size_max: [offset::MAX, offset::MAX, 8][self.rng.usize(0..3)],
-            expires_after: self.span(),
         };
         let _told = both!(self, store => store.concatenate(new.clone()));
     }
@@ -273,10 +272,9 @@ impl Pair {
         let _told = both!(self, store => store.every(None, 1_000));
         let _told = both!(self, store => store.open(None, 1_000));
         let _told = both!(self, store => store.open(Some(ids[0]), 2));
-        let _told = both!(self, store => store.expiring(1_000));
-        let _told = both!(self, store => store.expiring(1));
-        // Several may end or complete in one transaction, and then in no order.
-        let _told = both!(self, store => async { store.releasable(1_000).await.map(sorted) });
+        // Several may end, complete or be let go in one transaction, and then in no order.
+        let _told = both!(self, store => async { store.expiring(None, 1_000).await.map(ids_of) });
+        let _told = both!(self, store => async { store.releasable(None, 1_000).await.map(ids_of) });
         let _told = both!(self, store => async { store.undigested(1_000).await.map(sorted) });
         let state = [
             None,
@@ -292,9 +290,16 @@ impl Pair {
             limit,
         };
         let _told = both!(self, store => store.list(filter.clone()));
-        self.log.truncate(self.log.len() - 9);
+        self.log.truncate(self.log.len() - 8);
         let every: Vec<Upload> = self.memory.store.every(None, 1_000).await.unwrap();
         every.iter().for_each(assert_sound);
+        for whole in every {
+            if matches!(whole.state, State::Uploading | State::Completed) {
+                let parts = self.memory.store.parts(whole.id).await.unwrap();
+                let mut complete = parts.iter().filter(|part| part.state == State::Completed);
+                assert!(complete.all(|part| part.expires_at.is_none()), "{parts:?}");
+            }
+        }
     }
 
     /// An upload that there is, or was, or rarely never was.
@@ -328,11 +333,18 @@ fn sorted(mut ids: Vec<UploadId>) -> Vec<UploadId> {
     ids
 }
 
+fn ids_of(due: Vec<Due>) -> Vec<UploadId> {
+    sorted(due.into_iter().map(|due| due.id).collect())
+}
+
 /// What is true of every row, whatever has been done to it.
 fn assert_sound(upload: &Upload) {
     let (ended, completed) = (upload.ended_at.is_some(), upload.completed_at.is_some());
     match upload.state {
-        State::Uploading => assert!(!ended && !completed && upload.expires_at.is_some()),
+        State::Uploading => {
+            let has_time = upload.expires_at.is_some();
+            assert!(!ended && !completed && has_time == (upload.kind != Kind::Final));
+        }
         State::Completed => assert!(completed && !ended && upload.digest.is_none()),
         State::Deleting => assert!(completed && ended && upload.expires_at.is_none()),
         State::Cancelling | State::Cancelled | State::Expired => {

@@ -9,7 +9,8 @@ use super::ends::End;
 use super::{HOUR, ODD_TEXT, Subject, new_upload, project, step};
 use crate::id::UploadId;
 use crate::upload::store::{
-    Advance, CancelOutcome, Canceller, Kind, NewFinal, NewUpload, NotConcatenated, State, Upload,
+    Advance, Advanced, CancelOutcome, Canceller, Kind, NewFinal, NewUpload, NotConcatenated, State,
+    Upload,
 };
 
 pub(super) async fn suite(on: &Subject) {
@@ -25,6 +26,7 @@ pub(super) async fn suite(on: &Subject) {
     a_complete_final_outlives_its_parts(on).await;
     an_ended_final_leaves_its_parts_alone(on).await;
     a_part_in_use_does_not_expire(on).await;
+    a_waiting_final_has_no_time_of_its_own(on).await;
     a_digest_comes_later(on).await;
 }
 
@@ -38,7 +40,6 @@ pub(super) fn new_final(project: &str, parts: &[&Upload]) -> NewFinal {
         metadata: String::from("filename Zg=="),
         concat: String::from("final;/files/a /files/b"),
         size_max: offset::MAX,
-        expires_after: HOUR,
     }
 }
 
@@ -129,6 +130,7 @@ async fn concatenates_what_is_complete(on: &Subject) {
         parts.iter().map(|part| part.id).collect::<Vec<_>>(),
         new.parts
     );
+    let a = on.find(a.id).await;
     assert_eq!(parts[1], a, "parts are whole rows");
     assert_eq!(
         on.store.parts(a.id).await.unwrap(),
@@ -161,7 +163,7 @@ async fn concatenates_what_is_not_complete_yet(on: &Subject) {
         (made.state, made.offset, made.length),
         (State::Uploading, 0, Some(15))
     );
-    assert!(made.completed_at.is_none() && made.expires_at.is_some());
+    assert_eq!((made.completed_at, made.expires_at), (None, None));
     let made = concatenated(on, new_final(&project, &[&whole, &deferred, &known])).await;
     assert_eq!(
         (made.state, made.offset, made.length),
@@ -220,7 +222,7 @@ async fn refuses_what_is_no_part(on: &Subject) {
         .await
         .unwrap();
     assert_eq!(refused(&[&gone]).await, NotConcatenated::PartNotFound(1));
-    on.store.released(gone.id, 1).await.unwrap();
+    on.store.released(gone.id, 1, HOUR).await.unwrap();
     assert_eq!(refused(&[&gone]).await, NotConcatenated::PartNotFound(1));
 }
 
@@ -394,6 +396,7 @@ async fn an_ended_part_fails_a_waiting_final(on: &Subject) {
         } else {
             concatenated(on, new_final(&project, &[&whole, &part])).await
         };
+        let kept = on.find(whole.id).await;
         on.tick().await;
         match end {
             End::Cancel | End::Delete => {
@@ -420,7 +423,7 @@ async fn an_ended_part_fails_a_waiting_final(on: &Subject) {
         assert!(found.end_reason.is_some() && found.expires_at.is_none());
         assert_eq!(
             on.find(whole.id).await,
-            whole,
+            kept,
             "{end:?}: the other parts stay"
         );
         assert!(on.store.may_release(made.id).await.unwrap());
@@ -448,7 +451,7 @@ async fn a_complete_final_outlives_its_parts(on: &Subject) {
         "its bytes are still read"
     );
     assert!(!on.store.may_release(a.id).await.unwrap());
-    assert!(!on.store.releasable(1_000).await.unwrap().contains(&a.id));
+    assert!(!on.releasable().await.contains(&a.id));
     assert_eq!(on.store.with_blob(vec![a.id]).await.unwrap(), [a.id]);
 
     // The last use counts.
@@ -458,7 +461,7 @@ async fn a_complete_final_outlives_its_parts(on: &Subject) {
         .unwrap();
     assert!(on.store.may_release(made.id).await.unwrap());
     assert!(!on.store.may_release(a.id).await.unwrap());
-    on.store.released(made.id, 0).await.unwrap();
+    on.store.released(made.id, 0, HOUR).await.unwrap();
     assert_eq!(on.store.find(made.id).await.unwrap(), None);
     assert_eq!(part_ids(on, made.id).await, []);
     assert!(!on.store.may_release(a.id).await.unwrap());
@@ -467,11 +470,13 @@ async fn a_complete_final_outlives_its_parts(on: &Subject) {
         .await
         .unwrap();
     assert!(on.store.may_release(a.id).await.unwrap());
-    assert!(on.store.releasable(1_000).await.unwrap().contains(&a.id));
-    on.store.released(a.id, 3).await.unwrap();
+    // The sweeper comes to it once the last that had it is done with.
+    on.store.released(second.id, 0, HOUR).await.unwrap();
+    assert!(on.releasable().await.contains(&a.id));
+    on.store.released(a.id, 3, HOUR).await.unwrap();
     assert_eq!(on.store.find(a.id).await.unwrap(), None);
-    assert_eq!(on.find(b.id).await, b);
-    on.store.released(second.id, 0).await.unwrap();
+    let b = on.find(b.id).await;
+    assert_eq!((b.state, b.expires_at.is_some()), (State::Completed, true));
 }
 
 async fn an_ended_final_leaves_its_parts_alone(on: &Subject) {
@@ -489,11 +494,15 @@ async fn an_ended_final_leaves_its_parts_alone(on: &Subject) {
         CancelOutcome::Begun
     );
     assert_eq!(on.find(made.id).await.state, State::Cancelling);
-    assert_eq!(
-        (on.find(whole.id).await, on.find(open.id).await),
-        (whole, open.clone())
-    );
-    on.store.released(made.id, 0).await.unwrap();
+    assert_eq!(on.find(open.id).await, open);
+    on.store.released(made.id, 0, HOUR).await.unwrap();
+    let expires_at = on.find(whole.id).await.expires_at;
+    assert!(expires_at >= whole.expires_at, "its time begins anew");
+    let before = Upload {
+        expires_at,
+        ..whole.clone()
+    };
+    assert_eq!(on.find(whole.id).await, before);
     assert_eq!(on.find(made.id).await.state, State::Cancelled);
     on.tick().await;
     on.store.forget(Duration::ZERO).await.unwrap();
@@ -501,6 +510,7 @@ async fn an_ended_final_leaves_its_parts_alone(on: &Subject) {
     complete(on, &open, 4).await;
 }
 
+/// A complete part's time stands still while a final upload has it, and nothing is to be looked at.
 async fn a_part_in_use_does_not_expire(on: &Subject) {
     let project = project();
     let new = NewUpload {
@@ -511,31 +521,57 @@ async fn a_part_in_use_does_not_expire(on: &Subject) {
     };
     let part = on.create(new).await;
     on.tick().await;
-    assert!(on.store.expiring(1_000).await.unwrap().contains(&part.id));
+    assert!(on.expiring(1_000).await.contains(&part.id));
     let open = open_part(on, &project, Some(1)).await;
-    let waiting = concatenated(on, new_final(&project, &[&part, &open])).await;
-    assert!(!on.store.expiring(1_000).await.unwrap().contains(&part.id));
-    assert!(!on.store.expire(part.id).await.unwrap());
-    complete(on, &open, 1).await;
-    assert_eq!(on.find(waiting.id).await.state, State::Completed);
-    assert!(!on.store.expire(part.id).await.unwrap());
+    let first = concatenated(on, new_final(&project, &[&part, &open, &part])).await;
+    let second = concatenated(on, new_final(&project, &[&part])).await;
+    let stands_still = async || {
+        assert_eq!(on.find(part.id).await.expires_at, None);
+        assert!(!on.expiring(1_000).await.contains(&part.id));
+        assert!(!on.store.expire(part.id).await.unwrap());
+    };
+    stands_still().await;
+    let mut last = step(&open, 1, Mark::Completed);
+    last.expires_after = Duration::ZERO;
+    let told = on.store.advance(last).await.unwrap();
+    assert_eq!(told, Advanced::Committed { expires_at: None });
+    assert_eq!(on.find(first.id).await.state, State::Completed);
+    assert_eq!(on.find(open.id).await.expires_at, None);
 
-    on.store
-        .cancel(waiting.id, Canceller::Sender, None)
-        .await
-        .unwrap();
+    let end = async |upload: &Upload| {
+        let cancelled = on.store.cancel(upload.id, Canceller::Sender, None);
+        assert_eq!(cancelled.await.unwrap(), CancelOutcome::Begun);
+        let released = on.store.released(upload.id, 0, Duration::ZERO);
+        released.await.unwrap();
+        on.tick().await;
+    };
+    end(&first).await;
+    stands_still().await;
+    assert!(on.expiring(1_000).await.contains(&open.id));
+    end(&second).await;
+    assert!(on.expiring(1_000).await.contains(&part.id));
+    for id in [part.id, open.id] {
+        assert!(on.store.expire(id).await.unwrap());
+        let found = on.find(id).await;
+        let like_deleted = (State::Deleting, 2);
+        assert_eq!((found.state, found.epoch), like_deleted);
+        on.store.released(id, 0, HOUR).await.unwrap();
+        assert_eq!(on.store.find(id).await.unwrap(), None);
+    }
+}
+
+/// It lives as long as its parts (row T114), which every commit keeps alive.
+async fn a_waiting_final_has_no_time_of_its_own(on: &Subject) {
+    let project = project();
+    let part = open_part(on, &project, None).await;
+    let made = concatenated(on, new_final(&project, &[&part])).await;
+    assert_eq!(made.expires_at, None);
     on.tick().await;
-    assert!(on.store.expiring(1_000).await.unwrap().contains(&part.id));
+    assert!(!on.expiring(1_000).await.contains(&made.id));
+    assert!(!on.store.expire(made.id).await.unwrap());
+    on.outlive(&part).await;
     assert!(on.store.expire(part.id).await.unwrap());
-    let found = on.find(part.id).await;
-    assert_eq!(
-        (found.state, found.epoch),
-        (State::Deleting, 2),
-        "like one that was deleted"
-    );
-    on.store.released(part.id, 0).await.unwrap();
-    assert_eq!(on.store.find(part.id).await.unwrap(), None);
-    on.store.released(waiting.id, 0).await.unwrap();
+    assert_eq!(on.find(made.id).await.state, State::Failed);
 }
 
 async fn a_digest_comes_later(on: &Subject) {

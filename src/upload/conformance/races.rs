@@ -23,6 +23,7 @@ pub(super) async fn suite(on: &Subject) {
         the_last_parts_complete_together(on).await;
         a_concatenation_meets_the_last_step_of_a_part(on).await;
         a_concatenation_meets_the_end_of_a_part(on).await;
+        a_concatenation_meets_the_expiry_of_a_part(on).await;
         a_part_ends_while_another_completes(on).await;
         crossing_concatenations_and_cancels_all_get_on(on).await;
     }
@@ -156,6 +157,32 @@ async fn a_concatenation_meets_the_end_of_a_part(on: &Subject) {
                 assert_eq!(may_release, !kept, "a complete upload keeps its bytes");
             }
         }
+    }
+}
+
+/// A part that a final upload has got does not expire, and one that has expired is none.
+async fn a_concatenation_meets_the_expiry_of_a_part(on: &Subject) {
+    let project = project();
+    for _again in 0..8 {
+        let new = NewUpload {
+            partial: true,
+            length: Some(0),
+            expires_after: Duration::ZERO,
+            ..new_upload(&project)
+        };
+        let part = on.create(new).await;
+        on.tick().await;
+        let expired = start(on.store.expire(part.id));
+        let made = start(on.store.concatenate(new_final(&project, &[&part])));
+        let (expired, made) = (end(expired).await, end(made).await);
+        assert_ne!(expired, made.is_ok(), "{made:?}");
+        let state = on.find(part.id).await.state;
+        let expected = if expired {
+            State::Deleting
+        } else {
+            State::Completed
+        };
+        assert_eq!(state, expected);
     }
 }
 

@@ -376,8 +376,8 @@ impl BlobStore for Gated {
         })
     }
 
-    fn len(&self, id: UploadId) -> BoxFuture<'static, Result<Option<u64>, BlobError>> {
-        self.inner.len(id)
+    fn lens(&self, ids: Vec<UploadId>) -> BoxFuture<'static, Vec<Result<Option<u64>, BlobError>>> {
+        self.inner.lens(ids)
     }
 
     fn read(

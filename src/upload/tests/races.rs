@@ -85,7 +85,7 @@ impl Arena {
     }
 
     async fn content(&self, id: UploadId) -> Option<Vec<u8>> {
-        let len = self.blobs.len(id).await.unwrap()?;
+        let len = self.blobs.lens(vec![id]).await.pop()?.unwrap()?;
         Some(self.blobs.read(id, 0..len).await.unwrap().to_vec())
     }
 

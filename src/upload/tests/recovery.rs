@@ -213,7 +213,7 @@ async fn the_sweeper_rests_when_it_makes_no_headway() {
     drop(leases);
     assert_eq!(sweeper.work().await, Next::Now);
     assert_eq!(sweeper.work().await, Next::Later);
-    assert_eq!(world.rows.expiring(1).await.unwrap(), []);
+    assert_eq!(world.rows.expiring(None, 1).await.unwrap(), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -292,7 +292,7 @@ async fn blobs_that_belong_to_nobody_are_moved_away() {
     uploads.delete(part).await.unwrap();
 
     sweep_all_shards(&uploads).await;
-    assert_eq!(world.blobs.len(orphan).await.unwrap(), None);
+    assert!(world.blobs.content(orphan).is_empty());
     for kept in [living, part] {
         assert_eq!(world.blobs.content(kept), content(COMMITTED));
     }

@@ -129,7 +129,6 @@ pub(super) fn new_final(parts: Vec<UploadId>) -> NewFinal {
         metadata: String::new(),
         concat: String::from("final;"),
         size_max: offset::MAX,
-        expires_after: HOUR,
     }
 }
 

@@ -1,0 +1,469 @@
+//! The rows, and what each transaction does to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tidegate_protocol::upload::Mark;
+
+use crate::id::UploadId;
+use crate::upload::sql::millis;
+use crate::upload::store::{
+    Advance, Advanced, CancelOutcome, Canceller, Due, Kind, Made, NewFinal, NewUpload,
+    NotConcatenated, State, StoreError, Sum, TOO_LARGE, Upload, Which,
+};
+
+/// What a transaction sees.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tables {
+    pub(super) now_ms: i64,
+    pub(super) rows: BTreeMap<UploadId, Upload>,
+    /// When each was cancelled in advance, and why.
+    pub(super) forestalled: BTreeMap<(UploadId, String), (i64, Option<String>)>,
+    /// By final upload, in order.
+    pub(super) parts: BTreeMap<UploadId, Vec<UploadId>>,
+    /// Deleted parts whose bytes are kept for a final upload.
+    pub(super) held: BTreeSet<UploadId>,
+}
+
+impl Tables {
+    pub(super) fn create(&mut self, new: NewUpload) -> Made {
+        let empty = new.length == Some(0);
+        let now = self.now_ms;
+        let upload = Upload {
+            id: new.id,
+            project: new.project,
+            owner: new.owner,
+            kind: if new.partial {
+                Kind::Partial
+            } else {
+                Kind::Whole
+            },
+            state: if empty {
+                State::Completed
+            } else {
+                State::Uploading
+            },
+            epoch: 1,
+            offset: 0,
+            length: new.length,
+            metadata: new.metadata,
+            concat: None,
+            digest: new.digest.filter(|_| !empty),
+            sha256: new.sha256_of_nothing.filter(|_| empty),
+            created_at: now,
+            updated_at: now,
+            completed_at: empty.then_some(now),
+            expires_at: (!empty || new.partial).then(|| now + millis(new.expires_after)),
+            ended_at: None,
+            end_reason: None,
+            ended_by: None,
+            released_bytes: None,
+        };
+        self.insert(upload, new.named)
+    }
+
+    pub(super) fn concatenate(&mut self, new: NewFinal) -> Result<Made, NotConcatenated> {
+        if let Some(row) = self.rows.get(&new.id) {
+            return Ok(Made {
+                upload: row.clone(),
+                is_new: false,
+            });
+        }
+        let mut lengths = Vec::with_capacity(new.parts.len());
+        let mut whole = true;
+        for (number, part) in (1..).zip(&new.parts) {
+            let usable = |upload: &&Upload| upload.project == new.project && is_alive(upload.state);
+            let Some(part) = self.rows.get(part).filter(usable) else {
+                return Err(NotConcatenated::PartNotFound(number));
+            };
+            if part.kind != Kind::Partial {
+                return Err(NotConcatenated::NotPartial(number));
+            }
+            whole &= part.state == State::Completed;
+            lengths.push(part.length);
+        }
+        let sum: Sum = lengths.into_iter().collect();
+        if sum.exceeds(new.size_max) {
+            return Err(NotConcatenated::TooLarge);
+        }
+        let length = sum.length();
+        let now = self.now_ms;
+        let upload = Upload {
+            id: new.id,
+            project: new.project,
+            owner: new.owner,
+            kind: Kind::Final,
+            state: if whole {
+                State::Completed
+            } else {
+                State::Uploading
+            },
+            epoch: 1,
+            offset: length.filter(|_| whole).unwrap_or(0),
+            length,
+            metadata: new.metadata,
+            concat: Some(new.concat),
+            digest: None,
+            sha256: None,
+            created_at: now,
+            updated_at: now,
+            completed_at: whole.then_some(now),
+            expires_at: None,
+            ended_at: None,
+            end_reason: None,
+            ended_by: None,
+            released_bytes: None,
+        };
+        let made = self.insert(upload, new.named);
+        if made.upload.ended_at.is_none() {
+            self.parts.insert(new.id, new.parts.clone());
+            new.parts.into_iter().for_each(|part| self.hold(part));
+        }
+        Ok(made)
+    }
+
+    fn insert(&mut self, mut upload: Upload, named: bool) -> Made {
+        if let Some(row) = self.rows.get(&upload.id) {
+            return Made {
+                upload: row.clone(),
+                is_new: false,
+            };
+        }
+        let key = (upload.id, upload.owner.clone());
+        if named && let Some((_, reason)) = self.forestalled.remove(&key) {
+            upload = Upload {
+                state: State::Cancelled,
+                epoch: 2,
+                digest: None,
+                sha256: None,
+                completed_at: None,
+                expires_at: None,
+                ended_at: Some(self.now_ms),
+                end_reason: reason,
+                ended_by: Some(Canceller::Other),
+                released_bytes: Some(0),
+                ..upload
+            };
+        }
+        self.rows.insert(upload.id, upload.clone());
+        Made {
+            upload,
+            is_new: true,
+        }
+    }
+
+    pub(super) fn advance(&mut self, step: Advance) -> Result<Advanced, StoreError> {
+        let now = self.now_ms;
+        let row = self.rows.get_mut(&step.id).filter(|upload| {
+            upload.epoch == step.epoch
+                && upload.offset == step.commit.from
+                && upload.state == State::Uploading
+                && upload.kind != Kind::Final
+        });
+        let Some(upload) = row else {
+            return Ok(Advanced::Refused);
+        };
+        let is_partial = upload.kind == Kind::Partial;
+        upload.offset = step.commit.to;
+        upload.length = step.commit.length.or(upload.length);
+        upload.digest = step.digest;
+        upload.sha256 = step.sha256;
+        upload.updated_at = now;
+        let expires_at = Some(now + millis(step.expires_after));
+        match step.commit.mark {
+            Mark::Open => upload.expires_at = expires_at,
+            Mark::Completed => {
+                upload.state = State::Completed;
+                upload.completed_at = Some(now);
+                upload.expires_at = expires_at.filter(|_| is_partial);
+            }
+            Mark::Invalidated => {
+                upload.state = State::Failed;
+                upload.ended_at = Some(now);
+                upload.end_reason = Some(String::from("content past its length"));
+                upload.expires_at = None;
+            }
+        }
+        if is_partial && step.commit.length.is_some() {
+            self.measure_waiting(step.id, step.size_max);
+        }
+        match step.commit.mark {
+            Mark::Completed if is_partial => {
+                self.complete_waiting(step.id)?;
+                self.hold(step.id);
+            }
+            Mark::Invalidated if is_partial => self.fail_waiting(step.id),
+            _ => {}
+        }
+        let expires_at = self.rows.get(&step.id).and_then(|row| row.expires_at);
+        Ok(Advanced::Committed { expires_at })
+    }
+
+    pub(super) fn cancel(
+        &mut self,
+        id: UploadId,
+        by: Canceller,
+        reason: Option<String>,
+    ) -> CancelOutcome {
+        let Some(row) = self.rows.get(&id) else {
+            return CancelOutcome::Unknown;
+        };
+        let state = match (row.state, by) {
+            (State::Uploading, _) => State::Cancelling,
+            (State::Completed, Canceller::Sender) => State::Deleting,
+            (ended, _) => return CancelOutcome::Already(ended),
+        };
+        self.end(id, state, reason);
+        if let Some(row) = self.rows.get_mut(&id) {
+            row.ended_by = Some(by);
+        }
+        self.fail_waiting(id);
+        self.hold(id);
+        CancelOutcome::Begun
+    }
+
+    pub(super) fn cancel_many(
+        &mut self,
+        which: Which,
+        reason: &Option<String>,
+    ) -> Vec<(UploadId, CancelOutcome)> {
+        let (project, ids) = match which {
+            Which::Ids { project, ids } => (project, ids),
+            Which::Active {
+                project,
+                owner,
+                limit,
+            } => {
+                let active = self.ids(|row| {
+                    let upload = row;
+                    upload.state == State::Uploading
+                        && upload.project == project
+                        && owner.as_ref().is_none_or(|owner| *owner == upload.owner)
+                });
+                (project, active.into_iter().take(limit as usize).collect())
+            }
+        };
+        let mut outcomes = Vec::with_capacity(ids.len());
+        for id in ids {
+            let is_in = |row: &Upload| row.project == project;
+            let outcome = match self.rows.get(&id).is_some_and(is_in) {
+                true => self.cancel(id, Canceller::Other, reason.clone()),
+                false => CancelOutcome::Unknown,
+            };
+            outcomes.push((id, outcome));
+        }
+        outcomes
+    }
+
+    pub(super) fn expire(&mut self, id: UploadId) -> bool {
+        let Some(row) = self
+            .rows
+            .get(&id)
+            .filter(|row| row.expires_at.is_some_and(|at| at < self.now_ms))
+        else {
+            return false;
+        };
+        let completed = row.state == State::Completed;
+        let reason = row.end_reason.clone();
+        self.end(
+            id,
+            if completed {
+                State::Deleting
+            } else {
+                State::Expired
+            },
+            reason,
+        );
+        self.fail_waiting(id);
+        true
+    }
+
+    pub(super) fn released(&mut self, id: UploadId, bytes: u64, parts_expire_after: Duration) {
+        let now = self.now_ms;
+        let Some(row) = self.rows.get_mut(&id) else {
+            return;
+        };
+        if row.ended_at.is_some() && row.released_bytes.is_none() {
+            row.released_bytes = Some(bytes);
+            row.digest = None;
+            row.updated_at = now;
+            if row.state == State::Cancelling {
+                row.state = State::Cancelled;
+            }
+        }
+        let deleted = row.state == State::Deleting;
+        for part in self.parts.get(&id).cloned().unwrap_or_default() {
+            self.let_go(part, parts_expire_after);
+        }
+        if deleted {
+            self.forget(id);
+        }
+    }
+
+    /// A final upload has this part, if one has: its time stands still, its bytes are kept.
+    fn hold(&mut self, part: UploadId) {
+        if !self.is_used(part) {
+            return;
+        }
+        if let Some(row) = self.rows.get_mut(&part) {
+            match row.state {
+                State::Completed => row.expires_at = None,
+                State::Deleting => drop(self.held.insert(part)),
+                _ => {}
+            }
+        }
+    }
+
+    /// A final upload that has had this part has ended.
+    fn let_go(&mut self, part: UploadId, expires_after: Duration) {
+        if self.is_used(part) {
+            return;
+        }
+        self.held.remove(&part);
+        let now = self.now_ms;
+        if let Some(row) = self.rows.get_mut(&part)
+            && row.state == State::Completed
+            && row.expires_at.is_none()
+        {
+            row.expires_at = Some(now + millis(expires_after));
+        }
+    }
+
+    pub(super) fn forget(&mut self, id: UploadId) {
+        self.parts.remove(&id);
+        self.held.remove(&id);
+        self.rows.remove(&id);
+    }
+
+    pub(super) fn end(&mut self, id: UploadId, state: State, reason: Option<String>) {
+        let now = self.now_ms;
+        if let Some(upload) = self.rows.get_mut(&id) {
+            upload.state = state;
+            upload.epoch += 1;
+            upload.updated_at = now;
+            upload.ended_at = Some(now);
+            upload.end_reason = reason;
+            upload.expires_at = None;
+        }
+    }
+
+    /// Unfinished final uploads that have this part.
+    fn waiting_for(&self, part: UploadId) -> Vec<UploadId> {
+        let uses = self.parts.iter().filter(|(_, parts)| parts.contains(&part));
+        uses.map(|(id, _)| *id)
+            .filter(|id| {
+                let row = self.rows.get(id);
+                row.is_some_and(|row| row.state == State::Uploading)
+            })
+            .collect()
+    }
+
+    fn measure_waiting(&mut self, part: UploadId, size_max: u64) {
+        let now = self.now_ms;
+        for id in self.waiting_for(part) {
+            let sum: Sum = self.parts_of(id).map(|part| part.length).collect();
+            if sum.exceeds(size_max) {
+                self.end(id, State::Failed, Some(String::from(TOO_LARGE)));
+            } else if let (Some(length), Some(row)) = (sum.length(), self.rows.get_mut(&id)) {
+                row.length = Some(length);
+                row.updated_at = now;
+            }
+        }
+    }
+
+    fn complete_waiting(&mut self, part: UploadId) -> Result<(), StoreError> {
+        let now = self.now_ms;
+        for id in self.waiting_for(part) {
+            if !self.parts_of(id).all(|part| part.state == State::Completed) {
+                continue;
+            }
+            let sum = self.parts_of(id).try_fold(0_i64, |sum, part| {
+                sum.checked_add_unsigned(part.offset)
+                    .ok_or_else(|| failed("too large a sum"))
+            })?;
+            if let Some(upload) = self.rows.get_mut(&id) {
+                upload.state = State::Completed;
+                upload.offset = sum.unsigned_abs();
+                upload.length = Some(sum.unsigned_abs());
+                upload.updated_at = now;
+                upload.completed_at = Some(now);
+                upload.expires_at = None;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn fail_waiting(&mut self, part: UploadId) {
+        for id in self.waiting_for(part) {
+            self.end(
+                id,
+                State::Failed,
+                Some(String::from("a part of it has ended")),
+            );
+        }
+    }
+
+    /// The parts of a final upload in order, with duplicates.
+    pub(super) fn parts_of(&self, id: UploadId) -> impl Iterator<Item = &Upload> {
+        let parts = self.parts.get(&id).into_iter().flatten();
+        parts.filter_map(|part| self.rows.get(part))
+    }
+
+    /// Whether a final upload, finished or not, has this part.
+    pub(super) fn is_used(&self, id: UploadId) -> bool {
+        let mut uses = self.parts.iter().filter(|(_, parts)| parts.contains(&id));
+        uses.any(|(whole, _)| self.is_alive(*whole))
+    }
+
+    pub(super) fn is_alive(&self, id: UploadId) -> bool {
+        self.rows.get(&id).is_some_and(|row| is_alive(row.state))
+    }
+
+    /// The uploads for which `since` says a time, past `after`.
+    pub(super) fn due(
+        &self,
+        after: Option<Due>,
+        limit: u32,
+        since: impl Fn(&Upload) -> Option<i64>,
+    ) -> Vec<Due> {
+        let due = |row: &Upload| since(row).map(|at| Due { at, id: row.id });
+        let mut due: Vec<Due> = self.rows.values().filter_map(due).collect();
+        due.sort();
+        due.retain(|due| after.is_none_or(|after| *due > after));
+        due.truncate(limit as usize);
+        due
+    }
+
+    pub(super) fn past(&self, after: Option<UploadId>) -> impl Iterator<Item = &Upload> {
+        self.rows
+            .values()
+            .filter(move |row| after.is_none_or(|after| row.id > after))
+    }
+
+    pub(super) fn ids(&self, wanted: impl Fn(&Upload) -> bool) -> Vec<UploadId> {
+        self.rows
+            .values()
+            .filter(|row| wanted(row))
+            .map(|row| row.id)
+            .collect()
+    }
+
+    pub(super) fn first_by(
+        &self,
+        mut ids: Vec<UploadId>,
+        limit: u32,
+        key: impl Fn(&Upload) -> Option<i64>,
+    ) -> Vec<UploadId> {
+        ids.sort_by_key(|id| self.rows.get(id).and_then(&key));
+        ids.truncate(limit as usize);
+        ids
+    }
+}
+
+fn is_alive(state: State) -> bool {
+    matches!(state, State::Uploading | State::Completed)
+}
+
+pub(super) fn failed(why: &'static str) -> StoreError {
+    StoreError::Failed(why.into())
+}
