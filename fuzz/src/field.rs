@@ -6,6 +6,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue};
 use tidegate_protocol::field::checksum::Checksum;
 use tidegate_protocol::field::concat::{self, Concat, PARTS_MAX};
+use tidegate_protocol::field::id::Id;
 use tidegate_protocol::field::length::Length;
 use tidegate_protocol::field::media::MediaType;
 use tidegate_protocol::field::precondition::{Comparison, Validators, Verdict, evaluate, lists};
@@ -20,6 +21,7 @@ use tidegate_protocol::problem::Problem;
 pub fn field(data: &[u8]) {
     count(data);
     checksum(data);
+    id(data);
     concatenation(data);
     dates(data);
     preconditions(data);
@@ -53,6 +55,14 @@ fn count(value: &[u8]) {
     if let Some(headers) = section(HeaderName::from_static(name::UPLOAD_DEFER_LENGTH), value) {
         let declared = Length::declared(&headers);
         assert_eq!(declared.is_ok(), value == b"1");
+    }
+}
+
+fn id(value: &[u8]) {
+    if let Ok(id) = Id::parse(value) {
+        assert_eq!(id.as_str().as_bytes(), value);
+        let hyphens = value.iter().filter(|byte| **byte == b'-').count();
+        assert_eq!((value.len(), hyphens), (36, 4));
     }
 }
 
