@@ -184,6 +184,20 @@ impl Uploads {
         }
     }
 
+    /// As [`Self::finish`] for the sweeper, who waits for nobody: whoever still has the upload is told
+    /// to stop, and the sweeper comes back.
+    pub(super) async fn finish_free(&self, id: UploadId) {
+        let scope = self.scope.child("end");
+        match self.live.take_free(id, scope, Arc::new(Progress::new())) {
+            Some(_lease) => drop(self.release(id).await),
+            None => {
+                if let Some(holder) = self.live.holder(&id) {
+                    holder.scope.cancel(CancelReason::Requested);
+                }
+            }
+        }
+    }
+
     /// Removes the bytes of an ended upload, unless something else refers to them, and says so in
     /// its row. The caller holds the upload's lease.
     async fn release(&self, id: UploadId) -> Option<u64> {

@@ -4,37 +4,72 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
+use futures_util::stream::{self, Stream};
+use futures_util::{FutureExt, StreamExt};
 
 use super::Uploads;
 use super::progress::Progress;
-use super::store::StoreError;
-use crate::cancel::CancelReason;
+use super::store::{Due, StoreError};
 use crate::id::UploadId;
 use crate::work::{Next, Worker};
 
 /// Uploads taken on in one step.
 const BATCH: u32 = 256;
 
+/// Of those, how many at the same time. What they wait for is mostly the disk.
+const AT_ONCE: usize = 8;
+
 /// A blob without a row is left alone for this long: it may be on its way to one.
 const ORPHAN_AFTER: Duration = Duration::from_secs(3600);
 
-/// Steps (of about a second) between two looks at a shard of the store.
-const STEPS_PER_SHARD: u32 = 15;
+/// Rounds (of about a second) between two looks at a shard of the store.
+const ROUNDS_PER_SHARD: u32 = 15;
 
 /// The module's worker.
 pub(super) struct Sweeper {
     uploads: Arc<Uploads>,
-    step: u32,
+    expiring: Walk,
+    releasing: Walk,
+    /// Rounds over all that is due.
+    round: u32,
     shard: u8,
+}
+
+/// How far a round over the uploads for which something is due has come. What cannot be done for
+/// one now is left to the next round: it must not hold up those that come after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Walk {
+    Begun,
+    After(Due),
+    Over,
+}
+
+impl Walk {
+    fn behind(page: &[Due]) -> Self {
+        match page.last() {
+            Some(last) if page.len() == BATCH as usize => Self::After(*last),
+            _ => Self::Over,
+        }
+    }
+
+    /// Behind what the next page begins, if there is one.
+    fn next(self) -> Option<Option<Due>> {
+        match self {
+            Self::Begun => Some(None),
+            Self::After(last) => Some(Some(last)),
+            Self::Over => None,
+        }
+    }
 }
 
 impl Sweeper {
     pub(super) fn new(uploads: &Arc<Uploads>) -> Self {
         Self {
             uploads: uploads.clone(),
-            step: 0,
+            expiring: Walk::Begun,
+            releasing: Walk::Begun,
+            round: 0,
             shard: 0,
         }
     }
@@ -43,17 +78,22 @@ impl Sweeper {
         if !self.uploads.store.has_room() {
             self.uploads.store.restore_room().await?;
         }
-        let expiring = self.uploads.store.expiring(None, BATCH).await?;
-        let mut expired = false;
-        for due in &expiring {
-            expired |= self.uploads.expire(due.id).await?;
+        if let Some(after) = self.expiring.next() {
+            let page = self.uploads.store.expiring(after, BATCH).await?;
+            self.uploads.expire_all(&page).await?;
+            self.expiring = Walk::behind(&page);
         }
-        let releasable = self.uploads.store.releasable(None, BATCH).await?;
-        for due in &releasable {
-            self.uploads.finish(due.id, CancelReason::Requested).await;
+        if let Some(after) = self.releasing.next() {
+            let page = self.uploads.store.releasable(after, BATCH).await?;
+            self.uploads.finish_all(&page).await;
+            self.releasing = Walk::behind(&page);
         }
-        self.step = self.step.wrapping_add(1);
-        if self.step.is_multiple_of(STEPS_PER_SHARD) {
+        if (self.expiring, self.releasing) != (Walk::Over, Walk::Over) {
+            return Ok(Next::Now);
+        }
+        (self.expiring, self.releasing) = (Walk::Begun, Walk::Begun);
+        self.round = self.round.wrapping_add(1);
+        if self.round.is_multiple_of(ROUNDS_PER_SHARD) {
             self.uploads
                 .store
                 .forget(self.uploads.config.tombstone_keep)
@@ -61,9 +101,7 @@ impl Sweeper {
             self.uploads.quarantine_orphans(self.shard).await?;
             self.shard = self.shard.wrapping_add(1);
         }
-        // A full batch that made no headway must not spin.
-        let more = expired && expiring.len() == BATCH as usize;
-        Ok(if more { Next::Now } else { Next::Later })
+        Ok(Next::Later)
     }
 }
 
@@ -91,12 +129,29 @@ impl Worker for Sweeper {
 }
 
 impl Uploads {
+    async fn expire_all(&self, page: &[Due]) -> Result<(), StoreError> {
+        let expired = self.unless_stopped(page).map(|id| self.expire(id));
+        let expired: Vec<_> = expired.buffer_unordered(AT_ONCE).collect().await;
+        expired.into_iter().collect()
+    }
+
+    async fn finish_all(&self, page: &[Due]) {
+        let finished = self.unless_stopped(page).map(|id| self.finish_free(id));
+        finished.buffer_unordered(AT_ONCE).collect::<()>().await;
+    }
+
+    /// The uploads of a page, but no more of them once the server stops.
+    fn unless_stopped(&self, page: &[Due]) -> impl Stream<Item = UploadId> {
+        let goes_on = |_: &UploadId| ready(self.scope.reason().is_none());
+        stream::iter(page.iter().map(|due| due.id)).take_while(goes_on)
+    }
+
     /// Ends an upload whose time is over. One that is being written to is left alone: its commits
-    /// put its expiry off (row T65). Returns whether it was ended.
-    async fn expire(&self, id: UploadId) -> Result<bool, StoreError> {
+    /// put its expiry off (row T65).
+    async fn expire(&self, id: UploadId) -> Result<(), StoreError> {
         let scope = self.scope.child("expire");
         let Some(lease) = self.live.take_free(id, scope, Arc::new(Progress::new())) else {
-            return Ok(false);
+            return Ok(());
         };
         let expired = self.store.expire(id).await?;
         drop(lease);
@@ -104,7 +159,7 @@ impl Uploads {
             self.metrics.expired();
             tracing::info!(upload = %id, "expired");
         }
-        Ok(expired)
+        Ok(())
     }
 
     /// Moves blobs of one shard that have no row out of the way.

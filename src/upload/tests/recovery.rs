@@ -11,7 +11,7 @@ use tidegate_protocol::upload::{Commit, Mark};
 use super::script::Script;
 use super::world::{Crash, HOUR, World, append_at, content, new_upload, send, sha256, sweep};
 use crate::blob::{BlobStore, Digests};
-use crate::cancel::Scope;
+use crate::cancel::{CancelReason, Scope};
 use crate::id::UploadId;
 use crate::upload::Uploads;
 use crate::upload::fsck::{Finding, fsck};
@@ -190,30 +190,82 @@ async fn background_work_leaves_running_appends_alone() {
     assert_eq!(settled.offset, 30);
 }
 
-/// A full batch of uploads that are all held must not make the sweeper spin.
+/// More uploads than the sweeper takes on at once, that have a holder, and one that has none.
+async fn held_and_free(
+    world: &World,
+    uploads: &Uploads,
+) -> (Vec<(Scope, impl Sized)>, Vec<UploadId>, UploadId) {
+    let (mut leases, mut held) = (Vec::new(), Vec::new());
+    for _ in 0..600 {
+        let id = begun_empty(world).await;
+        let scope = Scope::root("append");
+        let lease = uploads
+            .live
+            .take_free(id, scope.clone(), Arc::new(Progress::new()));
+        leases.push((scope, lease.expect("it is free")));
+        held.push(id);
+    }
+    world.rows.pass(Duration::from_millis(1));
+    let free = begun_empty(world).await;
+    (leases, held, free)
+}
+
+async fn begun_empty(world: &World) -> UploadId {
+    let made = world.rows.create(new_upload(Some(1))).await;
+    made.unwrap().upload.id
+}
+
+/// What is being written to holds up no expiry but its own, and makes nobody spin.
 #[tokio::test(start_paused = true)]
-async fn the_sweeper_rests_when_it_makes_no_headway() {
+async fn held_uploads_do_not_hold_up_the_expiry_of_others() {
     let world = World::default();
     let uploads = world.uploads();
-    let mut leases = Vec::new();
-    for _ in 0..300 {
-        let id = world
-            .rows
-            .create(new_upload(Some(1)))
-            .await
-            .unwrap()
-            .upload
-            .id;
-        let scope = Scope::root("append");
-        leases.push(uploads.live.take_free(id, scope, Arc::new(Progress::new())));
-    }
+    let (leases, held, free) = held_and_free(&world, &uploads).await;
     world.rows.pass(HOUR * 2);
     let mut sweeper = Sweeper::new(&uploads);
-    assert_eq!(sweeper.work().await, Next::Later);
+    let mut steps = 1;
+    while sweeper.work().await == Next::Now {
+        steps += 1;
+        assert!(steps < 5, "it spins");
+    }
+    assert_eq!(world.row(free).state, State::Expired);
+    assert!(leases.iter().all(|(scope, _)| scope.reason().is_none()));
     drop(leases);
-    assert_eq!(sweeper.work().await, Next::Now);
-    assert_eq!(sweeper.work().await, Next::Later);
+    sweep(&uploads).await;
     assert_eq!(world.rows.expiring(None, 1).await.unwrap(), []);
+    sweep(&uploads).await;
+    for id in held {
+        let row = world.row(id);
+        assert_eq!((row.state, row.released_bytes), (State::Expired, Some(0)));
+    }
+}
+
+/// Nor does what cannot be removed yet hold up other removals: it is told to stop, and not waited
+/// for.
+#[tokio::test(start_paused = true)]
+async fn stuck_writers_do_not_hold_up_the_removal_of_others() {
+    let world = World::default();
+    let uploads = world.uploads();
+    let (leases, held, free) = held_and_free(&world, &uploads).await;
+    for id in held.iter().copied().chain([free]) {
+        let ended = world.rows.cancel(id, Canceller::Sender, None);
+        ended.await.unwrap();
+        world.rows.pass(Duration::from_millis(1));
+    }
+    let begun = tokio::time::Instant::now();
+    sweep(&uploads).await;
+    assert_eq!(world.row(free).state, State::Cancelled);
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "nobody is waited for"
+    );
+    let stopped = Some(CancelReason::Requested);
+    assert!(leases.iter().all(|(scope, _)| scope.reason() == stopped));
+    drop(leases);
+    sweep(&uploads).await;
+    for id in held {
+        assert_eq!(world.row(id).state, State::Cancelled);
+    }
 }
 
 #[tokio::test(start_paused = true)]
