@@ -208,8 +208,10 @@ impl BlobStore for LocalStore {
                 .recursive(true)
                 .mode(0o700)
                 .create(&away)?;
-            fs::rename(shard_dir(&root, shard).join(&name), away.join(&name))?;
-            Ok(())
+            match fs::rename(shard_dir(&root, shard).join(&name), away.join(&name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+                Ok(()) | Err(_) => Ok(()),
+            }
         })
     }
 

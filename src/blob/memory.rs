@@ -23,6 +23,7 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Disk {
     files: HashMap<UploadId, File>,
+    quarantined: HashMap<UploadId, Vec<u8>>,
     /// Calls until one fails. `None`: none does.
     fails_after: Option<(usize, Failure)>,
     waits: Waits,
@@ -101,6 +102,11 @@ impl MemoryStore {
             .get(&id)
             .map(|file| file.bytes.clone())
             .unwrap_or_default()
+    }
+
+    /// The bytes of a blob that was moved to quarantine.
+    pub fn quarantined(&self, id: UploadId) -> Option<Vec<u8>> {
+        self.disk().quarantined.get(&id).cloned()
     }
 
     /// How many blobs there are.
@@ -212,8 +218,11 @@ impl BlobStore for MemoryStore {
     }
 
     fn quarantine(&self, _shard: u8, name: String) -> BoxFuture<'static, Result<(), BlobError>> {
-        if let Ok(id) = name.parse() {
-            self.disk().files.remove(&id);
+        let mut disk = self.disk();
+        if let Ok(id) = name.parse()
+            && let Some(file) = disk.files.remove(&id)
+        {
+            disk.quarantined.insert(id, file.bytes);
         }
         ready(Ok(())).boxed()
     }

@@ -56,8 +56,8 @@ pub trait BlobStore: fmt::Debug + Send + Sync + 'static {
     /// Every blob of one shard (0 to 255), for sweeps.
     fn scan(&self, shard: u8) -> BoxFuture<'static, Result<Vec<Found>, BlobError>>;
 
-    /// Moves what a scan of `shard` has found, and nothing refers to, out of the way, where an
-    /// operator finds it.
+    /// Moves what a scan of `shard` has found, or a blob by its id, out of the way, where an
+    /// operator finds it. If it is not there, that is done.
     fn quarantine(&self, shard: u8, name: String) -> BoxFuture<'static, Result<(), BlobError>>;
 
     /// Whether bytes could be written now.

@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::progress::Progress;
-use super::store::{CancelOutcome, Canceller, State, Which};
+use super::store::{CancelOutcome, Canceller, Remains, State, Which};
 use super::{Uploads, refuse};
+use crate::blob::BlobError;
 use crate::cancel::CancelReason;
 use crate::id::UploadId;
 
@@ -202,24 +203,16 @@ impl Uploads {
     /// its row. The caller holds the upload's lease.
     async fn release(&self, id: UploadId) -> Option<u64> {
         let released = async {
-            if !self
-                .store
-                .may_release(id)
-                .await
-                .map_err(|error| refuse::store(&error))?
-            {
+            let may_release = self.store.may_release(id).await;
+            let Some(remains) = may_release.map_err(|error| refuse::store(&error))? else {
                 return Ok(None);
-            }
+            };
             self.has_settled(id);
-            let bytes = self
-                .blobs
-                .delete(id)
-                .await
-                .map_err(|error| refuse::blob(&error))?;
-            self.store
-                .released(id, bytes, self.config.expires_after)
-                .await
-                .map_err(|error| refuse::store(&error))?;
+            let destroyed = self.destroy(id, remains).await;
+            let bytes = destroyed.map_err(|error| refuse::blob(&error))?;
+            let parts_expire_after = self.config.expires_after;
+            let released = self.store.released(id, bytes, parts_expire_after).await;
+            released.map_err(|error| refuse::store(&error))?;
             self.metrics.released(bytes);
             tracing::debug!(upload = %id, bytes, "released");
             Ok::<_, Problem>(Some(bytes))
@@ -228,5 +221,19 @@ impl Uploads {
             tracing::error!(upload = %id, ?problem, "removing the bytes of an ended upload");
             None
         })
+    }
+
+    /// Removes the blob of an ended upload and returns how many bytes that has freed.
+    async fn destroy(&self, id: UploadId, remains: Remains) -> Result<u64, BlobError> {
+        if remains.is_damaged {
+            tracing::warn!(upload = %id, "what is left of a damaged upload: moved to quarantine");
+            let blob = id.to_string();
+            self.blobs.quarantine(id.shard(), blob).await?;
+            return Ok(0);
+        }
+        let held = self.blobs.delete(id).await?;
+        // A crash may have come between an earlier removal and the row. Then nothing is there any
+        // more, and what the row promises is what was freed.
+        Ok(held.max(remains.promised))
     }
 }

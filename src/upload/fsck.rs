@@ -19,7 +19,8 @@ pub enum Finding {
         /// Its name in the store.
         blob: String,
     },
-    /// Fewer bytes than were committed. Repair: the upload is `failed`.
+    /// Fewer bytes than were committed. Repair: the upload is `failed`, and so is every final one
+    /// that is made of it.
     Lost {
         /// Whose.
         upload: UploadId,
@@ -94,7 +95,12 @@ pub async fn fsck(
         let page = store.every(after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.id);
-        let own = page.into_iter().filter(has_own_bytes).collect::<Vec<_>>();
+        let mut own = Vec::with_capacity(page.len());
+        for upload in page {
+            if has_own_bytes(&upload, store).await? {
+                own.push(upload);
+            }
+        }
         let lens = blobs.lens(own.iter().map(|upload| upload.id).collect());
         for (upload, len) in own.into_iter().zip(lens.await) {
             let Some(finding) = compare(&upload, len?.unwrap_or(0)) else {
@@ -119,10 +125,15 @@ pub async fn fsck(
     Ok(findings)
 }
 
-/// Whether bytes are promised that are its own.
-fn has_own_bytes(upload: &Upload) -> bool {
-    let is_alive = matches!(upload.state, State::Uploading | State::Completed);
-    upload.kind != Kind::Final && is_alive
+/// Whether bytes of its own are promised to somebody.
+async fn has_own_bytes(upload: &Upload, store: &Arc<dyn UploadStore>) -> Result<bool, StoreError> {
+    Ok(match (upload.kind, upload.state) {
+        (Kind::Final, _) => false,
+        (_, State::Uploading | State::Completed) => true,
+        // A living final upload may read it still.
+        (_, State::Deleting) => store.may_release(upload.id).await?.is_none(),
+        (_, State::Cancelling | State::Cancelled | State::Expired | State::Failed) => false,
+    })
 }
 
 fn compare(upload: &Upload, found: u64) -> Option<Finding> {
@@ -133,7 +144,7 @@ fn compare(upload: &Upload, found: u64) -> Option<Finding> {
             promised,
             found,
         })
-    } else if found > promised && upload.state == State::Completed {
+    } else if found > promised && upload.state != State::Uploading {
         Some(Finding::Excess {
             upload: id,
             promised,

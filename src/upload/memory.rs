@@ -15,7 +15,7 @@ use self::tables::{Tables, failed};
 use super::sql::millis;
 use super::store::{
     Advance, Advanced, CancelOutcome, Canceller, Due, Filter, Kind, Made, NewFinal, NewUpload,
-    NotConcatenated, State, StoreError, Upload, UploadStore, Which,
+    NotConcatenated, Remains, State, StoreError, Upload, UploadStore, Which,
 };
 use crate::id::UploadId;
 
@@ -223,10 +223,7 @@ impl UploadStore for MemoryStore {
 
     fn fail(&self, id: UploadId, reason: String) -> Answer<()> {
         self.transaction("fail", move |tables| {
-            if tables.is_alive(id) {
-                tables.end(id, State::Failed, Some(reason));
-                tables.fail_waiting(id);
-            }
+            tables.fail(id, reason);
             Ok(())
         })
     }
@@ -235,14 +232,8 @@ impl UploadStore for MemoryStore {
         self.transaction("expire", move |tables| Ok(tables.expire(id)))
     }
 
-    fn may_release(&self, id: UploadId) -> Answer<bool> {
-        self.transaction("may_release", move |tables| {
-            let ended = tables
-                .rows
-                .get(&id)
-                .is_some_and(|row| row.ended_at.is_some());
-            Ok(ended && !tables.is_used(id))
-        })
+    fn may_release(&self, id: UploadId) -> Answer<Option<Remains>> {
+        self.transaction("may_release", move |tables| Ok(tables.remains(id)))
     }
 
     fn released(&self, id: UploadId, bytes: u64, parts_expire_after: Duration) -> Answer<()> {

@@ -11,7 +11,7 @@ use tidegate_protocol::upload::Mark;
 use super::statement as sql;
 use super::store::{
     Advance, Advanced, CancelOutcome, Canceller, Due, Filter, Kind, Made, NewFinal, NewUpload,
-    NotConcatenated, State, StoreError, Sum, TOO_LARGE, Upload, UploadStore, Which,
+    NotConcatenated, Remains, State, StoreError, Sum, TOO_LARGE, Upload, UploadStore, Which,
 };
 use crate::db::{Db, DbError, Line, Param, Row, Tx};
 use crate::id::UploadId;
@@ -169,14 +169,10 @@ impl UploadStore for SqlStore {
             let reason = reason.clone();
             async move {
                 let id = id.to_string();
-                let ended = tx
-                    .execute(&sql::FAIL, &[Param::Text(&id), Param::Text(&reason)])
-                    .await?;
-                if ended > 0 {
-                    fail_waiting(tx, &id).await
-                } else {
-                    Ok(())
-                }
+                let params = [Param::Text(&id), Param::Text(&reason)];
+                tx.execute(&sql::FAIL, &params).await?;
+                tx.execute(&sql::FAIL_MADE_OF, &params).await?;
+                Ok(())
             }
             .boxed()
         })
@@ -196,15 +192,19 @@ impl UploadStore for SqlStore {
         })
     }
 
-    fn may_release(&self, id: UploadId) -> BoxFuture<'static, Result<bool, StoreError>> {
+    fn may_release(&self, id: UploadId) -> BoxFuture<'static, Result<Option<Remains>, StoreError>> {
         // In a write, so that it sees what was committed a moment ago on either engine.
         self.write(move |tx| {
             async move {
                 let id = id.to_string();
-                Ok(tx
-                    .fetch_optional(&sql::MAY_RELEASE, &[Param::Text(&id)])
-                    .await?
-                    .is_some())
+                let this = [Param::Text(&id)];
+                let Some(row) = tx.fetch_optional(&sql::MAY_RELEASE, &this).await? else {
+                    return Ok(None);
+                };
+                Ok(Some(Remains {
+                    promised: count(&row, 0)?,
+                    is_damaged: row.int(1)? > 0,
+                }))
             }
             .boxed()
         })

@@ -145,6 +145,15 @@ pub(super) static FAIL: Sql = sql!(
      end_reason = $2, expires_at = NULL WHERE id = $1 AND state IN ('uploading', 'completed')"
 );
 
+/// Fails the final uploads, finished or not, that are made of an upload whose bytes were lost.
+/// $1 part, $2 reason.
+pub(super) static FAIL_MADE_OF: Sql = sql!(
+    "UPDATE upload SET state = 'failed', epoch = epoch + 1, updated_at = {now}, ended_at = {now}, \
+     end_reason = $2, expires_at = NULL \
+     WHERE kind = 'final' AND state IN ('uploading', 'completed') \
+     AND id IN (SELECT final_id FROM upload_part WHERE part_id = $1)"
+);
+
 /// The time of a part stands still while a final upload has it: see [`HOLD_PART`].
 pub(super) static EXPIRE: Sql = sql!(
     "UPDATE upload SET state = CASE state WHEN 'completed' THEN 'deleting' ELSE 'expired' END, \
@@ -193,9 +202,16 @@ pub(super) static LET_GO: Sql = sql!(
     is_held!()
 );
 
-/// What stands between an ended upload and the end of its blob: a final upload that has it.
+/// What stands between an ended upload and the end of its blob: a final upload that has it. Gives
+/// the bytes that are promised of its blob, and 1 if they are what is left of a damaged upload, or
+/// of the part of one: what was complete and has failed.
 pub(super) static MAY_RELEASE: Sql = sql!(
-    "SELECT id FROM upload WHERE id = $1 AND ended_at IS NOT NULL AND NOT ",
+    "SELECT CASE kind WHEN 'final' THEN 0 ELSE committed END, \
+     CAST(CASE WHEN kind <> 'final' AND (state = 'failed' AND completed_at IS NOT NULL OR EXISTS \
+     (SELECT 1 FROM upload_part use JOIN upload whole ON whole.id = use.final_id \
+     WHERE use.part_id = upload.id AND whole.state = 'failed' \
+     AND whole.completed_at IS NOT NULL)) THEN 1 ELSE 0 END AS BIGINT) \
+     FROM upload WHERE id = $1 AND ended_at IS NOT NULL AND NOT ",
     is_held!()
 );
 
@@ -293,6 +309,7 @@ pub(super) static ALL: &[&Sql] = &[
     &FORGET_FORESTALLED,
     &ACTIVE,
     &FAIL,
+    &FAIL_MADE_OF,
     &EXPIRE,
     &EXPIRING,
     &HOLD_PART,

@@ -134,7 +134,8 @@ pub struct Upload {
     pub end_reason: Option<String>,
     /// Who cancelled it.
     pub ended_by: Option<Canceller>,
-    /// Bytes that its end has freed. `None` as long as its blob may still be there.
+    /// Bytes that its end has freed: as many as its blob had, or had committed if a crash came before
+    /// that was written down. `None` as long as its blob may still be there.
     pub released_bytes: Option<u64>,
 }
 
@@ -306,6 +307,16 @@ pub enum CancelOutcome {
     Unknown,
 }
 
+/// What an upload leaves when it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remains {
+    /// Bytes of its own blob that its row promises.
+    pub promised: u64,
+    /// Whether they are all that is left of an upload that was complete, or are a part of it. They
+    /// may be the only copy of something, so they are not to be destroyed.
+    pub is_damaged: bool,
+}
+
 /// An upload for which something is to be done, in the order of the time since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Due {
@@ -376,14 +387,15 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
         reason: Option<String>,
     ) -> Answer<Vec<(UploadId, CancelOutcome)>>;
 
-    /// Marks an upload whose stored bytes are fewer than were committed.
+    /// Marks an upload whose stored bytes are fewer than were committed, and with it every final
+    /// upload that is made of it, complete ones too, and even if it has been deleted itself.
     fn fail(&self, id: UploadId, reason: String) -> Answer<()>;
 
     /// Ends an upload whose time is over. False if it is not, or not any more.
     fn expire(&self, id: UploadId) -> Answer<bool>;
 
-    /// Whether the blob of an ended upload may go: nothing refers to it.
-    fn may_release(&self, id: UploadId) -> Answer<bool>;
+    /// What is left of an ended upload, if it may go: nothing refers to it.
+    fn may_release(&self, id: UploadId) -> Answer<Option<Remains>>;
 
     /// Last step: the blob is gone. The parts of a final upload are let go, unless another one has
     /// them: their time, `parts_expire_after`, begins anew.

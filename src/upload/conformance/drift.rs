@@ -115,7 +115,11 @@ impl Pair {
             }
             88..96 => {
                 let (id, bytes, span) = (self.pick(), self.rng.u64(0..1_000), self.span());
-                if both!(self, store => store.may_release(id)).unwrap() || self.rng.u8(..) < 20 {
+                if both!(self, store => store.may_release(id))
+                    .unwrap()
+                    .is_some()
+                    || self.rng.u8(..) < 20
+                {
                     let _told = both!(self, store => store.released(id, bytes, span));
                 }
             }

@@ -9,8 +9,8 @@ use super::ends::End;
 use super::{HOUR, ODD_TEXT, Subject, new_upload, project, step};
 use crate::id::UploadId;
 use crate::upload::store::{
-    Advance, Advanced, CancelOutcome, Canceller, Kind, NewFinal, NewUpload, NotConcatenated, State,
-    Upload,
+    Advance, Advanced, CancelOutcome, Canceller, Kind, NewFinal, NewUpload, NotConcatenated,
+    Remains, State, Upload,
 };
 
 pub(super) async fn suite(on: &Subject) {
@@ -27,6 +27,7 @@ pub(super) async fn suite(on: &Subject) {
     an_ended_final_leaves_its_parts_alone(on).await;
     a_part_in_use_does_not_expire(on).await;
     a_waiting_final_has_no_time_of_its_own(on).await;
+    lost_bytes_fail_what_is_made_of_them(on).await;
     a_digest_comes_later(on).await;
 }
 
@@ -426,9 +427,9 @@ async fn an_ended_part_fails_a_waiting_final(on: &Subject) {
             kept,
             "{end:?}: the other parts stay"
         );
-        assert!(on.store.may_release(made.id).await.unwrap());
+        assert!(on.store.may_release(made.id).await.unwrap().is_some());
         assert!(
-            on.store.may_release(part.id).await.unwrap(),
+            on.store.may_release(part.id).await.unwrap().is_some(),
             "{end:?}: nothing uses it"
         );
     }
@@ -450,7 +451,7 @@ async fn a_complete_final_outlives_its_parts(on: &Subject) {
         [a.id, b.id, a.id],
         "its bytes are still read"
     );
-    assert!(!on.store.may_release(a.id).await.unwrap());
+    assert!(on.store.may_release(a.id).await.unwrap().is_none());
     assert!(!on.releasable().await.contains(&a.id));
     assert_eq!(on.store.with_blob(vec![a.id]).await.unwrap(), [a.id]);
 
@@ -459,17 +460,17 @@ async fn a_complete_final_outlives_its_parts(on: &Subject) {
         .cancel(made.id, Canceller::Sender, None)
         .await
         .unwrap();
-    assert!(on.store.may_release(made.id).await.unwrap());
-    assert!(!on.store.may_release(a.id).await.unwrap());
+    assert!(on.store.may_release(made.id).await.unwrap().is_some());
+    assert!(on.store.may_release(a.id).await.unwrap().is_none());
     on.store.released(made.id, 0, HOUR).await.unwrap();
     assert_eq!(on.store.find(made.id).await.unwrap(), None);
     assert_eq!(part_ids(on, made.id).await, []);
-    assert!(!on.store.may_release(a.id).await.unwrap());
+    assert!(on.store.may_release(a.id).await.unwrap().is_none());
     on.store
         .cancel(second.id, Canceller::Sender, None)
         .await
         .unwrap();
-    assert!(on.store.may_release(a.id).await.unwrap());
+    assert!(on.store.may_release(a.id).await.unwrap().is_some());
     // The sweeper comes to it once the last that had it is done with.
     on.store.released(second.id, 0, HOUR).await.unwrap();
     assert!(on.releasable().await.contains(&a.id));
@@ -572,6 +573,56 @@ async fn a_waiting_final_has_no_time_of_its_own(on: &Subject) {
     on.outlive(&part).await;
     assert!(on.store.expire(part.id).await.unwrap());
     assert_eq!(on.find(made.id).await.state, State::Failed);
+}
+
+/// Complete or not, and deleted parts of them are no exception. What is left may be the only copy.
+async fn lost_bytes_fail_what_is_made_of_them(on: &Subject) {
+    for deleted in [false, true] {
+        let project = project();
+        let (lost, sound) = (on.part(&project, 3).await, on.part(&project, 4).await);
+        let open = open_part(on, &project, Some(5)).await;
+        let whole = concatenated(on, new_final(&project, &[&sound, &lost])).await;
+        let other = concatenated(on, new_final(&project, &[&sound])).await;
+        if deleted {
+            let begun = on.store.cancel(lost.id, Canceller::Sender, None);
+            assert_eq!(begun.await.unwrap(), CancelOutcome::Begun);
+        } else {
+            let waiting = concatenated(on, new_final(&project, &[&lost, &open])).await;
+            on.store.fail(lost.id, String::from("gone")).await.unwrap();
+            assert_eq!(on.find(waiting.id).await.state, State::Failed);
+        }
+        on.store.fail(lost.id, String::from("gone")).await.unwrap();
+        let found = on.find(whole.id).await;
+        assert_eq!((found.state, found.epoch), (State::Failed, 2));
+        assert_eq!(found.end_reason.as_deref(), Some("gone"));
+        assert_eq!(on.find(other.id).await.state, State::Completed);
+        assert_eq!(on.find(sound.id).await.state, State::Completed);
+
+        let remains = async |upload: &Upload| on.store.may_release(upload.id).await.unwrap();
+        let damaged = |promised| {
+            Some(Remains {
+                promised,
+                is_damaged: true,
+            })
+        };
+        assert_eq!(remains(&lost).await, damaged(3));
+        let nothing = Remains {
+            promised: 0,
+            is_damaged: false,
+        };
+        assert_eq!(remains(&whole).await, Some(nothing));
+        on.store.released(whole.id, 0, HOUR).await.unwrap();
+        assert!(on.releasable().await.contains(&lost.id));
+        // Another part of it as well, once nothing else has it.
+        for id in [other.id, sound.id] {
+            let begun = on.store.cancel(id, Canceller::Sender, None);
+            assert_eq!(begun.await.unwrap(), CancelOutcome::Begun);
+        }
+        assert_eq!(remains(&sound).await, damaged(4));
+    }
+    let cancelled = End::Cancel.of(on, true).await;
+    let found = on.store.may_release(cancelled.id).await.unwrap();
+    assert_eq!(found.map(|remains| remains.is_damaged), Some(false));
 }
 
 async fn a_digest_comes_later(on: &Subject) {

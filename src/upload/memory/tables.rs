@@ -9,7 +9,7 @@ use crate::id::UploadId;
 use crate::upload::sql::millis;
 use crate::upload::store::{
     Advance, Advanced, CancelOutcome, Canceller, Due, Kind, Made, NewFinal, NewUpload,
-    NotConcatenated, State, StoreError, Sum, TOO_LARGE, Upload, Which,
+    NotConcatenated, Remains, State, StoreError, Sum, TOO_LARGE, Upload, Which,
 };
 
 /// What a transaction sees.
@@ -276,6 +276,32 @@ impl Tables {
         );
         self.fail_waiting(id);
         true
+    }
+
+    /// Fails an upload and all that is made of it.
+    pub(super) fn fail(&mut self, id: UploadId, reason: String) {
+        let made_of = self.parts.iter().filter(|(_, parts)| parts.contains(&id));
+        let failing: Vec<UploadId> = made_of.map(|(id, _)| *id).chain([id]).collect();
+        for id in failing {
+            if self.is_alive(id) {
+                self.end(id, State::Failed, Some(reason.clone()));
+            }
+        }
+    }
+
+    pub(super) fn remains(&self, id: UploadId) -> Option<Remains> {
+        let row = self.rows.get(&id)?;
+        if row.ended_at.is_none() || self.is_used(id) {
+            return None;
+        }
+        let is_damaged = |row: &Upload| row.state == State::Failed && row.completed_at.is_some();
+        let mut made_of = self.parts.iter().filter(|(_, parts)| parts.contains(&id));
+        let of_damaged = made_of.any(|(whole, _)| self.rows.get(whole).is_some_and(is_damaged));
+        let has_own = row.kind != Kind::Final;
+        Some(Remains {
+            promised: if has_own { row.offset } else { 0 },
+            is_damaged: has_own && (is_damaged(row) || of_damaged),
+        })
     }
 
     pub(super) fn released(&mut self, id: UploadId, bytes: u64, parts_expire_after: Duration) {

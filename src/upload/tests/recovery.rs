@@ -304,6 +304,90 @@ async fn an_upload_whose_bytes_are_gone_has_failed() {
     }
 }
 
+/// A crash between the removal of a blob and the row does not make its bytes unheard of.
+#[tokio::test(start_paused = true)]
+async fn what_was_freed_is_told_after_a_crash() {
+    let world = World::default();
+    let id = begun(&world).await;
+    let cancelled = world.rows.cancel(id, Canceller::Other, None);
+    cancelled.await.unwrap();
+    world.blobs.delete(id).await.unwrap();
+    sweep(&world.restarted(Crash::Kill).await).await;
+    let row = world.row(id);
+    let freed = Some(COMMITTED as u64);
+    assert_eq!((row.state, row.released_bytes), (State::Cancelled, freed));
+}
+
+/// A complete upload of `bytes`, as a part or by itself.
+async fn complete(world: &World, partial: bool, bytes: usize) -> UploadId {
+    let new = NewUpload {
+        partial,
+        ..new_upload(Some(bytes as u64))
+    };
+    let id = world.rows.create(new).await.unwrap().upload.id;
+    let script = Script::new(Script::sending(&content(bytes), 7));
+    let sent = send(&world.uploads(), id, append_at(0), script).await;
+    assert_eq!(sent.problem, None);
+    id
+}
+
+async fn made_of(world: &World, parts: Vec<UploadId>) -> UploadId {
+    let made = world.rows.concatenate(super::world::new_final(parts)).await;
+    made.unwrap().unwrap().upload.id
+}
+
+/// What is left of a complete upload may be the only copy of it that there is.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_a_damaged_upload_is_moved_away() {
+    let world = World::default();
+    let store: Arc<dyn UploadStore> = Arc::new(world.rows.clone());
+    let blobs: Arc<dyn BlobStore> = Arc::new(world.blobs.clone());
+    let whole = complete(&world, false, BYTES).await;
+    let (lost, sound) = (
+        complete(&world, true, 9).await,
+        complete(&world, true, 8).await,
+    );
+    let sound_too = complete(&world, true, 7).await;
+    let made = made_of(&world, vec![sound, lost]).await;
+    let untouched = made_of(&world, vec![sound_too]).await;
+    let uploads = world.uploads();
+    uploads.delete(lost).await.unwrap();
+    for id in [whole, lost] {
+        let few = vec![Bytes::from_static(b"few")];
+        let writer = world.blobs.writer(id, 0);
+        writer.append(0, few, Digests::none()).await;
+    }
+
+    let mut findings = fsck(&store, &blobs, true).await.unwrap();
+    findings.sort_by_key(|finding| format!("{finding}"));
+    let mut expected = [(whole, BYTES as u64), (lost, 9)].map(|(upload, promised)| Finding::Lost {
+        upload,
+        promised,
+        found: 3,
+    });
+    expected.sort_by_key(|finding| format!("{finding}"));
+    assert_eq!(findings, expected);
+    assert_eq!(world.row(whole).state, State::Failed);
+    assert_eq!(world.row(made).state, State::Failed);
+    assert_eq!(world.row(untouched).state, State::Completed);
+
+    // The final upload is released first, and then what it has held.
+    sweep(&uploads).await;
+    sweep(&uploads).await;
+    assert_eq!(world.rows.row(lost), None);
+    let row = world.row(whole);
+    assert_eq!((row.state, row.released_bytes), (State::Failed, Some(0)));
+    for id in [whole, lost] {
+        assert_eq!(world.blobs.quarantined(id).as_deref(), Some(&b"few"[..]));
+    }
+    assert_eq!(world.blobs.content(sound), content(8));
+    // Its time is over before that of the tombstone.
+    uploads.delete(sound).await.unwrap();
+    assert_eq!(world.blobs.quarantined(sound), Some(content(8)));
+    assert_eq!(world.blobs.count(), 1);
+    assert_eq!(fsck(&store, &blobs, true).await.unwrap(), []);
+}
+
 fn sending_rest() -> Script {
     Script::new(Script::sending(&content(BYTES)[COMMITTED..], 7))
 }
