@@ -135,6 +135,45 @@ static OLD: Sql = sql!(
      $4, $5)"
 );
 
+/// A row: id, kind, state, times of its expiry and its end.
+type Old = (
+    UploadId,
+    &'static str,
+    &'static str,
+    Option<i64>,
+    Option<i64>,
+);
+
+async fn insert_old(db: &Db, rows: [Old; 6], parts: [(UploadId, i64, UploadId); 3]) {
+    let inserted = db.write(move |tx| {
+        async move {
+            for (id, kind, state, expires_at, ended_at) in rows {
+                let id = id.to_string();
+                let params = [
+                    Param::Text(&id),
+                    Param::Text(kind),
+                    Param::Text(state),
+                    Param::OptInt(expires_at),
+                    Param::OptInt(ended_at),
+                ];
+                tx.execute(&OLD, &params).await?;
+            }
+            for (whole, position, part) in parts {
+                let (whole, part) = (whole.to_string(), part.to_string());
+                let params = [
+                    Param::Text(&whole),
+                    Param::Int(position),
+                    Param::Text(&part),
+                ];
+                tx.execute(&sql::INSERT_PART, &params).await?;
+            }
+            Ok(())
+        }
+        .boxed()
+    });
+    inserted.await.unwrap();
+}
+
 /// What an older version has left is as this one would have left it.
 #[tokio::test]
 async fn rows_of_older_versions_are_brought_up() {
@@ -162,33 +201,7 @@ async fn rows_of_older_versions_are_brought_up() {
             (waiting, "final", "uploading", Some(5), None),
         ];
         let parts = [(whole, 0, used), (whole, 1, deleted), (waiting, 0, open)];
-        let inserted = db.write(move |tx| {
-            async move {
-                for (id, kind, state, expires_at, ended_at) in rows {
-                    let id = id.to_string();
-                    let params = [
-                        Param::Text(&id),
-                        Param::Text(kind),
-                        Param::Text(state),
-                        Param::OptInt(expires_at),
-                        Param::OptInt(ended_at),
-                    ];
-                    tx.execute(&OLD, &params).await?;
-                }
-                for (whole, position, part) in parts {
-                    let (whole, part) = (whole.to_string(), part.to_string());
-                    let params = [
-                        Param::Text(&whole),
-                        Param::Int(position),
-                        Param::Text(&part),
-                    ];
-                    tx.execute(&sql::INSERT_PART, &params).await?;
-                }
-                Ok(())
-            }
-            .boxed()
-        });
-        inserted.await.unwrap();
+        insert_old(&db, rows, parts).await;
 
         db.migrate(&[CORE, LINE]).await.unwrap();
         let store = SqlStore::new(db.clone());
