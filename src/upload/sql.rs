@@ -616,8 +616,11 @@ async fn complete_waiting(tx: &mut Tx, part: &str) -> Result<(), DbError> {
     Ok(())
 }
 
-/// Fails the final uploads that can never become whole without `part` (row T114).
+/// Fails the final uploads that can never become whole without `part` (row T114). They are locked
+/// first, in their order: parts that end at once must not wait for each other.
 async fn fail_waiting(tx: &mut Tx, part: &str) -> Result<(), DbError> {
+    tx.fetch_all(&sql::LOCK_WAITING, &[Param::Text(part)])
+        .await?;
     tx.execute(&sql::FAIL_WAITING, &[Param::Text(part)]).await?;
     Ok(())
 }
