@@ -148,10 +148,19 @@ pub(super) fn sqlite_limit(pages: i64) -> String {
 pub(super) const POSTGRES_BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 /// Begins a read of several statements that see one moment.
 pub(super) const POSTGRES_BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// Ends a transaction and keeps it.
+pub(super) const POSTGRES_COMMIT: &str = "COMMIT";
+/// Ends a transaction and forgets it.
+pub(super) const POSTGRES_ROLLBACK: &str = "ROLLBACK";
 /// Sent once on each connection. A read must not write, as on SQLite, where it cannot; and the
-/// locks of a client that hangs are freed.
+/// locks of a client that hangs or is gone are freed. The last four concern TCP only.
 pub(super) const POSTGRES_SESSION: &str = "SET default_transaction_read_only = on; \
-     SET idle_in_transaction_session_timeout = '10s'";
+     SET idle_in_transaction_session_timeout = '10s'; \
+     SET statement_timeout = '20s'; \
+     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; \
+     SET tcp_keepalives_count = 4; SET tcp_user_timeout = '30s'";
+/// Sent in the transaction of a migration, which may take as long as its tables are large.
+pub(super) const POSTGRES_PATIENT: &str = "SET LOCAL statement_timeout = 0";
 /// What decides whether a commit survives a power loss.
 pub(super) const POSTGRES_DURABILITY: &str =
     "SELECT current_setting('fsync'), current_setting('synchronous_commit')";

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,12 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::{Connection, Executor, PgPool, Postgres as Driver, Row, SqlSafeStr, Transaction};
+use sqlx::{Connection, Executor, PgPool, Postgres as Driver, Row, SqlSafeStr};
+use tokio::time::timeout;
 
 use super::dialect::{
-    Engine, POSTGRES_BEGIN, POSTGRES_BEGIN_SNAPSHOT, POSTGRES_DURABILITY, POSTGRES_SESSION, Sql,
+    Engine, POSTGRES_BEGIN, POSTGRES_BEGIN_SNAPSHOT, POSTGRES_COMMIT, POSTGRES_DURABILITY,
+    POSTGRES_ROLLBACK, POSTGRES_SESSION, Sql,
 };
 use super::tx::{Conn, Tx, Work};
 use super::{DbError, Durability};
@@ -26,29 +29,78 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// How often a work runs at most.
 const ATTEMPTS_MAX: u32 = 4;
+/// How long a statement may go without an answer: longer than the server gives itself for it, so
+/// that only a server that cannot be reached any more is given up like this.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long beginning a transaction may take, lost connections included.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take on its way back into the pool.
+const RETURN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long closing waits for connections that are in use or cannot be reached.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause before the second attempt; each later one is longer by as much.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 
-/// A database on a server.
+/// A database on a server. Clones share it.
+#[derive(Clone)]
 pub(super) struct Postgres {
     pool: PgPool,
     /// Where transactions run, so that a caller who leaves does not cut one off.
     scope: Scope,
 }
 
-/// A connection in somebody's hands. Dropping it rolls an open transaction back.
-pub(super) enum Held {
-    /// Each statement on its own.
-    Pooled(PoolConnection<Driver>),
-    /// All in one transaction.
-    Transaction(Transaction<'static, Driver>),
+/// A connection in somebody's hands. It goes back to its peers when this is dropped, but for one
+/// in a transaction, which its end rolls back, and one that no longer answers.
+pub(super) struct Held {
+    connection: PoolConnection<Driver>,
+    /// Set while a transaction is open, and when an answer was not waited for.
+    spoilt: bool,
+    scope: Scope,
 }
 
 impl Held {
-    pub(super) fn connection(&mut self) -> &mut PgConnection {
-        match self {
-            Self::Pooled(connection) => connection,
-            Self::Transaction(transaction) => transaction,
+    /// The connection, and what bounds the wait for its answer.
+    pub(super) fn ask(&mut self) -> (&mut PgConnection, Patience<'_>) {
+        let spoilt = &mut self.spoilt;
+        (&mut self.connection, Patience { spoilt })
+    }
+
+    /// Runs a statement that begins or ends a transaction.
+    async fn control(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
+        let (connection, patience) = self.ask();
+        patience.wait(connection.execute(statement)).await?;
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.spoilt {
+            self.connection.close_on_drop();
+            return;
+        }
+        // The pool itself would wait without a bound for the answer to its last question.
+        let back = self.connection.return_to_pool();
+        drop(self.scope.spawn(timeout(RETURN_TIMEOUT, back)));
+    }
+}
+
+/// Bounds the wait for one answer.
+pub(super) struct Patience<'h> {
+    spoilt: &'h mut bool,
+}
+
+impl Patience<'_> {
+    pub(super) async fn wait<T>(
+        self,
+        answer: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, sqlx::Error> {
+        match timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => {
+                *self.spoilt = true;
+                Err(sqlx::Error::Io(io::ErrorKind::TimedOut.into()))
+            }
         }
     }
 }
@@ -116,8 +168,8 @@ impl Postgres {
         W: Fn(&mut Tx) -> BoxFuture<'_, Result<T, DbError>> + Send + Sync + 'static,
     {
         // Until the transaction has begun the caller may leave and nothing happens.
-        let mut begun = begin(&self.pool, POSTGRES_BEGIN).await?;
-        let pool = self.pool.clone();
+        let mut begun = self.begin(POSTGRES_BEGIN).await?;
+        let postgres = self.clone();
         let transacted = self.scope.spawn(async move {
             let mut attempt = 1;
             loop {
@@ -130,7 +182,7 @@ impl Postgres {
                 }
                 tokio::time::sleep(RETRY_PAUSE * attempt).await;
                 attempt += 1;
-                begun = begin(&pool, POSTGRES_BEGIN).await?;
+                begun = postgres.begin(POSTGRES_BEGIN).await?;
             }
         });
         transacted
@@ -142,8 +194,7 @@ impl Postgres {
     pub(super) async fn read<T>(&self, work: &Work<'_, T>) -> Result<T, DbError> {
         let mut attempt = 1;
         loop {
-            let connection = self.pool.acquire().await.map_err(classify)?;
-            let mut tx = Tx::new(Conn::Postgres(Held::Pooled(connection)));
+            let mut tx = Tx::new(Conn::Postgres(self.held().await?));
             match tx.run(work).await {
                 Err(error) if is_transient(&error) && attempt < ATTEMPTS_MAX => attempt += 1,
                 outcome => return outcome,
@@ -153,10 +204,10 @@ impl Postgres {
 
     /// Runs `work` in a read-only transaction; all statements see one moment.
     pub(super) async fn read_snapshot<T>(&self, work: &Work<'_, T>) -> Result<T, DbError> {
-        let begun = begin(&self.pool, POSTGRES_BEGIN_SNAPSHOT).await?;
-        let mut tx = Tx::new(Conn::Postgres(Held::Transaction(begun)));
+        let begun = self.begin(POSTGRES_BEGIN_SNAPSHOT).await?;
+        let mut tx = Tx::new(Conn::Postgres(begun));
         let outcome = tx.run(work).await;
-        if let Conn::Postgres(Held::Transaction(begun)) = tx.into_conn() {
+        if let Conn::Postgres(begun) = tx.into_conn() {
             roll_back(begun).await;
         }
         outcome
@@ -164,52 +215,69 @@ impl Postgres {
 
     /// Prepares a statement without running it.
     pub(super) async fn prepare(&self, sql: &Sql) -> Result<(), DbError> {
-        let mut connection = self.pool.acquire().await.map_err(classify)?;
+        let mut held = self.held().await?;
         let text = sql.text(Engine::Postgres).into_sql_str();
-        connection.prepare(text).await.map(drop).map_err(classify)
+        let (connection, patience) = held.ask();
+        let prepared = patience.wait(connection.prepare(text)).await;
+        prepared.map(drop).map_err(classify)
     }
 
     pub(super) fn is_healthy(&self) -> bool {
         !self.pool.is_closed()
     }
 
-    /// Closes every connection as soon as it is idle.
+    /// Closes every connection as soon as it is idle, and waits a while for that.
     pub(super) async fn close(&self) {
-        self.pool.close().await;
-    }
-}
-
-/// Takes a connection and begins a transaction on it. A connection that was lost while it was
-/// idle, as all are when the server restarts, costs one try and is never seen again.
-async fn begin(
-    pool: &PgPool,
-    statement: &'static str,
-) -> Result<Transaction<'static, Driver>, DbError> {
-    let mut tries = 0;
-    loop {
-        match pool.begin_with(statement).await.map_err(classify) {
-            Err(DbError::Unavailable(_)) if tries < CONNECTIONS_MAX => tries += 1,
-            outcome => return outcome,
+        if timeout(CLOSE_TIMEOUT, self.pool.close()).await.is_err() {
+            tracing::warn!("some connections to the database did not close in time");
         }
+    }
+
+    async fn held(&self) -> Result<Held, DbError> {
+        Ok(Held {
+            connection: self.pool.acquire().await.map_err(classify)?,
+            spoilt: false,
+            scope: self.scope.clone(),
+        })
+    }
+
+    /// Takes a connection and begins a transaction on it. A connection that was lost while it was
+    /// idle, as all are when the server restarts, costs one try and is never seen again.
+    async fn begin(&self, statement: &'static str) -> Result<Held, DbError> {
+        let beginning = async {
+            let mut tries = 0;
+            loop {
+                let mut held = self.held().await?;
+                // Until it has begun, and then until it has ended.
+                held.spoilt = true;
+                match held.control(statement).await.map_err(classify) {
+                    Err(DbError::Unavailable(_)) if tries < CONNECTIONS_MAX => tries += 1,
+                    outcome => return outcome.map(|()| held),
+                }
+            }
+        };
+        timeout(BEGIN_TIMEOUT, beginning)
+            .await
+            .unwrap_or(Err(DbError::Busy))
     }
 }
 
 /// Runs `work` once and commits it, or rolls it back.
-async fn transact<T>(
-    begun: Transaction<'static, Driver>,
-    work: &Work<'_, T>,
-) -> Result<T, DbError> {
-    let mut tx = Tx::new(Conn::Postgres(Held::Transaction(begun)));
+async fn transact<T>(begun: Held, work: &Work<'_, T>) -> Result<T, DbError> {
+    let mut tx = Tx::new(Conn::Postgres(begun));
     let outcome = tx.run(work).await;
-    let Conn::Postgres(Held::Transaction(begun)) = tx.into_conn() else {
+    let Conn::Postgres(mut begun) = tx.into_conn() else {
         return Err(DbError::Closed);
     };
     match outcome {
-        Ok(value) => begun
-            .commit()
-            .await
-            .map(|()| value)
-            .map_err(classify_commit),
+        Ok(value) => {
+            begun
+                .control(POSTGRES_COMMIT)
+                .await
+                .map_err(classify_commit)?;
+            begun.spoilt = false;
+            Ok(value)
+        }
         Err(error) => {
             roll_back(begun).await;
             Err(error)
@@ -219,15 +287,30 @@ async fn transact<T>(
 
 /// Ends a transaction without keeping anything. If that fails the connection is gone, and the
 /// server forgets the transaction by itself.
-async fn roll_back(begun: Transaction<'static, Driver>) {
-    if let Err(error) = begun.rollback().await {
-        tracing::debug!(%error, "cannot roll back");
+async fn roll_back(mut begun: Held) {
+    match begun.control(POSTGRES_ROLLBACK).await {
+        Ok(()) => begun.spoilt = false,
+        Err(error) => tracing::debug!(%error, "cannot roll back"),
     }
 }
 
-/// Whether the same work may succeed when it is run again.
+/// Whether the same work may succeed when it is run again, and soon.
 fn is_transient(error: &DbError) -> bool {
-    matches!(error, DbError::Busy | DbError::Unavailable(_))
+    match error {
+        DbError::Busy => true,
+        DbError::Unavailable(error) => !is_timeout(error),
+        _ => false,
+    }
+}
+
+/// Whether it is an answer that did not come in time.
+fn is_timeout(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() == io::ErrorKind::TimedOut,
+        // query_canceled: statement_timeout
+        sqlx::Error::Database(reported) => reported.code().is_some_and(|code| code == "57014"),
+        _ => false,
+    }
 }
 
 /// Names an error of the driver by what it means. The codes are PostgreSQL's SQLSTATEs.
@@ -245,8 +328,11 @@ pub(super) fn classify(error: sqlx::Error) -> DbError {
                 // disk_full
                 "53100" => DbError::Full,
                 // admin_shutdown, crash_shutdown, cannot_connect_now,
-                // idle_in_transaction_session_timeout: the connection is gone
-                "57P01" | "57P02" | "57P03" | "25P03" => DbError::Unavailable(Arc::new(error)),
+                // idle_in_transaction_session_timeout: the connection is gone. query_canceled: the
+                // statement took too long.
+                "57P01" | "57P02" | "57P03" | "25P03" | "57014" => {
+                    DbError::Unavailable(Arc::new(error))
+                }
                 _ if code.starts_with("08") => DbError::Unavailable(Arc::new(error)),
                 _ if reported.is_unique_violation() => DbError::Duplicate(Arc::new(error)),
                 _ => DbError::driver(error),

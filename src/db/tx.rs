@@ -9,9 +9,9 @@ use futures_util::future::BoxFuture;
 use sqlx::error::UnexpectedNullError;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Database, Decode, Encode, Postgres, Row as _, Sqlite, Type};
+use sqlx::{Database, Decode, Encode, Executor as _, Postgres, Row as _, Sqlite, Type};
 
-use super::dialect::{Engine, Sql};
+use super::dialect::{Engine, POSTGRES_PATIENT, Sql};
 use super::{DbError, postgres, sqlite};
 
 /// One transaction, or the statements of one read.
@@ -92,10 +92,14 @@ impl Tx {
                 .fetch_all(held.connection()?)
                 .await
                 .map(|rows| rows.into_iter().map(Row::Sqlite).collect()),
-            Conn::Postgres(held) => sqlx::query_with(text, bind::<Postgres>(params)?)
-                .fetch_all(held.connection())
-                .await
-                .map(|rows| rows.into_iter().map(Row::Postgres).collect()),
+            Conn::Postgres(held) => {
+                let query = sqlx::query_with(text, bind::<Postgres>(params)?);
+                let (connection, patience) = held.ask();
+                patience
+                    .wait(query.fetch_all(connection))
+                    .await
+                    .map(|rows| rows.into_iter().map(Row::Postgres).collect())
+            }
         };
         self.end_statement(rows)
     }
@@ -116,10 +120,14 @@ impl Tx {
                 .fetch_optional(held.connection()?)
                 .await
                 .map(|row| row.map(Row::Sqlite)),
-            Conn::Postgres(held) => sqlx::query_with(text, bind::<Postgres>(params)?)
-                .fetch_optional(held.connection())
-                .await
-                .map(|row| row.map(Row::Postgres)),
+            Conn::Postgres(held) => {
+                let query = sqlx::query_with(text, bind::<Postgres>(params)?);
+                let (connection, patience) = held.ask();
+                patience
+                    .wait(query.fetch_optional(connection))
+                    .await
+                    .map(|row| row.map(Row::Postgres))
+            }
         };
         self.end_statement(row)
     }
@@ -136,21 +144,31 @@ impl Tx {
                 .execute(held.connection()?)
                 .await
                 .map(|done| done.rows_affected()),
-            Conn::Postgres(held) => sqlx::query_with(text, bind::<Postgres>(params)?)
-                .execute(held.connection())
-                .await
-                .map(|done| done.rows_affected()),
+            Conn::Postgres(held) => {
+                let query = sqlx::query_with(text, bind::<Postgres>(params)?);
+                let (connection, patience) = held.ask();
+                patience
+                    .wait(query.execute(connection))
+                    .await
+                    .map(|done| done.rows_affected())
+            }
         };
         self.end_statement(affected)
     }
 
-    /// Runs a migration: several statements without parameters.
+    /// Runs a migration: several statements without parameters, for as long as they take.
     pub(super) async fn run_script(&mut self, script: &'static str) -> Result<(), DbError> {
         self.begin_statement()?;
         let script = sqlx::raw_sql(script);
         let done = match &mut self.conn {
             Conn::Sqlite(held) => script.execute(held.connection()?).await.map(drop),
-            Conn::Postgres(held) => script.execute(held.connection()).await.map(drop),
+            Conn::Postgres(held) => {
+                let (connection, _) = held.ask();
+                match connection.execute(POSTGRES_PATIENT).await {
+                    Ok(_) => script.execute(connection).await.map(drop),
+                    Err(error) => Err(error),
+                }
+            }
         };
         self.end_statement(done)
     }

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::Barrier;
+use tokio::io::copy_bidirectional;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Barrier, watch};
 
 use super::*;
 use crate::db::conformance::{open, scratch_postgres};
@@ -209,4 +211,95 @@ async fn a_connection_lost_in_the_commit_leaves_the_outcome_unknown() -> Checked
 fn a_bad_url_does_not_show_its_password() {
     let url = DbUrl::Postgres("postgres://me:secret@host:bad/db".to_owned());
     assert!(!format!("{url:?}").contains("secret"));
+}
+
+/// Passes connections on to the server until it is told to leave them hanging, open and silent, as
+/// a network does that has lost one side. Returns the URL of the passage.
+fn passage(url: &str, dir: &std::path::Path, silent: watch::Receiver<bool>) -> String {
+    let options = PgConnectOptions::from_str(url).expect("the URL of the tests' server");
+    let name = format!(".s.PGSQL.{}", options.get_port());
+    let server = options
+        .get_socket()
+        .expect("the tests' server listens on a socket")
+        .join(&name);
+    let listener = UnixListener::bind(dir.join(&name)).expect("listen");
+    let scope = Scope::root("passage");
+    let connections = scope.clone();
+    drop(scope.spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let (server, mut silent) = (server.clone(), silent.clone());
+            drop(connections.spawn(async move {
+                let mut server = UnixStream::connect(server).await.expect("connect");
+                let is_silent = tokio::select! {
+                    // What it drops is never passed on.
+                    _ = copy_bidirectional(&mut client, &mut server) => false,
+                    // It only waits.
+                    is_silent = async { silent.wait_for(|is| *is).await.is_ok() } => is_silent,
+                };
+                if is_silent {
+                    std::future::pending::<()>().await;
+                }
+            }));
+        }
+    }));
+    let socket = options.get_socket().expect("checked above");
+    url.replace(
+        socket.to_str().expect("the tests' paths are UTF-8"),
+        dir.to_str().expect("the tests' paths are UTF-8"),
+    )
+}
+
+/// The clock is moved only when nothing else is left to do: whatever waits without a bound fails
+/// the test by its last timeout.
+#[tokio::test]
+async fn nothing_waits_for_ever_for_a_server_that_is_gone() -> Checked {
+    const BOUND: Duration = Duration::from_secs(120);
+    let dir = tempfile::tempdir().expect("a directory");
+    let (silence, silent) = watch::channel(false);
+    let url = passage(&scratch_postgres().await, dir.path(), silent);
+    let db = open(DbUrl::Postgres(url), Durability::PowerLoss).await?;
+    db.write(|tx| Box::pin(async move { tx.execute(&CREATE, &[]).await }))
+        .await?;
+    let write =
+        || db.write(|tx| Box::pin(async move { tx.execute(&INSERT, &[Param::Int(1)]).await }));
+    let read = || db.read(|tx| Box::pin(async move { tx.fetch_optional(&PID, &[]).await }));
+    let snapshot =
+        || db.read_snapshot(|tx| Box::pin(async move { tx.fetch_optional(&PID, &[]).await }));
+    for pid in join_all((0..CONNECTIONS_MAX).map(|_| read())).await {
+        pid?;
+    }
+    // The connection breaks in the middle of a transaction.
+    let (reached, cut) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let broken = db.write({
+        let (reached, cut) = (Arc::clone(&reached), Arc::clone(&cut));
+        move |tx| {
+            let (reached, cut) = (Arc::clone(&reached), Arc::clone(&cut));
+            Box::pin(async move {
+                tx.execute(&INSERT, &[Param::Int(2)]).await?;
+                reached.wait().await;
+                cut.wait().await;
+                tx.execute(&INSERT, &[Param::Int(3)]).await
+            })
+        }
+    });
+    let others = async {
+        reached.wait().await;
+        silence.send_replace(true);
+        tokio::time::pause();
+        cut.wait().await;
+        for _ in 0..=CONNECTIONS_MAX {
+            assert!(write().await.is_err());
+            assert!(read().await.is_err());
+            assert!(snapshot().await.is_err());
+        }
+    };
+    let all = async {
+        let (broken, ()) = tokio::join!(broken, others);
+        assert!(matches!(broken, Err(DbError::Unavailable(_))), "{broken:?}");
+        db.close().await;
+    };
+    tokio::time::timeout(BOUND * CONNECTIONS_MAX, all)
+        .await
+        .expect("everything ends");
+    Ok(())
 }
