@@ -298,7 +298,7 @@ async fn nothing_waits_for_ever_for_a_server_that_is_gone() -> Checked {
         assert!(matches!(broken, Err(DbError::Unavailable(_))), "{broken:?}");
         db.close().await;
     };
-    tokio::time::timeout(BOUND * CONNECTIONS_MAX, all)
+    tokio::time::timeout(BOUND * CONNECTIONS_MAX, Box::pin(all))
         .await
         .expect("everything ends");
     Ok(())
