@@ -161,6 +161,15 @@ pub(super) const POSTGRES_SESSION: &str = "SET default_transaction_read_only = o
      SET tcp_keepalives_count = 4; SET tcp_user_timeout = '30s'";
 /// Sent in the transaction of a migration, which may take as long as its tables are large.
 pub(super) const POSTGRES_PATIENT: &str = "SET LOCAL statement_timeout = 0";
+/// Sent once on the connection that holds the claim. When this machine is gone, the lock is free
+/// after half a minute.
+pub(super) const POSTGRES_CLAIM_SESSION: &str = "SET tcp_keepalives_idle = 10; \
+     SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 4; \
+     SET tcp_user_timeout = '30s'";
+/// Takes the schema that the tables are in, as long as the connection lasts. The first number is
+/// the product's name, cut short, in ASCII; any other constant would do.
+pub(super) const POSTGRES_CLAIM: &str = "SELECT pg_try_advisory_lock(x'54494445'::int, \
+     coalesce((SELECT oid::int FROM pg_namespace WHERE nspname = current_schema()), 0))";
 /// What decides whether a commit survives a power loss.
 pub(super) const POSTGRES_DURABILITY: &str =
     "SELECT current_setting('fsync'), current_setting('synchronous_commit')";

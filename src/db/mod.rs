@@ -6,6 +6,7 @@
 //! | `dialect.rs` | [`Sql`] and its holes: all that the engines disagree on |
 //! | `sqlite.rs` | one writer with group commit, a few readers, the reserve for a full disk |
 //! | `postgres.rs` | a pool, retries, what a lost connection means |
+//! | `claim.rs` | one server at a time |
 //! | `migrate.rs` | tables, a line of migrations for each module |
 //! | `error.rs` | [`DbError`]: what a caller can do about a failure |
 //! | `conformance.rs` | one behavioural suite over both engines |
@@ -20,6 +21,7 @@
 //!   other writers.
 //! * Columns are BIGINT, TEXT, BOOLEAN or bytes, and nothing else.
 
+mod claim;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod dialect;
@@ -35,6 +37,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+pub use self::claim::{Claim, claim};
 pub(crate) use self::dialect::sql;
 pub use self::dialect::{Engine, Sql};
 pub use self::error::DbError;
