@@ -1,9 +1,15 @@
 //! The composition root: the only place that names concrete stores and mounts modules.
+//!
+//! | file | what |
+//! |---|---|
+//! | `place.rs` | directories: made, found, locked |
+//! | `binding.rs` | which store belongs to which database |
+//! | `identity.rs` | whether the machine has been up since the last run |
+//! | `signals.rs` | what the operating system asks for |
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +18,16 @@ use ::http::uri::Scheme;
 use rustix::fs::Mode;
 use tokio::time::{Instant, timeout_at};
 
-use self::binding::{BindingError, bind};
+use self::binding::{Binding, BindingError};
 use self::identity::Identity;
+use self::place::Access;
 use self::signals::Signals;
 use crate::blob::local::LocalStore;
 use crate::blob::root::Root;
 use crate::blob::{BlobError, BlobStore};
 use crate::cancel::{CancelReason, Scope, Settling};
 use crate::config::{Command, Config, Digest, Durability};
-use crate::db::{self, CORE, Db, DbConfig, DbError, DbUrl};
+use crate::db::{self, CORE, Claim, Db, DbConfig, DbError, DbUrl};
 use crate::http::telemetry::{self, Metrics};
 use crate::http::{self, BindError, Bound, Listeners, RouteError, Router, Tls, TlsError};
 use crate::module::Mount;
@@ -31,6 +38,7 @@ use crate::{ops, upload, work};
 
 mod binding;
 mod identity;
+mod place;
 mod signals;
 
 /// Threads that may wait for the disk at once. More would only queue there.
@@ -42,7 +50,7 @@ pub enum AppError {
     /// Another server has the data directory.
     #[error("{} is in use by another tidegate", .0.display())]
     InUse(PathBuf),
-    /// The data directory cannot be used.
+    /// The data directory, the store or the database's file cannot be used.
     #[error("cannot use {}: {source}", .path.display())]
     DataDir {
         /// Which.
@@ -146,8 +154,10 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
 
 /// Everything that is open while the program runs.
 struct Opened {
-    /// Both held until the end: the kernel gives them back with the process, however that ends.
-    _lock: File,
+    /// These three are held until the end: the kernel gives them back with the process, however
+    /// that ends. Without the first, nobody ever served the directory.
+    _lock: Option<File>,
+    _claim: Claim,
     _root: Root,
     db: Db,
     uploads: Arc<dyn UploadStore>,
@@ -159,27 +169,43 @@ struct Opened {
 }
 
 impl Opened {
-    async fn open(config: &Config) -> Result<Self, AppError> {
-        let lock = lock(&config.data_dir)?;
+    /// # Cancel safety
+    /// A dropped call equals a crash: the next one goes on.
+    async fn open(config: &Config, access: Access) -> Result<Self, AppError> {
+        let dir = config.store.as_ref().unwrap_or(&config.data_dir);
+        let url = database(config);
+        match access {
+            Access::Make => place::make(&config.data_dir)?,
+            Access::Find => {
+                place::find(&config.data_dir)?;
+                place::find(dir)?;
+                if let DbUrl::Sqlite(path) = &url {
+                    place::find(path)?;
+                }
+            }
+        }
+        let lock = place::lock(&config.data_dir, access)?;
         let root_scope = Scope::root("server");
         let scope = root_scope.child("serving");
+        let claim = db::claim(&url, &root_scope).await?;
         let db_config = DbConfig {
-            url: database(config),
+            url,
             durability: durability(config),
         };
         let db = Db::open(&db_config, &root_scope).await?;
+        if access == Access::Make {
+            db.migrate(&[CORE]).await?;
+        }
+        // Before any other table is changed: they may be somebody else's.
+        let binding = Binding::look(&db, dir, access).await?;
         db.migrate(&[CORE, upload::sql::LINE]).await?;
         let uploads = Arc::new(SqlStore::new(db.clone()));
-        let dir = config.store.as_ref().unwrap_or(&config.data_dir);
-        let root = bind(&db, &*uploads, dir).await?;
-        let blobs = LocalStore::open(dir, config.durability == Durability::PowerLoss).map_err(
-            |source| AppError::DataDir {
-                path: dir.clone(),
-                source,
-            },
-        )?;
+        let root = binding.settle(&db, &*uploads, dir).await?;
+        let blobs = LocalStore::open(dir, config.durability == Durability::PowerLoss)
+            .map_err(|source| place::unusable(dir, source))?;
         Ok(Self {
             _lock: lock,
+            _claim: claim,
             _root: root,
             db,
             uploads,
@@ -215,41 +241,6 @@ impl Opened {
     }
 }
 
-/// Takes the data directory for this process alone. A lock on an open file, never a PID file:
-/// it ends with its holder, whatever number the next one gets.
-fn lock(dir: &Path) -> Result<File, AppError> {
-    let unusable = |source| AppError::DataDir {
-        path: dir.to_owned(),
-        source,
-    };
-    let is_new = !dir.exists();
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(unusable)?;
-    if is_new {
-        // Or a power cut takes the directory, with everything that was promised in it.
-        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or_else(|| Path::new(".")))
-            .and_then(|parent| parent.sync_all())
-            .map_err(unusable)?;
-    }
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
-    let file = options.open(dir.join("LOCK")).map_err(unusable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(AppError::InUse(dir.to_owned())),
-        Err(TryLockError::Error(source)) => Err(unusable(source)),
-    }
-}
-
 fn database(config: &Config) -> DbUrl {
     match config.database.as_deref() {
         None => DbUrl::Sqlite(config.data_dir.join("tidegate.db")),
@@ -268,20 +259,13 @@ fn durability(config: &Config) -> db::Durability {
 }
 
 async fn migrate(config: Config) -> Result<(), AppError> {
-    let opened = Opened::open(&config).await?;
+    let opened = Opened::open(&config, Access::Make).await?;
     opened.db.close().await;
     Ok(())
 }
 
 async fn check_stored(config: Config, repair: bool) -> Result<(), AppError> {
-    // A mistyped directory must not be made, and then found to be in order.
-    if !config.data_dir.is_dir() {
-        return Err(AppError::DataDir {
-            path: config.data_dir,
-            source: io::ErrorKind::NotFound.into(),
-        });
-    }
-    let opened = Opened::open(&config).await?;
+    let opened = Opened::open(&config, Access::Find).await?;
     let findings = fsck(&opened.uploads, &opened.blobs, repair).await?;
     opened.db.close().await;
     let mut out = io::stdout().lock();
@@ -302,11 +286,25 @@ async fn check_stored(config: Config, repair: bool) -> Result<(), AppError> {
 }
 
 async fn serve(config: Config) -> Result<(), AppError> {
-    let signals = Signals::listen()?;
-    let opened = Opened::open(&config).await?;
+    let mut signals = Signals::listen()?;
+    let opened = tokio::select! {
+        started = start(&config) => started?,
+        // What was begun is left as by a crash.
+        () = signals.asked_to_end() => {
+            tracing::info!("stopped before anything was served");
+            return Ok(());
+        }
+    };
+    stop(&config, &opened, signals).await;
+    Ok(())
+}
+
+/// Opens everything and serves it, in the scope of what is returned.
+async fn start(config: &Config) -> Result<Opened, AppError> {
+    let opened = Opened::open(config, Access::Make).await?;
     let transport = http::Config {
         drain: config.drain,
-        tls: tls(&config)?,
+        tls: tls(config)?,
         ..http::Config::default()
     };
     let scheme = transport.scheme();
@@ -327,7 +325,7 @@ async fn serve(config: Config) -> Result<(), AppError> {
         tails_are_good: identity.is_as_before(),
     };
     let mounts = [
-        upload::mount(deps, upload_config(&config)),
+        upload::mount(deps, upload_config(config)),
         ops::mount(ops::Deps {
             metrics: metrics.clone(),
             probes: opened.probes(),
@@ -363,8 +361,7 @@ async fn serve(config: Config) -> Result<(), AppError> {
     server.spawn(serving);
 
     announce(&bound, &scheme)?;
-    stop(&config, &opened, signals).await;
-    Ok(())
+    Ok(opened)
 }
 
 fn tls(config: &Config) -> Result<Option<Tls>, AppError> {
