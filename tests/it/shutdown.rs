@@ -252,7 +252,7 @@ async fn nothing_acknowledged_is_lost_by_a_shutdown_under_load() {
 /// Whoever has read the line may end the server.
 #[tokio::test]
 async fn sigterm_right_after_the_line_is_a_clean_end() {
-    for _ in 0..20 {
+    for _ in 0..50 {
         let server = Server::start(&[]).await;
         server.sigterm();
         let status = server.exited_within(PROMPTLY).await;
