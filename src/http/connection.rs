@@ -100,9 +100,10 @@ async fn open(socket: Socket, shared: &Shared) -> io::Result<(Io<Socket>, Protoc
         (socket, _) => (socket, None, Scheme::HTTP),
     };
     let mut io = Io::new(socket, shared.fast.clone());
+    // Whoever chose HTTP/2 has to begin it in time as well: hyper does not bound that.
     let protocol = match chosen {
-        Some(protocol) => protocol,
-        None => io.protocol().await?,
+        Some(Protocol::Http1) => Protocol::Http1,
+        Some(Protocol::Http2) | None => io.protocol().await?,
     };
     Ok((io, protocol, scheme))
 }

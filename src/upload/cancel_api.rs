@@ -79,6 +79,7 @@ pub(super) async fn one(uploads: Arc<Uploads>, mut request: Request) -> Response
         let cancelled = match found.map_err(|error| refuse::store(&error))? {
             Some(upload) if upload.project != project => return Err(Problem::NotFound),
             Some(_) => uploads.cancel(id, reason).await?,
+            None if project != DEFAULT_PROJECT => return Err(Problem::NotFound),
             None => {
                 uploads
                     .forestall(id, request.caller.user.clone(), reason)

@@ -175,7 +175,11 @@ async fn create_from(uploads: Arc<Uploads>, create: Create, request: transport::
             appended: false,
         }),
         Some(append) => {
-            let received = receive::append_first(&uploads, id, append, body).await;
+            // Who has named it can come back to it.
+            let received = match named {
+                Some(_) => receive::append(&uploads, id, append, body).await,
+                None => receive::append_first(&uploads, id, append, body).await,
+            };
             created_with(location, received)
         }
     }
@@ -239,10 +243,13 @@ async fn existed(
     };
     let received = receive::append(uploads, upload.id, append, body).await;
     match (received.problem, received.upload) {
-        (None, Some(upload)) => Answer::Protocol(Response::Existed {
-            location,
-            resource: resource(&upload),
-        }),
+        // The first request had come further than was known when this one began.
+        (None | Some(Problem::OffsetMismatch { .. }), Some(upload)) => {
+            Answer::Protocol(Response::Existed {
+                location,
+                resource: resource(&upload),
+            })
+        }
         (problem, upload) => refused(problem, upload.as_ref()),
     }
 }

@@ -22,6 +22,9 @@ use crate::work::{Next, Worker};
 /// How long somebody who asks waits for a tail to be adopted.
 const SETTLE_WITHIN: Duration = Duration::from_secs(30);
 
+/// How often somebody who waits looks whether the holder has left.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// Uploads looked at in one step of the scan at the start.
 const SCAN_PAGE: u32 = 1_000;
 
@@ -155,17 +158,8 @@ impl Uploads {
                 });
                 return task.await.unwrap_or(Err(Problem::Internal));
             }
-            let Some(holder) = self.live.holder(&id) else {
-                // It has just gone.
-                tokio::task::yield_now().await;
-                continue;
-            };
-            tokio::select! {
-                // Only a look; the loop takes another.
-                _ = unsettled.changed() => {}
-                // The holder is not disturbed by being waited for.
-                _ = holder.scope.settle(SETTLE_WITHIN) => {}
-            }
+            // It tells when it has adopted the tail. One that leaves without is found by looking again.
+            drop(tokio::time::timeout(LOOK_AGAIN, unsettled.changed()).await);
         }
         Ok(())
     }
