@@ -76,16 +76,15 @@ pub(super) async fn one(uploads: Arc<Uploads>, mut request: Request) -> Response
         let id = api::id(request.path.get("id").unwrap_or_default(), "id")?;
         let project = request.path.get("project").unwrap_or(DEFAULT_PROJECT);
         let found = uploads.store.find(id).await;
-        let cancelled = match found.map_err(|error| refuse::store(&error))? {
-            Some(upload) if upload.project != project => return Err(Problem::NotFound),
-            Some(_) => uploads.cancel(id, reason).await?,
-            None if project != DEFAULT_PROJECT => return Err(Problem::NotFound),
-            None => {
-                uploads
-                    .forestall(id, request.caller.user.clone(), reason)
-                    .await?
-            }
-        };
+        let found = found.map_err(|error| refuse::store(&error))?;
+        let of = found
+            .as_ref()
+            .map_or(DEFAULT_PROJECT, |upload| &upload.project);
+        if of != project {
+            return Err(Problem::NotFound);
+        }
+        let owner = request.caller.user.clone();
+        let cancelled = uploads.cancel(id, owner, reason).await?;
         let row = uploads.store.find(id).await;
         let row = row.map_err(|error| refuse::store(&error))?;
         let row = row.ok_or(Problem::NotFound)?;

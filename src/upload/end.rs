@@ -62,7 +62,8 @@ impl Uploads {
         }
     }
 
-    /// Ends the upload by somebody else's wish, unless it is complete.
+    /// Ends the upload by somebody else's wish, unless it is complete. If there is no such upload,
+    /// `owner` will find it cancelled when he makes it: the cancel has overtaken the creation.
     ///
     /// # Errors
     /// The store failed; it may have been begun all the same, and is finished then.
@@ -70,25 +71,6 @@ impl Uploads {
     /// # Cancel safety
     /// As [`Self::delete`].
     pub(super) async fn cancel(
-        self: &Arc<Self>,
-        id: UploadId,
-        reason: Option<String>,
-    ) -> Result<Cancelled, Problem> {
-        let begun = self.store.cancel(id, Canceller::Other, reason).await;
-        let begun = begun.map_err(|error| refuse::store(&error))?;
-        let confirmed = self.confirm(vec![(id, begun)]).await;
-        Ok(confirmed.get(&id).copied().unwrap_or(Cancelled::Unknown))
-    }
-
-    /// As [`Self::cancel`], and if there is no such upload, `owner` will find it cancelled when he
-    /// makes it: the cancel has overtaken the creation.
-    ///
-    /// # Errors
-    /// As [`Self::cancel`].
-    ///
-    /// # Cancel safety
-    /// As [`Self::delete`].
-    pub(super) async fn forestall(
         self: &Arc<Self>,
         id: UploadId,
         owner: String,
