@@ -22,7 +22,7 @@ use self::binding::{Binding, BindingError};
 use self::identity::Identity;
 use self::place::Access;
 use self::signals::Signals;
-use crate::blob::local::LocalStore;
+use crate::blob::local::{LocalStore, writers_max};
 use crate::blob::root::Root;
 use crate::blob::{BlobError, BlobStore};
 use crate::cancel::{CancelReason, Scope, Settling};
@@ -98,7 +98,6 @@ pub fn run(command: Command) -> ExitCode {
         Command::Serve(config) | Command::Migrate(config) | Command::Check(config) => config,
         Command::Fsck { config, .. } => config,
     };
-    keep_freed_memory();
     // Whatever is written here is for its owner only.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     if let Err(error) = telemetry::init_log(config.log.format, &config.log.filter) {
@@ -106,6 +105,7 @@ pub fn run(command: Command) -> ExitCode {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .worker_threads(writers_max() + 1)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name("tidegate")
         .build();
@@ -126,13 +126,6 @@ pub fn run(command: Command) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
-}
-
-/// Makes glibc keep what is freed at the top of a heap, up to 2 MiB: the read buffers of uploads come
-/// and go by the thousand a second, and would be given back and faulted in again each time. glibc
-/// adapts its threshold to the largest freed block that had a mapping of its own.
-fn keep_freed_memory() {
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(1024 * 1024)));
 }
 
 fn fail(error: &dyn std::error::Error) -> ExitCode {

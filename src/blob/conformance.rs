@@ -40,7 +40,7 @@ async fn blob(store: &dyn BlobStore, content: &'static [u8]) -> UploadId {
     let writer = store.writer(id, 0);
     let appended = writer
         .clone()
-        .append(0, vec![Bytes::from_static(content)], Digests::none())
+        .append(0, Bytes::from_static(content), Digests::none())
         .await;
     assert!(appended.error.is_none(), "{:?}", appended.error);
     writer.sync().await.unwrap();
@@ -64,20 +64,15 @@ async fn appends_make_a_blob(store: &dyn BlobStore) {
     let id = UploadId::random();
     assert_eq!(len(store, id).await, None);
     let writer = store.writer(id, 0);
-    let pieces = vec![
-        Bytes::from_static(b"one "),
-        Bytes::new(),
-        Bytes::from_static(b"two "),
-    ];
-    let first = writer.clone().append(0, pieces, Digests::sha256()).await;
+    let one = Bytes::from_static(b"one two ");
+    let first = writer.clone().append(0, one, Digests::sha256()).await;
     assert_eq!((first.end, first.error.is_none()), (8, true));
-    // More pieces than fit into one vectored write.
-    let many: Vec<Bytes> = (0..300).map(|i| Bytes::from(vec![i as u8; 10])).collect();
+    let many: Bytes = (0..3_000).map(|i| (i / 10) as u8).collect();
     let second = writer.clone().append(8, many.clone(), first.digests).await;
     assert_eq!((second.end, second.error.is_none()), (3008, true));
     let mut straight = Digests::sha256();
     straight.update(b"one two ");
-    many.iter().for_each(|piece| straight.update(piece));
+    straight.update(&many);
     assert_eq!(second.digests.whole_hex(), straight.whole_hex());
     writer.sync().await.unwrap();
     assert_eq!(store.read(id, 4..10).await.unwrap(), &b"two \0\0"[..]);
@@ -94,7 +89,7 @@ async fn opening_cuts_a_stale_tail(store: &dyn BlobStore) {
     let id = blob(store, b"promised, and then some").await;
     let writer = store.writer(id, 8);
     let appended = writer
-        .append(8, vec![Bytes::from_static(b"!")], Digests::none())
+        .append(8, Bytes::from_static(b"!"), Digests::none())
         .await;
     assert_eq!((appended.end, appended.error.is_none()), (9, true));
     assert_eq!(content(store, id).await, &b"promised!"[..]);
@@ -118,7 +113,7 @@ async fn a_staged_tail_is_not_adopted(store: &dyn BlobStore) {
     writer.clone().stage().await.unwrap();
     writer
         .clone()
-        .append(8, vec![Bytes::from_static(b" unverified")], Digests::none())
+        .append(8, Bytes::from_static(b" unverified"), Digests::none())
         .await;
     drop(writer);
     let (_, end) = store
@@ -134,7 +129,7 @@ async fn a_staged_tail_is_not_adopted(store: &dyn BlobStore) {
     writer.clone().stage().await.unwrap();
     writer
         .clone()
-        .append(8, vec![Bytes::from_static(b" again")], Digests::none())
+        .append(8, Bytes::from_static(b" again"), Digests::none())
         .await;
     writer.clone().unstage().await.unwrap();
     let (_, end) = store
@@ -152,11 +147,11 @@ async fn a_mark_goes_with_what_it_marks(store: &dyn BlobStore) {
         let writer = store.writer(id, 8);
         writer.clone().stage().await.unwrap();
         writer
-            .append(8, vec![Bytes::from_static(unverified)], Digests::none())
+            .append(8, Bytes::from_static(unverified), Digests::none())
             .await;
         let writer = store.writer(id, 8);
         writer
-            .append(8, vec![Bytes::from_static(b" plain")], Digests::none())
+            .append(8, Bytes::from_static(b" plain"), Digests::none())
             .await;
         let (_, end) = store
             .writer(id, 8)
@@ -188,7 +183,7 @@ async fn missing_bytes_are_noticed(store: &dyn BlobStore) {
     let id = blob(store, b"short").await;
     let appended = store
         .writer(id, 9)
-        .append(9, vec![Bytes::from_static(b"x")], Digests::none())
+        .append(9, Bytes::from_static(b"x"), Digests::none())
         .await;
     assert!(matches!(
         appended.error,

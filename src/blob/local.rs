@@ -5,8 +5,8 @@
 //! on the blocking pool.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, IoSlice, Read, Seek, SeekFrom};
-use std::ops::{Range, RangeInclusive};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::lanes::Lanes;
+use super::writes::Writes;
 use super::{Appended, BlobError, BlobStore, BlobWriter, Digests, Found};
 use crate::id::UploadId;
 
@@ -26,18 +26,18 @@ const STAGED: &str = ".staged";
 /// Bytes read at a time when a tail is adopted.
 const ADOPT_BYTES: usize = 256 * 1024;
 
-/// Threads that write, whatever the number of processors.
-const LANES: RangeInclusive<usize> = 2..=8;
-
-/// Most slices in one vectored write; the kernel's own bound is 1,024.
-const SLICES_MAX: usize = 64;
+/// How many threads of a runtime may be writing at once, and be held up by the disk: it needs one
+/// more than these.
+pub fn writers_max() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
 
 /// Blobs below one directory.
 #[derive(Clone, Debug)]
 pub struct LocalStore {
     root: Arc<PathBuf>,
     sync: bool,
-    lanes: Arc<Lanes>,
+    writes: Arc<Writes>,
 }
 
 impl LocalStore {
@@ -58,12 +58,10 @@ impl LocalStore {
             sync_dir(&root)?;
             sync_dir(dir)?;
         }
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let lanes = Lanes::start(processors.clamp(*LANES.start(), *LANES.end()))?;
         Ok(Self {
             root: Arc::new(root),
             sync,
-            lanes: Arc::new(lanes),
+            writes: Arc::new(Writes::new(writers_max())),
         })
     }
 
@@ -116,7 +114,7 @@ impl BlobStore for LocalStore {
             path: self.path(id),
             committed,
             sync: self.sync,
-            lanes: self.lanes.clone(),
+            writes: self.writes.clone(),
             file: OnceLock::new(),
             named: AtomicBool::new(committed > 0),
         })
@@ -232,7 +230,7 @@ struct LocalWriter {
     /// Bytes that were promised when the writer was made.
     committed: u64,
     sync: bool,
-    lanes: Arc<Lanes>,
+    writes: Arc<Writes>,
     file: OnceLock<File>,
     /// Whether the file's name is durable; set by the first sync.
     named: AtomicBool,
@@ -281,25 +279,25 @@ impl LocalWriter {
         self.path.with_extension("staged")
     }
 
-    fn write(&self, at: u64, data: &[Bytes]) -> Result<u64, (u64, BlobError)> {
-        let file = self.file(false).map_err(|error| (at, error))?;
+    /// Returns where the blob ends then, whether or not everything was written.
+    fn write(&self, at: u64, mut data: &[u8]) -> (u64, Result<(), BlobError>) {
+        let file = match self.file(false) {
+            Ok(file) => file,
+            Err(error) => return (at, Err(error)),
+        };
         let mut end = at;
-        for batch in data.chunks(SLICES_MAX) {
-            let mut slices: Vec<IoSlice<'_>> = batch.iter().map(|b| IoSlice::new(b)).collect();
-            let mut left = slices.as_mut_slice();
-            while !left.is_empty() {
-                match rustix::io::pwritev(file, left, end) {
-                    Ok(0) => return Err((end, BlobError::Full)),
-                    Ok(n) => {
-                        end += n as u64;
-                        IoSlice::advance_slices(&mut left, n);
-                    }
-                    Err(rustix::io::Errno::INTR) => {}
-                    Err(error) => return Err((end, io::Error::from(error).into())),
+        while !data.is_empty() {
+            match file.write_at(data, end) {
+                Ok(0) => return (end, Err(BlobError::Full)),
+                Ok(n) => {
+                    end += n as u64;
+                    data = &data[n..];
                 }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (end, Err(error.into())),
             }
         }
-        Ok(end)
+        (end, Ok(()))
     }
 }
 
@@ -327,36 +325,21 @@ impl BlobWriter for LocalWriter {
     fn append(
         self: Arc<Self>,
         at: u64,
-        data: Vec<Bytes>,
+        data: Bytes,
         mut digests: Digests,
     ) -> BoxFuture<'static, Appended> {
-        let lanes = self.lanes.clone();
-        let before = digests.clone();
+        let writes = self.writes.clone();
         let work = move || {
-            let (end, error) = match self.write(at, &data) {
-                Ok(end) => (end, None),
-                Err((end, error)) => (end, Some(error)),
-            };
-            let mut left = end - at;
-            for bytes in &data {
-                let n = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-                digests.update(&bytes[..n]);
-                left -= n as u64;
-            }
+            let (end, written) = self.write(at, &data);
+            let length = usize::try_from(end - at).unwrap_or(usize::MAX);
+            digests.update(&data[..length.min(data.len())]);
             Appended {
                 digests,
                 end,
-                error,
+                error: written.err(),
             }
         };
-        async move {
-            lanes.run(work).await.unwrap_or_else(|error| Appended {
-                digests: before,
-                end: at,
-                error: Some(BlobError::Io(io::Error::other(error))),
-            })
-        }
-        .boxed()
+        async move { writes.run(work).await }.boxed()
     }
 
     fn sync(self: Arc<Self>) -> BoxFuture<'static, Result<(), BlobError>> {

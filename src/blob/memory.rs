@@ -281,7 +281,7 @@ impl BlobWriter for MemoryWriter {
     fn append(
         self: Arc<Self>,
         at: u64,
-        data: Vec<Bytes>,
+        data: Bytes,
         mut digests: Digests,
     ) -> BoxFuture<'static, Appended> {
         let waits = self.store.disk().waits.append;
@@ -305,10 +305,8 @@ impl BlobWriter for MemoryWriter {
             }
             let bytes = &mut disk.files.entry(self.id).or_default().bytes;
             assert_eq!(bytes.len() as u64, at, "an append goes where the blob ends");
-            for piece in data {
-                digests.update(&piece);
-                bytes.extend_from_slice(&piece);
-            }
+            digests.update(&data);
+            bytes.extend_from_slice(&data);
             Appended {
                 digests,
                 end: bytes.len() as u64,

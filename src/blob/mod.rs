@@ -27,11 +27,11 @@ use crate::id::UploadId;
 #[cfg(test)]
 mod conformance;
 pub mod digest;
-mod lanes;
 pub mod local;
 #[cfg(test)]
 pub mod memory;
 pub mod root;
+mod writes;
 
 pub use digest::Digests;
 
@@ -75,12 +75,12 @@ pub trait BlobWriter: Send + Sync + 'static {
     /// Writes `data` at `at`, which is where the blob ends, and passes it by `digests`.
     ///
     /// # Cancel safety
-    /// The write goes on when the future is dropped; its result is then lost, so the writer must
+    /// The write may go on when the future is dropped; its result is then lost, so the writer must
     /// be dropped too.
     fn append(
         self: Arc<Self>,
         at: u64,
-        data: Vec<Bytes>,
+        data: Bytes,
         digests: Digests,
     ) -> BoxFuture<'static, Appended>;
 

@@ -58,7 +58,7 @@ impl Default for Config {
         Self {
             header_timeout: Duration::from_secs(30),
             header_bytes_max: 16 * 1024,
-            read_buffer_bytes_max: 64 * 1024,
+            read_buffer_bytes_max: 512 * 1024,
             connections_max: 16 * 1024,
             drain: DrainLimits::default(),
             tls: None,

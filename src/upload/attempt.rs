@@ -1,9 +1,9 @@
 //! The driver of one append: the only loop in the module.
 //!
 //! It moves bytes from a request into a blob and tells the protocol machine what happened; the
-//! machine decides what it all means. Receiving, writing (with hashing) and committing overlap:
-//! at most one write and one commit are under way, and reading pauses when enough waits for the
-//! write.
+//! machine decides what it all means. A piece of content is written and hashed before the next one
+//! is taken, so an attempt holds one at most: what arrives meanwhile waits in the kernel. Commits
+//! overlap with all of it, one at a time.
 //!
 //! Invariant: effects are polled only while no write is under way, so the digests at hand are
 //! those of exactly the written bytes, which is what a commit saves.
@@ -24,30 +24,12 @@ use tidegate_protocol::upload::{Commit, Effect, Ending, Limits, Outcome, Stop, V
 use tidegate_protocol::upload::{Mark, Upload as Machine};
 use tokio::time::{Instant, Sleep};
 
-use super::held::{Held, Share};
 use super::progress::Progress;
 use super::store::{Advance, Advanced, Upload, UploadStore};
 use super::{recover, refuse};
 use crate::blob::{Appended, BlobWriter, Digests};
 use crate::cancel::{self, CancelReason, Reading, Scope};
 use crate::id::UploadId;
-
-/// Bytes worth a write of their own. Handing them to a thread costs as much as copying some of
-/// them, so fewer wait for more, but not for longer than [`LINGER`].
-const WRITE_BYTES: usize = 256 * 1024;
-
-/// How long the first of the waiting bytes waits for others.
-const LINGER: Duration = Duration::from_millis(1);
-
-/// Bytes of one attempt that may wait for the write under way, while there is room.
-const PENDING_BYTES_MAX: usize = 1024 * 1024;
-
-/// Bytes of all attempts that may be in memory at once. Each may always hold one frame, so that
-/// none waits for another.
-const HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// Frames that may wait: many tiny ones must not cost more than their bytes.
-const PENDING_FRAMES_MAX: usize = 256;
 
 /// The bounds and the pace of an attempt.
 #[derive(Clone, Copy, Debug)]
@@ -77,9 +59,6 @@ pub(super) struct Attempt {
     announced: Option<u64>,
     /// Away while a write is under way.
     digests: Option<Digests>,
-    pending: Vec<Bytes>,
-    pending_bytes: usize,
-    held: Share,
     /// Bytes of content received, taken or not.
     received: u64,
     expires_at: Option<i64>,
@@ -108,7 +87,6 @@ enum Input {
     Written(Appended),
     Committed(Result<Advanced, Uncommitted>),
     Frame(Option<Result<Frame<Bytes>, Cut>>),
-    Lingered,
     CheckpointDue,
     Stalled,
 }
@@ -136,7 +114,6 @@ impl Attempt {
         store: Arc<dyn UploadStore>,
         blob: Arc<dyn BlobWriter>,
         progress: Arc<Progress>,
-        held: Held,
     ) -> Result<Box<Self>, Problem> {
         let mut machine = Machine::new(upload.facts(), pace.limits);
         machine.handle_append(&append)?;
@@ -163,9 +140,6 @@ impl Attempt {
             unusable: None,
             announced: append.content_length,
             digests: Some(digests),
-            pending: Vec::new(),
-            pending_bytes: 0,
-            held: Share::of(held),
             received: 0,
             is_unsynced: false,
             is_uncertain: false,
@@ -236,24 +210,21 @@ impl Attempt {
                     Effect::Answer(outcome) => return outcome,
                 }
             }
-            if write.is_none() && (pulse.has_lingered || self.is_worth_a_write()) {
-                write = self.write();
-            }
-            let reading = self.machine.is_receiving() && self.has_room();
+            let reading = self.machine.is_receiving() && write.is_none();
             pulse.listening(reading);
             self.progress.listening(reading);
-            let waiting = write.is_none() && !self.pending.is_empty();
             let input = tokio::select! {
                 biased;
                 // Dropped without loss: asking again gives the same reason.
                 reason = scope.cancelled(), if obey => Input::Cancelled(reason),
-                // Polled in place, never dropped before they are done.
-                appended = occupied(&mut write) => Input::Written(appended),
+                // Polled in place, never dropped before they are done. The write comes last: its
+                // poll may be the writing itself.
                 advanced = occupied(&mut commit) => Input::Committed(advanced),
+                appended = occupied(&mut write) => Input::Written(appended),
                 // A frame is either returned or still in the body.
                 frame = next_frame(&mut body), if reading => Input::Frame(frame),
                 // Timers keep their deadline.
-                input = pulse.beat(reading, waiting), if self.machine.is_receiving() => input,
+                input = pulse.beat(reading), if self.machine.is_receiving() => input,
             };
             match input {
                 Input::Cancelled(reason) => {
@@ -268,18 +239,22 @@ impl Attempt {
                     commit = None;
                     self.committed(advanced);
                 }
-                Input::Frame(frame) => self.frame(frame, &mut pulse),
-                Input::Lingered => pulse.has_lingered = true,
+                Input::Frame(frame) => write = self.frame(frame, &mut pulse),
                 Input::CheckpointDue => self.machine.handle_checkpoint_due(),
                 Input::Stalled => self.cancelled(CancelReason::Stalled),
             }
         }
     }
 
-    fn frame(&mut self, frame: Option<Result<Frame<Bytes>, Cut>>, pulse: &mut Pulse) {
+    /// Returns the write that is under way now, if there is one.
+    fn frame(
+        &mut self,
+        frame: Option<Result<Frame<Bytes>, Cut>>,
+        pulse: &mut Pulse,
+    ) -> Slot<Appended> {
         match frame {
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => self.data(data, pulse),
+                Ok(data) => return self.data(data, pulse),
                 Err(frame) => {
                     if let Some(trailers) = frame.trailers_ref() {
                         self.trailer(trailers);
@@ -301,36 +276,23 @@ impl Attempt {
                 });
             }
         }
+        None
     }
 
-    /// Whether what is pending is to be written now: it is enough, or nothing can come to it.
-    fn is_worth_a_write(&self) -> bool {
-        self.pending_bytes >= WRITE_BYTES || !self.machine.is_receiving() || !self.has_room()
-    }
-
-    /// Whether another frame may be held beside what is being written.
-    fn has_room(&self) -> bool {
-        self.held.is_empty()
-            || (self.pending_bytes < PENDING_BYTES_MAX
-                && self.pending.len() < PENDING_FRAMES_MAX
-                && self.held.by_all() < HELD_BYTES_MAX)
-    }
-
-    fn data(&mut self, mut data: Bytes, pulse: &mut Pulse) {
+    /// Starts to write what is wanted of `data`.
+    fn data(&mut self, mut data: Bytes, pulse: &mut Pulse) -> Slot<Appended> {
         let length = data.len();
         self.received += length as u64;
         pulse.received(length as u64);
         self.progress.heard();
         let take = self.machine.handle_data(length as u64);
         data.truncate(usize::try_from(take).unwrap_or(length));
-        if !data.is_empty() {
-            if self.pending.is_empty() {
-                pulse.linger();
-            }
-            self.pending_bytes += data.len();
-            self.held.add(data.len());
-            self.pending.push(data);
+        if data.is_empty() {
+            return None;
         }
+        let digests = self.digests.take()?;
+        let at = self.machine.written();
+        Some(self.blob.clone().append(at, data, digests))
     }
 
     fn trailer(&mut self, trailers: &http::HeaderMap) {
@@ -380,37 +342,11 @@ impl Attempt {
         }
     }
 
-    /// Starts the next write, if there is something to write.
-    fn write(&mut self) -> Slot<Appended> {
-        if !self.machine.is_storing() {
-            self.drop_pending();
-        }
-        if self.pending.is_empty() {
-            return None;
-        }
-        let digests = self.digests.take()?;
-        let data = std::mem::take(&mut self.pending);
-        self.pending_bytes = 0;
-        Some(
-            self.blob
-                .clone()
-                .append(self.machine.written(), data, digests),
-        )
-    }
-
-    fn drop_pending(&mut self) {
-        self.pending.clear();
-        self.held.remove(std::mem::take(&mut self.pending_bytes));
-    }
-
     fn written(&mut self, appended: Appended) {
-        // Everything that is still held is pending now.
-        self.held.keep(self.pending_bytes);
         self.digests = Some(appended.digests);
         self.machine.handle_written(appended.end);
         if let Some(error) = appended.error {
             tracing::error!(upload = %self.upload.id, error = &error as &dyn std::error::Error, "append");
-            self.drop_pending();
             self.machine.handle_write_failed(refuse::blob(&error));
         }
     }
@@ -512,13 +448,10 @@ struct Pulse {
     pace: Pace,
     checkpoint: Pin<Box<Sleep>>,
     stall: Pin<Box<Sleep>>,
-    linger: Pin<Box<Sleep>>,
-    /// Whether the first of the waiting bytes has waited for long enough.
-    has_lingered: bool,
     /// Bytes since the stall clock was last put back.
     since: u64,
-    /// Whether the sender is being listened to.
-    listening: bool,
+    /// Since when the sender has not been listened to.
+    deaf_since: Option<Instant>,
 }
 
 impl Pulse {
@@ -532,20 +465,20 @@ impl Pulse {
             pace,
             checkpoint: Box::pin(tokio::time::sleep(first)),
             stall: Box::pin(tokio::time::sleep(pace.stall_timeout)),
-            linger: Box::pin(tokio::time::sleep(LINGER)),
-            has_lingered: false,
             since: 0,
-            listening: true,
+            deaf_since: None,
         }
     }
 
     /// Tells whether the sender is being listened to: what this server's disk takes is not held
     /// against it.
     fn listening(&mut self, now: bool) {
-        if now && !self.listening {
-            self.rewind();
+        if !now {
+            self.deaf_since.get_or_insert_with(Instant::now);
+        } else if let Some(since) = self.deaf_since.take() {
+            let deadline = self.stall.deadline() + since.elapsed();
+            self.stall.as_mut().reset(deadline);
         }
-        self.listening = now;
     }
 
     /// Content arrived. The stall clock goes back only for as much of it as `rate_min` asks for,
@@ -562,12 +495,6 @@ impl Pulse {
         }
     }
 
-    /// The first of the bytes for the next write has come.
-    fn linger(&mut self) {
-        self.has_lingered = false;
-        self.linger.as_mut().reset(Instant::now() + LINGER);
-    }
-
     fn rewind(&mut self) {
         self.since = 0;
         self.stall
@@ -575,15 +502,13 @@ impl Pulse {
             .reset(Instant::now() + self.pace.stall_timeout);
     }
 
-    /// Waits for the clock that is first. The stall clock only counts while `listening`, the other
-    /// one while bytes are `waiting`.
+    /// Waits for the clock that is first. The stall clock only counts while `listening`.
     ///
     /// # Cancel safety
     /// Cancel safe: the clocks keep their deadlines.
-    async fn beat(&mut self, listening: bool, waiting: bool) -> Input {
+    async fn beat(&mut self, listening: bool) -> Input {
         tokio::select! {
             // All keep their deadline.
-            () = self.linger.as_mut(), if waiting && !self.has_lingered => Input::Lingered,
             () = self.checkpoint.as_mut() => {
                 let next = Instant::now() + self.pace.checkpoint_interval;
                 self.checkpoint.as_mut().reset(next);

@@ -36,7 +36,6 @@ mod digest;
 mod end;
 pub mod fsck;
 mod handler;
-mod held;
 #[cfg(test)]
 mod memory;
 mod metrics;
@@ -146,7 +145,6 @@ struct Uploads {
     /// Uploads whose blob may hold good bytes past the committed offset: from before the start, or
     /// because nobody knows what became of a commit. An id leaves when its tail has been adopted.
     unsettled: watch::Sender<HashSet<UploadId>>,
-    held: held::Held,
     metrics: Metrics,
     config: Config,
 }
@@ -159,7 +157,6 @@ impl Uploads {
             scope: deps.scope,
             live: Live::new(),
             unsettled: watch::Sender::default(),
-            held: held::Held::default(),
             metrics: deps.metrics,
             config,
         }

@@ -169,7 +169,6 @@ impl Uploads {
             self.store.clone(),
             self.blobs.writer(id, upload.offset),
             progress,
-            self.held.clone(),
         );
         let attempt = match attempt {
             Ok(attempt) => attempt,

@@ -399,7 +399,7 @@ fn a_tail_is_adopted() {
                 let id = trial.create(|| new_upload(Some(length as u64))).await;
                 let writer = trial.world.blobs.writer(id, 0);
                 let tail = bytes::Bytes::copy_from_slice(&content[..BYTES]);
-                let written = writer.append(0, vec![tail], Digests::none()).await;
+                let written = writer.append(0, tail, Digests::none()).await;
                 let mut tails = Tails::new(&trial.uploads, true);
                 if tails.prepare().await.is_err() {
                     tails = Tails::new(&trial.uploads, true);

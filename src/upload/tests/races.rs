@@ -303,7 +303,7 @@ async fn an_append_and_a_look_at_an_unsettled_tail() {
         let seed = arena.seed;
         let id = arena.create(false).await;
         let (content, _) = arena.sending(0);
-        let tail = vec![bytes::Bytes::copy_from_slice(&content[..100])];
+        let tail = bytes::Bytes::copy_from_slice(&content[..100]);
         let writer = arena.blobs.writer(id, 0);
         assert!(
             writer

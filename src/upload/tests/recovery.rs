@@ -43,7 +43,7 @@ async fn begun(world: &World) -> UploadId {
 async fn leave_tail(world: &World, id: UploadId, tail: &[u8]) {
     let committed = world.row(id).offset;
     let writer = world.blobs.writer(id, committed);
-    let tail = vec![Bytes::copy_from_slice(tail)];
+    let tail = Bytes::copy_from_slice(tail);
     let appended = writer.append(committed, tail, Digests::none()).await;
     assert!(appended.error.is_none());
 }
@@ -276,7 +276,7 @@ async fn an_upload_whose_bytes_are_gone_has_failed() {
         world
             .blobs
             .writer(id, 0)
-            .append(0, vec![Bytes::from_static(b"short")], Digests::none())
+            .append(0, Bytes::from_static(b"short"), Digests::none())
             .await;
         // The row cannot be told at first.
         world.rows.fail_after(
@@ -353,7 +353,7 @@ async fn what_is_left_of_a_damaged_upload_is_moved_away() {
     let uploads = world.uploads();
     uploads.delete(lost).await.unwrap();
     for id in [whole, lost] {
-        let few = vec![Bytes::from_static(b"few")];
+        let few = Bytes::from_static(b"few");
         let writer = world.blobs.writer(id, 0);
         writer.append(0, few, Digests::none()).await;
     }
@@ -409,7 +409,7 @@ async fn blobs_that_belong_to_nobody_are_moved_away() {
     world
         .blobs
         .writer(orphan, 0)
-        .append(0, vec![Bytes::from_static(b"?")], Digests::none())
+        .append(0, Bytes::from_static(b"?"), Digests::none())
         .await;
     // Its bytes stay as long as a final upload has them.
     let part = NewUpload {
@@ -464,24 +464,20 @@ async fn fsck_finds_and_mends() {
     world
         .blobs
         .writer(lost, 0)
-        .append(0, vec![Bytes::from_static(b"few")], Digests::none())
+        .append(0, Bytes::from_static(b"few"), Digests::none())
         .await;
     world
         .finish(&world.uploads(), excess, &content(BYTES), "fsck")
         .await;
     let writer = world.blobs.writer(excess, BYTES as u64);
     writer
-        .append(
-            BYTES as u64,
-            vec![Bytes::from_static(b"more")],
-            Digests::none(),
-        )
+        .append(BYTES as u64, Bytes::from_static(b"more"), Digests::none())
         .await;
     let orphan = UploadId::random();
     world
         .blobs
         .writer(orphan, 0)
-        .append(0, vec![Bytes::from_static(b"?")], Digests::none())
+        .append(0, Bytes::from_static(b"?"), Digests::none())
         .await;
     let ended = begun(&world).await;
     world

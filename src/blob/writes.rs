@@ -1,0 +1,162 @@
+//! Where writes run.
+//!
+//! A write into the page cache is work for a processor, not waiting. The one that has just received
+//! the bytes has them in its cache, and writes them for half of what it costs another one. So a
+//! write runs in the task that brings the bytes, as long as that is safe: a kernel that has too
+//! much to write back holds whoever writes, and a disk that hangs holds him for good. Therefore
+//! only so many tasks write like this at once that the runtime keeps a thread for everything else,
+//! and after a write that took long all of them run on threads that may block, for a while.
+
+use std::future::pending;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+
+/// A write that takes longer has waited for the disk.
+const SLOW: Duration = Duration::from_millis(50);
+
+/// How long the disk is distrusted after such a write.
+const DISTRUST: Duration = Duration::from_secs(1);
+
+/// Threads of the blocking pool that write at once. The pool has others for what else must block.
+const THREADS_MAX: usize = 8;
+
+/// Runs writes, and decides where.
+#[derive(Debug)]
+pub(super) struct Writes {
+    begun: Instant,
+    /// Milliseconds since `begun`.
+    distrusted_until: AtomicU64,
+    here: Semaphore,
+    threads: Semaphore,
+}
+
+impl Writes {
+    /// At most `here_max` threads of the runtime write at once.
+    pub(super) fn new(here_max: usize) -> Self {
+        Self {
+            begun: Instant::now(),
+            distrusted_until: AtomicU64::new(0),
+            here: Semaphore::new(here_max),
+            threads: Semaphore::new(THREADS_MAX),
+        }
+    }
+
+    /// Does `work`, which writes, here or elsewhere. A panic in it is the caller's.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the work may have been done, or be done later, or not at all.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        let begun = Instant::now();
+        if self.is_trusted(begun)
+            && let Ok(_here) = self.here.try_acquire()
+        {
+            let done = work();
+            self.took(begun.elapsed());
+            return done;
+        }
+        // Never closed: there is always a permit to wait for.
+        let _thread = self.threads.acquire().await;
+        let timed = move || {
+            let begun = Instant::now();
+            (work(), begun.elapsed())
+        };
+        match spawn_blocking(timed).await.map_err(|e| e.try_into_panic()) {
+            Ok((done, took)) => {
+                self.took(took);
+                done
+            }
+            Err(Ok(panic)) => resume_unwind(panic),
+            // The runtime is going down, and this task with it.
+            Err(Err(_shutdown)) => pending().await,
+        }
+    }
+
+    fn is_trusted(&self, now: Instant) -> bool {
+        self.since_begun(now) >= self.distrusted_until.load(Relaxed)
+    }
+
+    fn took(&self, time: Duration) {
+        if time >= SLOW {
+            let until = self.since_begun(Instant::now() + DISTRUST);
+            if self.distrusted_until.fetch_max(until, Relaxed) < until {
+                tracing::debug!(?time, "a write has waited for the disk");
+            }
+        }
+    }
+
+    fn since_begun(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.begun);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+    use std::thread;
+
+    use super::*;
+    use crate::cancel::Scope;
+
+    async fn thread_of(writes: &Writes) -> thread::ThreadId {
+        writes.run(|| thread::current().id()).await
+    }
+
+    #[tokio::test]
+    async fn a_write_runs_where_its_bytes_are_until_one_was_slow() {
+        let writes = Writes::new(1);
+        let here = thread::current().id();
+        assert_eq!(thread_of(&writes).await, here);
+        writes.took(SLOW / 2);
+        assert_eq!(thread_of(&writes).await, here);
+        writes.took(SLOW);
+        assert_ne!(thread_of(&writes).await, here);
+        let later = Instant::now() + DISTRUST + SLOW;
+        assert!(writes.is_trusted(later), "not for good");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn one_that_hangs_stops_no_other() {
+        let writes = Arc::new(Writes::new(1));
+        let (release, released) = mpsc::channel::<()>();
+        let (begin, begun) = mpsc::channel();
+        let stuck = {
+            let writes = writes.clone();
+            Scope::root("stuck").spawn(async move {
+                let work = move || {
+                    begin.send(thread::current().id()).unwrap();
+                    released.recv().unwrap();
+                };
+                writes.run(work).await;
+            })
+        };
+        let on = tokio::task::spawn_blocking(move || begun.recv().unwrap())
+            .await
+            .unwrap();
+        for _ in 0..100 {
+            assert_ne!(thread_of(&writes).await, on);
+        }
+        release.send(()).unwrap();
+        stuck.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_the_callers_wherever_it_happens() {
+        for here_max in [0, 1] {
+            let writes = Arc::new(Writes::new(here_max));
+            let caller = writes.clone();
+            let panics = async move { caller.run(|| panic!("on purpose")).await };
+            let ended = Scope::root("panics").spawn(panics).await;
+            assert!(ended.is_err());
+            assert_eq!(writes.run(|| 5).await, 5);
+        }
+    }
+}
