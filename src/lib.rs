@@ -23,6 +23,8 @@ pub mod cancel;
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod event;
+pub mod feed;
 pub mod http;
 pub mod id;
 pub mod module;

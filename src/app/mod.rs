@@ -18,6 +18,7 @@ use ::http::uri::Scheme;
 use rustix::fs::Mode;
 use tokio::time::{Instant, timeout_at};
 
+use self::access::Everybody;
 use self::binding::{Binding, BindingError};
 use self::identity::Identity;
 use self::place::Access;
@@ -28,14 +29,16 @@ use crate::blob::{BlobError, BlobStore};
 use crate::cancel::{CancelReason, Scope, Settling};
 use crate::config::{Command, Config, Digest, Durability};
 use crate::db::{self, CORE, Claim, Db, DbConfig, DbError, DbUrl};
+use crate::event::{self, Hub};
 use crate::http::telemetry::{self, Metrics};
 use crate::http::{self, BindError, Bound, Listeners, RouteError, Router, Tls, TlsError};
 use crate::module::Mount;
 use crate::upload::fsck::{FsckError, fsck};
 use crate::upload::sql::SqlStore;
 use crate::upload::store::UploadStore;
-use crate::{ops, upload, work};
+use crate::{feed, ops, upload, work};
 
+mod access;
 mod binding;
 mod identity;
 mod place;
@@ -153,6 +156,7 @@ struct Opened {
     _claim: Claim,
     _root: Root,
     db: Db,
+    hub: Hub,
     uploads: Arc<dyn UploadStore>,
     blobs: Arc<dyn BlobStore>,
     /// It may be on a file system of its own.
@@ -191,8 +195,10 @@ impl Opened {
         }
         // Before any other table is changed: they may be somebody else's.
         let binding = Binding::look(&db, dir, access).await?;
-        db.migrate(&[CORE, upload::sql::LINE]).await?;
-        let uploads = Arc::new(SqlStore::new(db.clone()));
+        db.migrate(&[CORE, event::log::LINE, upload::sql::LINE])
+            .await?;
+        let hub = Hub::new(db.clone(), scope.child("feeds"));
+        let uploads = Arc::new(SqlStore::new(db.clone(), hub.clone()));
         let root = binding.settle(&db, &*uploads, dir).await?;
         let blobs = LocalStore::open(dir, config.durability == Durability::PowerLoss)
             .map_err(|source| place::unusable(dir, source))?;
@@ -201,6 +207,7 @@ impl Opened {
             _claim: claim,
             _root: root,
             db,
+            hub,
             uploads,
             blobs_dir: blobs.dir().to_owned(),
             blobs: Arc::new(blobs),
@@ -315,10 +322,15 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
         blobs: opened.blobs.clone(),
         scope: uploads.clone(),
         metrics: upload_metrics,
+        operations: opened.hub.operations().clone(),
         tails_are_good: identity.is_as_before(),
     };
     let mounts = [
         upload::mount(deps, upload_config(config)),
+        feed::mount(feed::Deps {
+            hub: opened.hub.clone(),
+            access: Arc::new(Everybody),
+        }),
         ops::mount(ops::Deps {
             metrics: metrics.clone(),
             probes: opened.probes(),

@@ -284,9 +284,10 @@ impl Attempt {
         let length = data.len();
         self.received += length as u64;
         pulse.received(length as u64);
-        self.progress.heard();
         let take = self.machine.handle_data(length as u64);
         data.truncate(usize::try_from(take).unwrap_or(length));
+        self.progress
+            .arrived(self.machine.written() + data.len() as u64);
         if data.is_empty() {
             return None;
         }
@@ -381,6 +382,7 @@ impl Attempt {
             Ok(Advanced::Committed { expires_at }) => {
                 self.expires_at = expires_at;
                 self.machine.handle_committed();
+                self.progress.committed(self.machine.facts().offset);
             }
             // Whoever took it says why; the handler asks the store.
             Ok(Advanced::Refused) => self.machine.handle_refused(Problem::UploadSuperseded),

@@ -17,6 +17,7 @@ mod finals;
 mod plans;
 mod races;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use futures_util::FutureExt;
 use tidegate_protocol::field::offset;
 use tidegate_protocol::upload::{Commit, Mark};
 
+use super::event;
 use super::memory::MemoryStore;
 use super::sql::{LINE, SqlStore};
 use super::statement;
@@ -32,8 +34,10 @@ use super::store::{
     Advance, Advanced, CancelOutcome, Canceller, Filter, Kind, NewUpload, State, Upload,
     UploadStore,
 };
+use crate::cancel::Scope;
 use crate::db::conformance::{open, scratch_postgres};
 use crate::db::{CORE, Db, DbUrl, Durability, Sql, sql};
+use crate::event::{Hub, log};
 use crate::id::UploadId;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -116,9 +120,12 @@ impl Subject {
     }
 
     async fn over(db: Db) -> Self {
-        db.migrate(&[CORE, LINE]).await.unwrap();
+        db.migrate(&[CORE, log::LINE, LINE]).await.unwrap();
         Self {
-            store: Arc::new(SqlStore::new(db.clone())),
+            store: Arc::new(SqlStore::new(
+                db.clone(),
+                Hub::new(db.clone(), Scope::root("feeds")),
+            )),
             clock: Clock::Database(db),
         }
     }
@@ -127,6 +134,26 @@ impl Subject {
         if let Clock::Database(db) = &self.clock {
             db.close().await;
         }
+    }
+
+    /// What has been told: the story of each upload, in its order.
+    async fn told(&self) -> BTreeMap<String, Vec<&'static str>> {
+        let told = match &self.clock {
+            Clock::Manual(store) => {
+                let subject = |(id, kind)| (event::subject(id), kind);
+                store.told().into_iter().map(subject).collect()
+            }
+            Clock::Database(db) => {
+                let events = log::all(db).await.unwrap();
+                let told = events.into_iter().map(|event| (event.subject, event.kind));
+                told.collect::<Vec<_>>()
+            }
+        };
+        let mut stories = BTreeMap::<_, Vec<_>>::new();
+        for (subject, kind) in told {
+            stories.entry(subject).or_default().push(kind.as_str());
+        }
+        stories
     }
 
     /// Waits until the store's clock shows another millisecond.
@@ -291,6 +318,7 @@ async fn makes_uploads(on: &Subject) {
             ended_at: None,
             end_reason: None,
             ended_by: None,
+            interrupted_at: None,
             released_bytes: None,
         }
     );

@@ -17,6 +17,7 @@ use super::store::{
     Advance, Advanced, CancelOutcome, Canceller, Due, Filter, Kind, Made, NewFinal, NewUpload,
     NotConcatenated, Remains, State, StoreError, Upload, UploadStore, Which,
 };
+use crate::event::Kind as EventKind;
 use crate::id::UploadId;
 
 /// Rows in memory. Clones share them.
@@ -41,6 +42,8 @@ pub(super) enum Failure {
 #[derive(Debug, Default)]
 struct Shared {
     tables: Tables,
+    /// What has happened, transaction by transaction.
+    told: Vec<(UploadId, EventKind)>,
     /// What the tables will be once a commit that is on its way has come.
     late: Option<Tables>,
     /// How often a call is pending before it has its effect, beside once.
@@ -91,6 +94,11 @@ impl MemoryStore {
         self.shared().tables.rows.get(&id).cloned()
     }
 
+    /// What has happened so far.
+    pub(super) fn told(&self) -> Vec<(UploadId, EventKind)> {
+        self.shared().told.clone()
+    }
+
     fn shared(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -124,6 +132,11 @@ impl MemoryStore {
 const UNLOCKED: [&str; 3] = ["find", "parts", "list"];
 
 impl Shared {
+    fn keep(&mut self, tables: Tables) {
+        self.told.extend(tables.told_since(&self.tables));
+        self.tables = tables;
+    }
+
     fn transact<T>(
         &mut self,
         name: &'static str,
@@ -146,13 +159,13 @@ impl Shared {
             && let Some(late) = self.late.take()
         {
             let now_ms = self.tables.now_ms;
-            self.tables = Tables { now_ms, ..late };
+            self.keep(Tables { now_ms, ..late });
         }
         let mut tables = self.tables.clone();
         let done = work(&mut tables)?;
         match failure {
             Some(Failure::AnswerLate) => self.late = Some(tables),
-            _ => self.tables = tables,
+            _ => self.keep(tables),
         }
         match failure {
             None => Ok(done),
@@ -188,6 +201,20 @@ impl UploadStore for MemoryStore {
 
     fn advance(&self, advance: Advance) -> Answer<Advanced> {
         self.transaction("advance", move |tables| tables.advance(advance))
+    }
+
+    fn interrupted(&self, id: UploadId) -> Answer<()> {
+        self.transaction("interrupted", move |tables| {
+            tables.attend(id, false);
+            Ok(())
+        })
+    }
+
+    fn resumed(&self, id: UploadId) -> Answer<()> {
+        self.transaction("resumed", move |tables| {
+            tables.attend(id, true);
+            Ok(())
+        })
     }
 
     fn cancel(&self, id: UploadId, by: Canceller, reason: Option<String>) -> Answer<CancelOutcome> {

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::blob::{BlobStore, Digests};
 use crate::cancel::{Live, Scope};
+use crate::event::Operations;
 use crate::http::{Cors, Origin, Route};
 use crate::id::UploadId;
 use crate::module::Mount;
@@ -34,6 +35,7 @@ mod conformance;
 mod content;
 mod digest;
 mod end;
+mod event;
 pub mod fsck;
 mod handler;
 #[cfg(test)]
@@ -62,6 +64,8 @@ pub struct Deps {
     /// Everything of the module runs below it.
     pub scope: Scope,
     pub metrics: Metrics,
+    /// Where appends tell how far they are.
+    pub operations: Operations,
     /// Whether bytes past a committed offset, as found at the start, are still those that their
     /// sender sent: the machine has been up ever since.
     pub tails_are_good: bool,
@@ -146,6 +150,7 @@ struct Uploads {
     /// because nobody knows what became of a commit. An id leaves when its tail has been adopted.
     unsettled: watch::Sender<HashSet<UploadId>>,
     metrics: Metrics,
+    operations: Operations,
     config: Config,
 }
 
@@ -158,6 +163,7 @@ impl Uploads {
             live: Live::new(),
             unsettled: watch::Sender::default(),
             metrics: deps.metrics,
+            operations: deps.operations,
             config,
         }
     }

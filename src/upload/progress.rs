@@ -11,6 +11,10 @@ pub(super) struct Progress {
     started: Instant,
     /// Milliseconds after `started` at which content last arrived, or [`DEAF`].
     heard_ms: AtomicU64,
+    /// Bytes that have arrived, as an offset.
+    received: AtomicU64,
+    /// The committed offset.
+    committed: AtomicU64,
 }
 
 /// Nobody listens to the sender: its silence is not its own.
@@ -21,11 +25,28 @@ impl Progress {
         Self {
             started: Instant::now(),
             heard_ms: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            committed: AtomicU64::new(0),
         }
     }
 
-    /// Content arrived.
-    pub(super) fn heard(&self) {
+    /// Content arrived: all before `received`.
+    pub(super) fn arrived(&self, received: u64) {
+        self.received.store(received, Relaxed);
+        self.heard();
+    }
+
+    /// Everything before `offset` is committed.
+    pub(super) fn committed(&self, offset: u64) {
+        self.committed.store(offset, Relaxed);
+    }
+
+    /// Bytes that have arrived and the committed offset.
+    pub(super) fn bytes(&self) -> (u64, u64) {
+        (self.received.load(Relaxed), self.committed.load(Relaxed))
+    }
+
+    fn heard(&self) {
         self.heard_ms.store(self.elapsed_ms(), Relaxed);
     }
 
@@ -62,7 +83,7 @@ mod tests {
         let progress = Progress::new();
         tokio::time::advance(second).await;
         assert_eq!(progress.silent_for(), second);
-        progress.heard();
+        progress.arrived(1);
         tokio::time::advance(second).await;
         progress.listening(true);
         assert_eq!(progress.silent_for(), second, "nothing new");

@@ -9,9 +9,10 @@ use tidegate_protocol::request::Append;
 use super::attempt::{Attempt, Ended};
 use super::progress::Progress;
 use super::refuse;
-use super::store::Upload;
-use super::{Uploads, recover};
+use super::store::{StoreError, Upload};
+use super::{Uploads, event, recover};
 use crate::cancel::{CancelReason, Lease, Scope};
+use crate::event::{Kind, Operation};
 use crate::http::Body;
 use crate::id::UploadId;
 
@@ -95,6 +96,22 @@ async fn attempt(
     received
 }
 
+/// Lets everybody see how far an append is.
+fn show(operation: &Operation, upload: &Upload, progress: Arc<Progress>) {
+    let mut upload = upload.clone();
+    progress.committed(upload.offset);
+    let mut last = upload.offset;
+    operation.show(event::feed(&upload), Kind::UploadProgress, move || {
+        let (received, committed) = progress.bytes();
+        if received <= last {
+            return None;
+        }
+        last = received;
+        upload.offset = committed;
+        Some(event::data(&upload, Some(received)))
+    });
+}
+
 impl Uploads {
     /// Admits one attempt at an upload; the one before it ends with `reason`.
     pub(super) async fn admit(
@@ -148,6 +165,7 @@ impl Uploads {
             Err(Problem::UploadSuperseded) => return self.superseded(id).await,
             Err(problem) => return Received::refused(problem),
         };
+        let operation = self.operations.begin(event::subject(id));
         let upload = match self.usable(id).await {
             Ok(upload) => upload,
             Err(problem) => return Received::refused(problem),
@@ -168,7 +186,7 @@ impl Uploads {
             self.pace(),
             self.store.clone(),
             self.blobs.writer(id, upload.offset),
-            progress,
+            progress.clone(),
         );
         let attempt = match attempt {
             Ok(attempt) => attempt,
@@ -179,13 +197,29 @@ impl Uploads {
                 };
             }
         };
+        if upload.interrupted_at.is_some() {
+            self.told(id, self.store.resumed(id).await);
+        }
+        show(&operation, &upload, progress);
         let ended = attempt.run(body, &scope).await;
         if ended.is_uncertain {
             // Before the lease is given up: the next one must not cut the blob to what it reads.
             self.unsettle([id]);
         }
         self.metrics.received(ended.received);
-        self.ended(upload, ended).await
+        let received = self.ended(upload, ended).await;
+        // Before the lease is given up: whoever comes next is told to be back after this.
+        if received.problem.as_ref().is_some_and(refuse::is_departure) {
+            self.told(id, self.store.interrupted(id).await);
+        }
+        received
+    }
+
+    /// Nothing depends on whether it could be told that a sender has come or gone.
+    fn told(&self, id: UploadId, told: Result<(), StoreError>) {
+        if let Err(error) = told {
+            tracing::warn!(upload = %id, error = &error as &dyn std::error::Error, "an event is not told");
+        }
     }
 
     /// For one that somebody newer did not let begin.

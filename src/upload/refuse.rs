@@ -83,6 +83,15 @@ pub(super) fn cut() -> Problem {
     }
 }
 
+/// Whether a sender is told this because it has left, or been sent away, before the end.
+pub(super) fn is_departure(problem: &Problem) -> bool {
+    let is_sent_away = matches!(
+        problem,
+        Problem::UploadStalled | Problem::ShuttingDown { .. }
+    );
+    is_sent_away || *problem == cut()
+}
+
 pub(super) fn shutdown() -> Problem {
     Problem::ShuttingDown {
         retry_after: RETRY_AFTER,

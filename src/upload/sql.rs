@@ -2,18 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tidegate_protocol::upload::Mark;
 
+use super::event;
 use super::statement as sql;
 use super::store::{
     Advance, Advanced, CancelOutcome, Canceller, Due, Filter, Kind, Made, NewFinal, NewUpload,
     NotConcatenated, Remains, State, StoreError, Sum, TOO_LARGE, Upload, UploadStore, Which,
 };
 use crate::db::{Db, DbError, Line, Param, Row, Tx};
+use crate::event::{Draft, Hub, Kind as EventKind, record};
 use crate::id::UploadId;
 
 /// The module's migrations.
@@ -35,6 +38,11 @@ pub const LINE: Line = Line {
             "sweeps",
             include_str!("../../migrations/sqlite/upload/0003_sweeps.sql"),
         ),
+        (
+            4,
+            "interrupted",
+            include_str!("../../migrations/sqlite/upload/0004_interrupted.sql"),
+        ),
     ],
     postgres: &[
         (
@@ -52,6 +60,11 @@ pub const LINE: Line = Line {
             "sweeps",
             include_str!("../../migrations/postgres/upload/0003_sweeps.sql"),
         ),
+        (
+            4,
+            "interrupted",
+            include_str!("../../migrations/postgres/upload/0004_interrupted.sql"),
+        ),
     ],
 };
 
@@ -62,12 +75,62 @@ const FORESTALLED_MAX: i64 = 10_000;
 #[derive(Clone)]
 pub struct SqlStore {
     db: Db,
+    hub: Hub,
 }
 
+/// What a transaction has changed: told at its end, since telling locks the feed.
+#[derive(Default)]
+struct Changes(Vec<Draft>);
+
 impl SqlStore {
-    /// Over a database whose migrations have been applied.
-    pub fn new(db: Db) -> Self {
-        Self { db }
+    /// Over a database whose migrations have been applied. `hub` is woken after each change.
+    pub fn new(db: Db, hub: Hub) -> Self {
+        Self { db, hub }
+    }
+
+    /// A transaction that tells what it changes.
+    fn change<T: Send + 'static>(
+        &self,
+        work: impl for<'t> Fn(&'t mut Tx, &'t mut Changes) -> BoxFuture<'t, Result<T, DbError>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> BoxFuture<'static, Result<T, StoreError>> {
+        let (db, hub, work) = (self.db.clone(), self.hub.clone(), Arc::new(work));
+        async move {
+            let (done, has_told) = db
+                .write(move |tx| {
+                    let work = work.clone();
+                    async move {
+                        let mut changes = Changes::default();
+                        let done = work(tx, &mut changes).await?;
+                        Ok((done, changes.tell(tx).await?))
+                    }
+                    .boxed()
+                })
+                .await?;
+            if has_told {
+                hub.wake();
+            }
+            Ok(done)
+        }
+        .boxed()
+    }
+
+    /// Does `sql` to the row, and tells `kind` if that has changed it.
+    fn note(
+        &self,
+        sql: &'static sql::Sql,
+        id: UploadId,
+        kind: EventKind,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.change(move |tx, changes| {
+            async move {
+                let id = id.to_string();
+                changes.add(&tx.fetch_all(sql, &[Param::Text(&id)]).await?, kind)
+            }
+            .boxed()
+        })
     }
 
     fn write<T: Send + 'static>(
@@ -103,16 +166,50 @@ impl From<DbError> for StoreError {
     }
 }
 
+impl Changes {
+    /// `kind` has happened to the uploads of `rows`, which are now as they are there.
+    fn add(&mut self, rows: &[Row], kind: EventKind) -> Result<(), DbError> {
+        for row in rows {
+            self.0.push(event::draft(&upload(row)?, kind));
+        }
+        Ok(())
+    }
+
+    /// The uploads of `rows` have come into the state that they are in now.
+    fn reached(&mut self, rows: &[Row]) -> Result<(), DbError> {
+        for row in rows {
+            self.of(&upload(row)?);
+        }
+        Ok(())
+    }
+
+    /// As [`Self::reached`].
+    fn of(&mut self, upload: &Upload) {
+        let kind = event::reached(upload.state);
+        self.0.extend(kind.map(|kind| event::draft(upload, kind)));
+    }
+
+    /// Writes them, in the order of their feeds. Returns whether there are any.
+    async fn tell(mut self, tx: &mut Tx) -> Result<bool, DbError> {
+        self.0.sort_by(|a, b| a.feed.cmp(&b.feed));
+        let has_any = !self.0.is_empty();
+        for draft in self.0 {
+            record(tx, draft).await?;
+        }
+        Ok(has_any)
+    }
+}
+
 impl UploadStore for SqlStore {
     fn create(&self, new: NewUpload) -> BoxFuture<'static, Result<Made, StoreError>> {
-        self.write(move |tx| insert(tx, new.clone()).boxed())
+        self.change(move |tx, changes| insert(tx, changes, new.clone()).boxed())
     }
 
     fn concatenate(
         &self,
         new: NewFinal,
     ) -> BoxFuture<'static, Result<Result<Made, NotConcatenated>, StoreError>> {
-        self.write(move |tx| concatenate(tx, new.clone()).boxed())
+        self.change(move |tx, changes| concatenate(tx, changes, new.clone()).boxed())
     }
 
     fn find(&self, id: UploadId) -> BoxFuture<'static, Result<Option<Upload>, StoreError>> {
@@ -135,7 +232,15 @@ impl UploadStore for SqlStore {
     }
 
     fn advance(&self, step: Advance) -> BoxFuture<'static, Result<Advanced, StoreError>> {
-        self.write(move |tx| advance(tx, step.clone()).boxed())
+        self.change(move |tx, changes| advance(tx, changes, step.clone()).boxed())
+    }
+
+    fn interrupted(&self, id: UploadId) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.note(&sql::INTERRUPTED, id, EventKind::UploadInterrupted)
+    }
+
+    fn resumed(&self, id: UploadId) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.note(&sql::RESUMED, id, EventKind::UploadResumed)
     }
 
     fn cancel(
@@ -144,7 +249,7 @@ impl UploadStore for SqlStore {
         by: Canceller,
         reason: Option<String>,
     ) -> BoxFuture<'static, Result<CancelOutcome, StoreError>> {
-        self.write(move |tx| cancel(tx, id, by, reason.clone()).boxed())
+        self.change(move |tx, changes| cancel(tx, changes, id, by, reason.clone()).boxed())
     }
 
     fn forestall(
@@ -153,7 +258,9 @@ impl UploadStore for SqlStore {
         owner: String,
         reason: Option<String>,
     ) -> BoxFuture<'static, Result<CancelOutcome, StoreError>> {
-        self.write(move |tx| forestall(tx, id, owner.clone(), reason.clone()).boxed())
+        self.change(move |tx, changes| {
+            forestall(tx, changes, id, owner.clone(), reason.clone()).boxed()
+        })
     }
 
     fn cancel_many(
@@ -161,31 +268,34 @@ impl UploadStore for SqlStore {
         which: Which,
         reason: Option<String>,
     ) -> BoxFuture<'static, Result<Vec<(UploadId, CancelOutcome)>, StoreError>> {
-        self.write(move |tx| cancel_many(tx, which.clone(), reason.clone()).boxed())
+        self.change(move |tx, changes| {
+            cancel_many(tx, changes, which.clone(), reason.clone()).boxed()
+        })
     }
 
     fn fail(&self, id: UploadId, reason: String) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.write(move |tx| {
+        self.change(move |tx, changes| {
             let reason = reason.clone();
             async move {
                 let id = id.to_string();
                 let params = [Param::Text(&id), Param::Text(&reason)];
-                tx.execute(&sql::FAIL, &params).await?;
-                tx.execute(&sql::FAIL_MADE_OF, &params).await?;
-                Ok(())
+                changes.reached(&tx.fetch_all(&sql::FAIL, &params).await?)?;
+                changes.reached(&tx.fetch_all(&sql::FAIL_MADE_OF, &params).await?)
             }
             .boxed()
         })
     }
 
     fn expire(&self, id: UploadId) -> BoxFuture<'static, Result<bool, StoreError>> {
-        self.write(move |tx| {
+        self.change(move |tx, changes| {
             async move {
                 let id = id.to_string();
-                if tx.execute(&sql::EXPIRE, &[Param::Text(&id)]).await? == 0 {
+                let expired = tx.fetch_all(&sql::EXPIRE, &[Param::Text(&id)]).await?;
+                if expired.is_empty() {
                     return Ok(false);
                 }
-                fail_waiting(tx, &id).await?;
+                changes.reached(&expired)?;
+                fail_waiting(tx, changes, &id).await?;
                 Ok(true)
             }
             .boxed()
@@ -216,7 +326,7 @@ impl UploadStore for SqlStore {
         bytes: u64,
         parts_expire_after: Duration,
     ) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.write(move |tx| released(tx, id, bytes, parts_expire_after).boxed())
+        self.change(move |tx, changes| released(tx, changes, id, bytes, parts_expire_after).boxed())
     }
 
     fn expiring(
@@ -407,7 +517,7 @@ async fn due(
         .collect()
 }
 
-async fn insert(tx: &mut Tx, new: NewUpload) -> Result<Made, DbError> {
+async fn insert(tx: &mut Tx, changes: &mut Changes, new: NewUpload) -> Result<Made, DbError> {
     let id = new.id.to_string();
     let kind = if new.partial {
         Kind::Partial
@@ -436,12 +546,13 @@ async fn insert(tx: &mut Tx, new: NewUpload) -> Result<Made, DbError> {
         Param::OptText(new.sha256_of_nothing.as_deref().filter(|_| empty)),
         Param::OptInt(expires),
     ];
-    made(tx, new.id, &new.owner, new.named, &params).await
+    made(tx, changes, new.id, &new.owner, new.named, &params).await
 }
 
 /// Makes a row, unless there is one with its id.
 async fn made(
     tx: &mut Tx,
+    changes: &mut Changes,
     id: UploadId,
     owner: &str,
     named: bool,
@@ -456,6 +567,9 @@ async fn made(
     };
     let text = id.to_string();
     let mut upload = upload(&row)?;
+    changes
+        .0
+        .push(event::draft(&upload, EventKind::UploadCreated));
     if named {
         let params = [Param::Text(&text), Param::Text(owner)];
         if let Some(forestalled) = tx.fetch_optional(&sql::FORESTALLED, &params).await? {
@@ -464,13 +578,20 @@ async fn made(
             upload = row.as_ref().map_or(Err(STRANGE), self::upload)?;
         }
     }
+    if upload.state != State::Uploading {
+        changes.of(&upload);
+    }
     Ok(Made {
         upload,
         is_new: true,
     })
 }
 
-async fn concatenate(tx: &mut Tx, new: NewFinal) -> Result<Result<Made, NotConcatenated>, DbError> {
+async fn concatenate(
+    tx: &mut Tx,
+    changes: &mut Changes,
+    new: NewFinal,
+) -> Result<Result<Made, NotConcatenated>, DbError> {
     if let Some(upload) = find(tx, &sql::FIND, new.id).await? {
         return Ok(Ok(Made {
             upload,
@@ -524,7 +645,7 @@ async fn concatenate(tx: &mut Tx, new: NewFinal) -> Result<Result<Made, NotConca
         Param::OptText(None),
         Param::OptInt(None),
     ];
-    let made = made(tx, new.id, &new.owner, new.named, &params).await?;
+    let made = made(tx, changes, new.id, &new.owner, new.named, &params).await?;
     if !made.is_new || made.upload.ended_at.is_some() {
         return Ok(Ok(made));
     }
@@ -540,7 +661,7 @@ async fn concatenate(tx: &mut Tx, new: NewFinal) -> Result<Result<Made, NotConca
     Ok(Ok(made))
 }
 
-async fn advance(tx: &mut Tx, step: Advance) -> Result<Advanced, DbError> {
+async fn advance(tx: &mut Tx, changes: &mut Changes, step: Advance) -> Result<Advanced, DbError> {
     let id = step.id.to_string();
     let (state, reason) = match step.commit.mark {
         Mark::Open => (State::Uploading, None),
@@ -562,19 +683,23 @@ async fn advance(tx: &mut Tx, step: Advance) -> Result<Advanced, DbError> {
     let Some(row) = tx.fetch_optional(&sql::ADVANCE, &params).await? else {
         return Ok(Advanced::Refused);
     };
-    let mut expires_at = row.opt_int(0)?;
-    if row.text(1)? == Kind::Partial.as_str() {
+    let advanced = upload(&row)?;
+    if state != State::Uploading {
+        changes.of(&advanced);
+    }
+    let mut expires_at = advanced.expires_at;
+    if advanced.kind == Kind::Partial {
         if step.commit.length.is_some() {
-            measure_waiting(tx, &id, step.size_max).await?;
+            measure_waiting(tx, changes, &id, step.size_max).await?;
         }
         match state {
             State::Completed => {
-                complete_waiting(tx, &id).await?;
+                complete_waiting(tx, changes, &id).await?;
                 if tx.execute(&sql::HOLD_PART, &[Param::Text(&id)]).await? > 0 {
                     expires_at = None;
                 }
             }
-            State::Failed => fail_waiting(tx, &id).await?,
+            State::Failed => fail_waiting(tx, changes, &id).await?,
             _ => {}
         }
     }
@@ -584,7 +709,12 @@ async fn advance(tx: &mut Tx, step: Advance) -> Result<Advanced, DbError> {
 /// Gives the final uploads for which `part` was the last one without a length theirs (row T105),
 /// and fails those that it makes larger than an upload may be (row T112). They are locked first:
 /// of two parts that declare a length at once, the later transaction has to see the earlier one.
-async fn measure_waiting(tx: &mut Tx, part: &str, size_max: u64) -> Result<(), DbError> {
+async fn measure_waiting(
+    tx: &mut Tx,
+    changes: &mut Changes,
+    part: &str,
+    size_max: u64,
+) -> Result<(), DbError> {
     for row in tx
         .fetch_all(&sql::LOCK_WAITING, &[Param::Text(part)])
         .await?
@@ -597,7 +727,7 @@ async fn measure_waiting(tx: &mut Tx, part: &str, size_max: u64) -> Result<(), D
             .collect::<Result<Sum, DbError>>()?;
         if sum.exceeds(size_max) {
             let params = [Param::Text(id), Param::Text(TOO_LARGE)];
-            tx.execute(&sql::FAIL, &params).await?;
+            changes.reached(&tx.fetch_all(&sql::FAIL, &params).await?)?;
         } else if let Some(length) = sum.length() {
             let params = [Param::Text(id), Param::Int(int(length))];
             tx.execute(&sql::MEASURE, &params).await?;
@@ -608,25 +738,29 @@ async fn measure_waiting(tx: &mut Tx, part: &str, size_max: u64) -> Result<(), D
 
 /// Completes the final uploads for which `part` was the last one missing. They are locked first:
 /// of two parts that complete at once, the later transaction has to see the earlier one.
-async fn complete_waiting(tx: &mut Tx, part: &str) -> Result<(), DbError> {
+async fn complete_waiting(tx: &mut Tx, changes: &mut Changes, part: &str) -> Result<(), DbError> {
     tx.fetch_all(&sql::LOCK_WAITING, &[Param::Text(part)])
         .await?;
-    tx.execute(&sql::COMPLETE_WAITING, &[Param::Text(part)])
+    let completed = tx
+        .fetch_all(&sql::COMPLETE_WAITING, &[Param::Text(part)])
         .await?;
-    Ok(())
+    changes.reached(&completed)
 }
 
 /// Fails the final uploads that can never become whole without `part` (row T114). They are locked
 /// first, in their order: parts that end at once must not wait for each other.
-async fn fail_waiting(tx: &mut Tx, part: &str) -> Result<(), DbError> {
+async fn fail_waiting(tx: &mut Tx, changes: &mut Changes, part: &str) -> Result<(), DbError> {
     tx.fetch_all(&sql::LOCK_WAITING, &[Param::Text(part)])
         .await?;
-    tx.execute(&sql::FAIL_WAITING, &[Param::Text(part)]).await?;
-    Ok(())
+    let failed = tx
+        .fetch_all(&sql::FAIL_WAITING, &[Param::Text(part)])
+        .await?;
+    changes.reached(&failed)
 }
 
 async fn cancel(
     tx: &mut Tx,
+    changes: &mut Changes,
     id: UploadId,
     by: Canceller,
     reason: Option<String>,
@@ -637,10 +771,12 @@ async fn cancel(
         Param::OptText(reason.as_deref()),
         Param::Text(by.as_str()),
     ];
-    let begun = tx.execute(&sql::CANCEL, &params).await? > 0;
+    let cancelling = tx.fetch_all(&sql::CANCEL, &params).await?;
+    changes.reached(&cancelling)?;
+    let begun = !cancelling.is_empty();
     let deleted = !begun && by == Canceller::Sender && tx.execute(&sql::DELETE, &params).await? > 0;
     if begun || deleted {
-        fail_waiting(tx, &text).await?;
+        fail_waiting(tx, changes, &text).await?;
         if deleted {
             let this = [Param::Text(&text)];
             tx.execute(&sql::HOLD_DELETED, &this).await?;
@@ -655,11 +791,12 @@ async fn cancel(
 
 async fn forestall(
     tx: &mut Tx,
+    changes: &mut Changes,
     id: UploadId,
     owner: String,
     reason: Option<String>,
 ) -> Result<CancelOutcome, DbError> {
-    let outcome = cancel(tx, id, Canceller::Other, reason.clone()).await?;
+    let outcome = cancel(tx, changes, id, Canceller::Other, reason.clone()).await?;
     if outcome == CancelOutcome::Unknown {
         let text = id.to_string();
         let params = [
@@ -675,6 +812,7 @@ async fn forestall(
 
 async fn cancel_many(
     tx: &mut Tx,
+    changes: &mut Changes,
     which: Which,
     reason: Option<String>,
 ) -> Result<Vec<(UploadId, CancelOutcome)>, DbError> {
@@ -698,7 +836,7 @@ async fn cancel_many(
     for id in asked {
         let found = find(tx, &sql::FIND, id).await?;
         let outcome = match found.filter(|upload| upload.project == project) {
-            Some(_) => cancel(tx, id, Canceller::Other, reason.clone()).await?,
+            Some(_) => cancel(tx, changes, id, Canceller::Other, reason.clone()).await?,
             None => CancelOutcome::Unknown,
         };
         outcomes.push((id, outcome));
@@ -708,6 +846,7 @@ async fn cancel_many(
 
 async fn released(
     tx: &mut Tx,
+    changes: &mut Changes,
     id: UploadId,
     bytes: u64,
     parts_expire_after: Duration,
@@ -717,13 +856,18 @@ async fn released(
     // Parts before the final upload, as everybody does it; and locked before they are looked at,
     // since whoever has them may be changing its mind.
     tx.fetch_all(&sql::LOCK_PARTS, &this).await?;
-    tx.execute(&sql::RELEASED, &[this[0], Param::Int(int(bytes))])
-        .await?;
+    let released = [this[0], Param::Int(int(bytes))];
+    if let Some(row) = tx.fetch_optional(&sql::RELEASED, &released).await? {
+        let released = upload(&row)?;
+        if released.state == State::Cancelled {
+            changes.of(&released);
+        }
+    }
     let parts_expire = Param::Int(millis(parts_expire_after));
     tx.execute(&sql::LET_GO, &[this[0], parts_expire]).await?;
     tx.execute(&sql::FORGET_PARTS_OF_DELETED, &this).await?;
-    tx.execute(&sql::FORGET_DELETED, &this).await?;
-    Ok(())
+    let deleted = tx.fetch_all(&sql::FORGET_DELETED, &this).await?;
+    changes.add(&deleted, EventKind::UploadDeleted)
 }
 
 fn upload(row: &Row) -> Result<Upload, DbError> {
@@ -759,6 +903,7 @@ fn upload(row: &Row) -> Result<Upload, DbError> {
             .map(u64::try_from)
             .transpose()
             .map_err(|_| STRANGE)?,
+        interrupted_at: row.opt_int(20)?,
     })
 }
 

@@ -12,7 +12,7 @@ macro_rules! columns {
     () => {
         "id, project_id, owner_id, kind, state, epoch, committed, length, metadata, concat, \
          digest, sha256, created_at, updated_at, completed_at, expires_at, ended_at, end_reason, ended_by, \
-         released_bytes"
+         released_bytes, interrupted_at"
     };
 }
 
@@ -30,7 +30,7 @@ pub(super) static INSERT: Sql = sql!(
     "INSERT INTO upload (",
     columns!(),
     ") VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8, $9, $10, $11, {now}, {now}, \
-     CASE WHEN $5 = 'completed' THEN {now} END, {now} + $12, NULL, NULL, NULL, NULL) \
+     CASE WHEN $5 = 'completed' THEN {now} END, {now} + $12, NULL, NULL, NULL, NULL, NULL) \
      ON CONFLICT (id) DO NOTHING RETURNING ",
     columns!()
 );
@@ -64,7 +64,8 @@ pub(super) static ADVANCE: Sql = sql!(
      expires_at = CASE WHEN $6 = 'uploading' OR ($6 = 'completed' AND kind = 'partial') \
      THEN {now} + $9 END \
      WHERE id = $1 AND epoch = $2 AND committed = $3 AND state = 'uploading' \
-     AND kind <> 'final' RETURNING expires_at, kind"
+     AND kind <> 'final' RETURNING ",
+    columns!()
 );
 
 pub(super) static LOCK_WAITING: Sql = sql!(
@@ -86,21 +87,36 @@ pub(super) static COMPLETE_WAITING: Sql = sql!(
      WHERE kind = 'final' AND state = 'uploading' \
      AND id IN (SELECT final_id FROM upload_part WHERE part_id = $1) \
      AND NOT EXISTS (SELECT 1 FROM upload_part use JOIN upload part ON part.id = use.part_id \
-     WHERE use.final_id = upload.id AND part.state <> 'completed')"
+     WHERE use.final_id = upload.id AND part.state <> 'completed') RETURNING ",
+    columns!()
 );
 
 pub(super) static FAIL_WAITING: Sql = sql!(
     "UPDATE upload SET state = 'failed', epoch = epoch + 1, updated_at = {now}, ended_at = {now}, \
      end_reason = 'a part of it has ended', expires_at = NULL \
      WHERE kind = 'final' AND state = 'uploading' \
-     AND id IN (SELECT final_id FROM upload_part WHERE part_id = $1)"
+     AND id IN (SELECT final_id FROM upload_part WHERE part_id = $1) RETURNING ",
+    columns!()
+);
+
+pub(super) static INTERRUPTED: Sql = sql!(
+    "UPDATE upload SET interrupted_at = {now} \
+     WHERE id = $1 AND state = 'uploading' AND interrupted_at IS NULL RETURNING ",
+    columns!()
+);
+
+pub(super) static RESUMED: Sql = sql!(
+    "UPDATE upload SET interrupted_at = NULL \
+     WHERE id = $1 AND state = 'uploading' AND interrupted_at IS NOT NULL RETURNING ",
+    columns!()
 );
 
 /// $1 id, $2 reason, $3 canceller.
 pub(super) static CANCEL: Sql = sql!(
     "UPDATE upload SET state = 'cancelling', epoch = epoch + 1, updated_at = {now}, \
      ended_at = {now}, end_reason = $2, ended_by = $3, expires_at = NULL \
-     WHERE id = $1 AND state = 'uploading'"
+     WHERE id = $1 AND state = 'uploading' RETURNING ",
+    columns!()
 );
 
 /// $1 id, $2 reason, $3 canceller.
@@ -142,7 +158,9 @@ pub(super) static ACTIVE: Sql = sql!(
 /// $1 id, $2 reason.
 pub(super) static FAIL: Sql = sql!(
     "UPDATE upload SET state = 'failed', epoch = epoch + 1, updated_at = {now}, ended_at = {now}, \
-     end_reason = $2, expires_at = NULL WHERE id = $1 AND state IN ('uploading', 'completed')"
+     end_reason = $2, expires_at = NULL WHERE id = $1 AND state IN ('uploading', 'completed') \
+     RETURNING ",
+    columns!()
 );
 
 /// Fails the final uploads, finished or not, that are made of an upload whose bytes were lost.
@@ -151,14 +169,16 @@ pub(super) static FAIL_MADE_OF: Sql = sql!(
     "UPDATE upload SET state = 'failed', epoch = epoch + 1, updated_at = {now}, ended_at = {now}, \
      end_reason = $2, expires_at = NULL \
      WHERE kind = 'final' AND state IN ('uploading', 'completed') \
-     AND id IN (SELECT final_id FROM upload_part WHERE part_id = $1)"
+     AND id IN (SELECT final_id FROM upload_part WHERE part_id = $1) RETURNING ",
+    columns!()
 );
 
 /// The time of a part stands still while a final upload has it: see [`HOLD_PART`].
 pub(super) static EXPIRE: Sql = sql!(
     "UPDATE upload SET state = CASE state WHEN 'completed' THEN 'deleting' ELSE 'expired' END, \
      epoch = epoch + 1, updated_at = {now}, ended_at = {now}, expires_at = NULL \
-     WHERE id = $1 AND expires_at < {now} AND state IN ('uploading', 'completed')"
+     WHERE id = $1 AND expires_at < {now} AND state IN ('uploading', 'completed') RETURNING ",
+    columns!()
 );
 
 /// $1 time and $2 id to go on after, $3 limit. What has ended has no expiry.
@@ -226,7 +246,8 @@ pub(super) static RELEASABLE: Sql = sql!(
 pub(super) static RELEASED: Sql = sql!(
     "UPDATE upload SET state = CASE state WHEN 'cancelling' THEN 'cancelled' ELSE state END, \
      released_bytes = $2, digest = NULL, updated_at = {now} \
-     WHERE id = $1 AND ended_at IS NOT NULL AND released_bytes IS NULL"
+     WHERE id = $1 AND ended_at IS NOT NULL AND released_bytes IS NULL RETURNING ",
+    columns!()
 );
 
 pub(super) static FORGET_PARTS_OF_DELETED: Sql = sql!(
@@ -234,8 +255,10 @@ pub(super) static FORGET_PARTS_OF_DELETED: Sql = sql!(
      AND final_id IN (SELECT id FROM upload WHERE id = $1 AND state = 'deleting')"
 );
 
-pub(super) static FORGET_DELETED: Sql =
-    sql!("DELETE FROM upload WHERE id = $1 AND state = 'deleting'");
+pub(super) static FORGET_DELETED: Sql = sql!(
+    "DELETE FROM upload WHERE id = $1 AND state = 'deleting' RETURNING ",
+    columns!()
+);
 
 /// $1 milliseconds for which a tombstone is kept.
 pub(super) static FORGET_PARTS_OF_TOMBSTONES: Sql = sql!(
@@ -301,6 +324,8 @@ pub(super) static ALL: &[&Sql] = &[
     &MEASURE,
     &COMPLETE_WAITING,
     &FAIL_WAITING,
+    &INTERRUPTED,
+    &RESUMED,
     &CANCEL,
     &DELETE,
     &FORESTALL,

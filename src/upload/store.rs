@@ -134,6 +134,8 @@ pub struct Upload {
     pub end_reason: Option<String>,
     /// Who cancelled it.
     pub ended_by: Option<Canceller>,
+    /// Since when its sender has been gone, as far as it was told. Cleared when one is back.
+    pub interrupted_at: Option<i64>,
     /// Bytes that its end has freed: as many as its blob had, or had committed if a crash came before
     /// that was written down. `None` as long as its blob may still be there.
     pub released_bytes: Option<u64>,
@@ -341,7 +343,7 @@ pub enum StoreError {
 
 type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
 
-/// The module's transactions. Each is durable when its future is done; each goes on to its end
+/// The module's transactions. Each tells what it changes on the project's feed, and is durable when its future is done; each goes on to its end
 /// when its future is dropped.
 pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
     /// Makes an upload; complete at once if its length is 0. If there is one with its id, that is
@@ -366,6 +368,12 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
     /// Commits a step of an append, and does what follows for the final uploads that wait for it:
     /// gives them their length, fails those that became too large, completes the whole ones.
     fn advance(&self, advance: Advance) -> Answer<Advanced>;
+
+    /// Its sender went away. Nothing happens if that was told before, or it no longer takes appends.
+    fn interrupted(&self, id: UploadId) -> Answer<()>;
+
+    /// A sender is back. Nothing happens if none was told to be away.
+    fn resumed(&self, id: UploadId) -> Answer<()>;
 
     /// First step of a cancel: irrevocable from here on.
     fn cancel(&self, id: UploadId, by: Canceller, reason: Option<String>) -> Answer<CancelOutcome>;

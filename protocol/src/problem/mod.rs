@@ -71,6 +71,8 @@ pub enum Problem {
     },
     /// `Upload-Id` is the id of another upload (contract, "Cancel").
     IdTaken,
+    /// A reader of a feed names a place that the feed has never had (contract, "Events").
+    CursorUnknown,
     /// A creation that says nothing about its length (row T31).
     LengthRequired,
     /// A length declared anew is not the one declared before (row T41).
@@ -193,6 +195,7 @@ impl Problem {
             Self::MissingOffset => &types::MISSING_OFFSET,
             Self::OffsetMismatch { .. } => &types::OFFSET_MISMATCH,
             Self::IdTaken => &types::ID_TAKEN,
+            Self::CursorUnknown => &types::CURSOR_UNKNOWN,
             Self::LengthRequired => &types::LENGTH_REQUIRED,
             Self::LengthConflict { .. } => &types::LENGTH_CONFLICT,
             Self::LengthBelowOffset { .. } => &types::LENGTH_BELOW_OFFSET,

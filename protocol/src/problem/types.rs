@@ -39,7 +39,7 @@ pub fn explanation(slug: &str) -> Option<(&'static str, &'static str)> {
 }
 
 /// Every type.
-pub const ALL: [&Type; 37] = [
+pub const ALL: [&Type; 38] = [
     &VALIDATION_FAILED,
     &BAD_REQUEST,
     &NOT_JSON,
@@ -56,6 +56,7 @@ pub const ALL: [&Type; 37] = [
     &MISSING_OFFSET,
     &OFFSET_MISMATCH,
     &ID_TAKEN,
+    &CURSOR_UNKNOWN,
     &LENGTH_REQUIRED,
     &LENGTH_CONFLICT,
     &LENGTH_BELOW_OFFSET,
@@ -245,6 +246,17 @@ pub(super) const ID_TAKEN: Type = Type {
     text: "`Upload-Id` names an upload that is another one: of another caller, in another project, \
            of another length or kind. Nothing was changed. Choose a new random UUID for each \
            upload; repeating a creation with the same id and the same fields is fine.",
+};
+
+pub(super) const CURSOR_UNKNOWN: Type = Type {
+    slug: "cursor-unknown",
+    status: 409,
+    title: "Unknown place in a feed",
+    code: "CURSOR_UNKNOWN",
+    summary: "The feed has never had this place.",
+    text: "`after` or `Last-Event-ID` is a place in the feed of another database, or one that this \
+           feed has not reached yet: the server was set up anew, or restored from a backup. Read \
+           the state that you need once, and subscribe without a place.",
 };
 
 pub(super) const LENGTH_REQUIRED: Type = Type {

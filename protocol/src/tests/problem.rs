@@ -58,6 +58,7 @@ fn rows() -> Vec<(Problem, u16)> {
         (Problem::ChecksumMismatch, 460),
         (Problem::FinalUpload, 403),
         (Problem::IdTaken, 409),
+        (Problem::CursorUnknown, 409),
         (Problem::NotJson, 415),
         (Problem::BodyTooLarge { limit: 7 }, 413),
         (Problem::InvalidPart { part: 2 }, 400),

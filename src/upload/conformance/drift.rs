@@ -109,7 +109,14 @@ impl Pair {
                 let id = self.pick();
                 let _told = both!(self, store => store.expire(id));
             }
-            86..88 => {
+            86..87 => {
+                let id = self.pick();
+                match self.rng.bool() {
+                    true => drop(both!(self, store => store.interrupted(id))),
+                    false => drop(both!(self, store => store.resumed(id))),
+                }
+            }
+            87..88 => {
                 let id = self.pick();
                 let _told = both!(self, store => store.digested(id, String::from("cd")));
             }
@@ -271,6 +278,8 @@ impl Pair {
             let _told = both!(self, store => store.may_release(id));
             self.log.truncate(self.log.len() - 3);
         }
+        let (memory, sqlite) = (self.memory.told().await, self.sqlite.told().await);
+        assert_eq!(memory, sqlite, "{:#?}", self.log);
         let ids = self.ids.clone();
         let _told = both!(self, store => store.with_blob(ids.clone()));
         let _told = both!(self, store => store.every(None, 1_000));

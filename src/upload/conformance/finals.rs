@@ -121,6 +121,7 @@ async fn concatenates_what_is_complete(on: &Subject) {
             ended_at: None,
             end_reason: None,
             ended_by: None,
+            interrupted_at: None,
             released_bytes: None,
         }
     );

@@ -5,8 +5,10 @@ use futures_util::FutureExt;
 
 use super::statement as sql;
 use super::{Clock, HOUR, Subject, new_upload};
+use crate::cancel::Scope;
 use crate::db::conformance::{open, scratch_postgres};
 use crate::db::{CORE, Db, DbUrl, Durability, Line, Param, Sql, sql};
+use crate::event::{Hub, log};
 use crate::id::UploadId;
 use crate::upload::sql::{LINE, SqlStore};
 use crate::upload::store::{State, UploadStore};
@@ -203,8 +205,8 @@ async fn rows_of_older_versions_are_brought_up() {
         let parts = [(whole, 0, used), (whole, 1, deleted), (waiting, 0, open)];
         insert_old(&db, rows, parts).await;
 
-        db.migrate(&[CORE, LINE]).await.unwrap();
-        let store = SqlStore::new(db.clone());
+        db.migrate(&[CORE, log::LINE, LINE]).await.unwrap();
+        let store = SqlStore::new(db.clone(), Hub::new(db.clone(), Scope::root("feeds")));
         let due = store.expiring(None, 100).await.unwrap();
         let due: Vec<_> = due.into_iter().map(|due| (due.at, due.id)).collect();
         assert_eq!(due, [(2, free), (4, open)]);

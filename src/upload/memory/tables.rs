@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tidegate_protocol::upload::Mark;
 
+use crate::event::Kind as EventKind;
 use crate::id::UploadId;
+use crate::upload::event;
 use crate::upload::sql::millis;
 use crate::upload::store::{
     Advance, Advanced, CancelOutcome, Canceller, Due, Kind, Made, NewFinal, NewUpload,
@@ -57,6 +59,7 @@ impl Tables {
             ended_at: None,
             end_reason: None,
             ended_by: None,
+            interrupted_at: None,
             released_bytes: None,
         };
         self.insert(upload, new.named)
@@ -112,6 +115,7 @@ impl Tables {
             ended_at: None,
             end_reason: None,
             ended_by: None,
+            interrupted_at: None,
             released_bytes: None,
         };
         let made = self.insert(upload, new.named);
@@ -197,6 +201,42 @@ impl Tables {
         }
         let expires_at = self.rows.get(&step.id).and_then(|row| row.expires_at);
         Ok(Advanced::Committed { expires_at })
+    }
+
+    /// Tells whether the sender of an unfinished upload is there.
+    pub(super) fn attend(&mut self, id: UploadId, is_there: bool) {
+        let now = self.now_ms;
+        if let Some(row) = self.rows.get_mut(&id)
+            && row.state == State::Uploading
+        {
+            row.interrupted_at = (!is_there).then(|| row.interrupted_at.unwrap_or(now));
+        }
+    }
+
+    /// What has happened since `before`, in no order: the oracle for what a store tells.
+    pub(super) fn told_since(&self, before: &Self) -> Vec<(UploadId, EventKind)> {
+        let mut told = Vec::new();
+        for (id, row) in &self.rows {
+            let old = before.rows.get(id);
+            if old.is_none() {
+                told.push((*id, EventKind::UploadCreated));
+            }
+            if old.map_or(State::Uploading, |old| old.state) != row.state {
+                told.extend(event::reached(row.state).map(|kind| (*id, kind)));
+            }
+            let was_away = old.is_some_and(|old| old.interrupted_at.is_some());
+            match (was_away, row.interrupted_at.is_some()) {
+                (false, true) => told.push((*id, EventKind::UploadInterrupted)),
+                (true, false) => told.push((*id, EventKind::UploadResumed)),
+                _ => {}
+            }
+        }
+        for (id, old) in &before.rows {
+            if old.state == State::Deleting && !self.rows.contains_key(id) {
+                told.push((*id, EventKind::UploadDeleted));
+            }
+        }
+        told
     }
 
     pub(super) fn cancel(

@@ -17,6 +17,7 @@ use crate::blob::{BlobStore, Digests};
 use crate::cancel::{Scope, Settling, Task};
 use crate::db::conformance::open;
 use crate::db::{CORE, Db, DbUrl, Durability};
+use crate::event::{Hub, log};
 use crate::id::UploadId;
 use crate::upload::Uploads;
 use crate::upload::receive::Received;
@@ -101,7 +102,7 @@ async fn database(dir: &Path) -> Db {
     let db = open(DbUrl::Sqlite(dir.join("test.db")), Durability::ProcessCrash)
         .await
         .unwrap();
-    db.migrate(&[CORE, LINE]).await.unwrap();
+    db.migrate(&[CORE, log::LINE, LINE]).await.unwrap();
     db
 }
 
@@ -117,7 +118,10 @@ async fn often(meet: impl AsyncFn(&mut Arena)) {
     let db = database(dir.path()).await;
     let blobs = Arc::new(LocalStore::open(dir.path(), false).unwrap());
     for seed in 0..ROUNDS_ON_DISK {
-        let store = Arc::new(SqlStore::new(db.clone()));
+        let store = Arc::new(SqlStore::new(
+            db.clone(),
+            Hub::new(db.clone(), Scope::root("feeds")),
+        ));
         meet(&mut Arena::over(store, blobs.clone(), seed)).await;
     }
     db.close().await;

@@ -13,6 +13,7 @@ use super::script::Script;
 use crate::blob::memory::MemoryStore as MemoryBlobs;
 use crate::blob::{BlobStore, Digests};
 use crate::cancel::{CancelReason, Scope};
+use crate::event::Operations;
 use crate::http::{Body, Cors, Origin};
 use crate::id::UploadId;
 use crate::upload::memory::MemoryStore as MemoryRows;
@@ -86,6 +87,7 @@ pub(super) fn uploads_over(
         blobs,
         scope: Scope::root("uploads"),
         metrics: Metrics::default(),
+        operations: Operations::default(),
         tails_are_good: false,
     };
     Arc::new(Uploads::new(deps, config))

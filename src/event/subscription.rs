@@ -1,0 +1,290 @@
+//! One reader of some feeds, from a place of its own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use futures_util::stream::{self, BoxStream, SelectAll, Stream, StreamExt};
+use serde_json::json;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use uuid::Uuid;
+
+use super::hub::{Hub, Item};
+use super::{Draft, Event, Feed, Kind, log};
+use crate::clock;
+use crate::db::DbError;
+
+/// Events that a reader who is behind takes from the log at once: what it holds in memory.
+const PAGE: u32 = 32;
+
+/// Where a reader is in each of its feeds.
+///
+/// ```text
+/// <epoch>.<feed>=<sequence>[;<epoch>.<feed>=<sequence>...]
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cursor(BTreeMap<Feed, Mark>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mark {
+    epoch: String,
+    sequence: u64,
+}
+
+/// A text is no [`Cursor`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not a place in a feed")]
+pub struct InvalidCursor;
+
+impl FromStr for Cursor {
+    type Err = InvalidCursor;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
+        let mut marks = BTreeMap::new();
+        for part in text.split(';') {
+            let (epoch, rest) = part.split_once('.').ok_or(InvalidCursor)?;
+            let (feed, sequence) = rest.rsplit_once('=').ok_or(InvalidCursor)?;
+            let feed = Feed::parse(feed).ok_or(InvalidCursor)?;
+            let is_number = sequence.bytes().all(|byte| byte.is_ascii_digit());
+            let is_word = epoch.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            if !is_number || !is_word || epoch.is_empty() {
+                return Err(InvalidCursor);
+            }
+            let mark = Mark {
+                epoch: epoch.to_owned(),
+                sequence: sequence.parse().map_err(|_| InvalidCursor)?,
+            };
+            if marks.insert(feed, mark).is_some() {
+                return Err(InvalidCursor);
+            }
+        }
+        Ok(Self(marks))
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (feed, mark)) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ";" };
+            let Mark { epoch, sequence } = mark;
+            write!(f, "{separator}{epoch}.{feed}={sequence}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a reader wants to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With what happens from now on.
+    Now,
+    /// Behind this one, in every feed.
+    After(u64),
+    /// Where it left off. Feeds that are not in it begin now.
+    At(Cursor),
+}
+
+/// What a reader gets.
+#[derive(Clone, Debug)]
+pub enum Delivery {
+    /// An event of the log, or [`Kind::FeedGap`]: the reader's place is behind it now.
+    Logged(Arc<Event>),
+    /// A live one. The reader's place is where it was.
+    Live(Arc<Event>),
+}
+
+/// Why no place to begin was found.
+#[derive(Debug, thiserror::Error)]
+pub enum NoSuchPlace {
+    /// It is a place in another database, or in the future of this one.
+    #[error("no such place in {0}")]
+    Unknown(Feed),
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// A reader: a stream of what it gets, which ends with the server.
+pub struct Subscription {
+    streams: SelectAll<BoxStream<'static, Delivery>>,
+    cursor: Cursor,
+}
+
+impl Subscription {
+    /// Begins to read `feeds`.
+    ///
+    /// # Errors
+    /// There is no such place.
+    ///
+    /// # Cancel safety
+    /// Dropping it ends the reader.
+    pub async fn open(hub: &Hub, feeds: &[Feed], start: &Start) -> Result<Self, NoSuchPlace> {
+        let mut streams = SelectAll::new();
+        let mut cursor = Cursor::default();
+        for feed in feeds {
+            // Before the place is looked up: nothing is missed in between.
+            let receiver = hub.listen(feed);
+            let place = log::place(hub.db(), feed).await?;
+            let (sequence, is_of_here) = match start {
+                Start::Now => (place.head, true),
+                Start::After(sequence) => (*sequence, true),
+                Start::At(cursor) => match cursor.0.get(feed) {
+                    Some(mark) => (mark.sequence, mark.epoch == place.epoch),
+                    None => (place.head, true),
+                },
+            };
+            if !is_of_here || sequence > place.head {
+                return Err(NoSuchPlace::Unknown(feed.clone()));
+            }
+            let mark = Mark {
+                epoch: place.epoch,
+                sequence,
+            };
+            cursor.0.insert(feed.clone(), mark);
+            let reader = Reader {
+                hub: hub.clone(),
+                feed: feed.clone(),
+                receiver,
+                last: sequence,
+                page: VecDeque::new(),
+                is_behind: true,
+            };
+            let deliveries = stream::unfold(reader, async |mut reader| {
+                Some((reader.next().await?, reader))
+            });
+            streams.push(deliveries.boxed());
+        }
+        Ok(Self { streams, cursor })
+    }
+
+    /// The place behind all that was delivered.
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Delivery;
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Delivery>> {
+        let this = self.get_mut();
+        let polled = this.streams.poll_next_unpin(context);
+        if let std::task::Poll::Ready(Some(Delivery::Logged(event))) = &polled
+            && let Some(sequence) = event.sequence
+            && let Some(mark) = this.cursor.0.get_mut(&event.feed)
+        {
+            mark.sequence = sequence;
+        }
+        polled
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("cursor", &self.cursor)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A reader of one feed.
+struct Reader {
+    hub: Hub,
+    feed: Feed,
+    receiver: Receiver<Item>,
+    /// The sequence of the last event that was delivered.
+    last: u64,
+    page: VecDeque<Event>,
+    /// Whether the log has something that has not been delivered, and the live feed has not.
+    is_behind: bool,
+}
+
+impl Reader {
+    /// `None` when the server ends.
+    async fn next(&mut self) -> Option<Delivery> {
+        let scope = self.hub.scope().clone();
+        loop {
+            if let Some(event) = self.page.pop_front() {
+                return Some(self.logged(event));
+            }
+            if self.is_behind {
+                match self.catch_up().await {
+                    Ok(Some(gap)) => return Some(gap),
+                    Ok(None) => continue,
+                    Err(error) => {
+                        tracing::warn!(feed = %self.feed, %error, "reading a feed");
+                        return None;
+                    }
+                }
+            }
+            let item = tokio::select! {
+                // The reader ends with it.
+                _ = scope.cancelled() => return None,
+                // An item is received or stays in the ring.
+                item = self.receiver.recv() => item,
+            };
+            match item {
+                Ok(Item::Logged(event)) => match event.sequence {
+                    Some(sequence) if sequence <= self.last => {}
+                    Some(sequence) if sequence == self.last + 1 => {
+                        self.last = sequence;
+                        return Some(Delivery::Logged(event));
+                    }
+                    Some(_) | None => self.is_behind = true,
+                },
+                // One from before the last event may be about what that has ended.
+                Ok(Item::Live(after, event)) if after >= self.last => {
+                    return Some(Delivery::Live(event));
+                }
+                Ok(Item::Live(..)) => {}
+                Ok(Item::Head(head)) => self.is_behind |= head > self.last,
+                Err(RecvError::Lagged(_)) => self.is_behind = true,
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// Takes a page from the log. Returns what tells that some of it is no longer there.
+    async fn catch_up(&mut self) -> Result<Option<Delivery>, DbError> {
+        let (trimmed, events) = log::read(self.hub.db(), &self.feed, self.last, PAGE).await?;
+        self.is_behind = events.len() == PAGE as usize;
+        let first = events.first().and_then(|event| event.sequence);
+        self.page = events.into();
+        let next = self.last + 1;
+        let last_missing = match first {
+            Some(first) => first - 1,
+            None => trimmed,
+        };
+        if last_missing < next {
+            return Ok(None);
+        }
+        self.last = last_missing;
+        let gap = Draft {
+            feed: self.feed.clone(),
+            kind: Kind::FeedGap,
+            subject: self.feed.to_string(),
+            data: json!({
+                "from": next.to_string(),
+                "to": last_missing.to_string(),
+                "reason": "retention",
+            }),
+        };
+        let now = i64::try_from(clock::unix_ms()).unwrap_or(i64::MAX);
+        let id = Uuid::new_v4().to_string();
+        let gap = gap
+            .place(&id, now, Some(last_missing))
+            .map_err(|_| log::STRANGE)?;
+        Ok(Some(Delivery::Logged(Arc::new(gap))))
+    }
+
+    fn logged(&mut self, event: Event) -> Delivery {
+        self.last = event.sequence.unwrap_or(self.last);
+        Delivery::Logged(Arc::new(event))
+    }
+}

@@ -1,0 +1,174 @@
+//! What a reader wants: which feeds, which events, from where.
+
+use http::HeaderMap;
+use http::request::Parts;
+use tidegate_protocol::problem::Problem;
+
+use super::Deps;
+use crate::auth::Caller;
+use crate::event::{Cursor, Delivery, Feed, Kind, NoSuchPlace, Start, Subscription};
+use crate::http::Page;
+
+/// What a reader wants.
+#[derive(Debug)]
+pub(super) struct Ask {
+    feeds: Vec<Feed>,
+    start: Start,
+    filter: Filter,
+}
+
+/// The kinds of events that a reader wants. A gap is always told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Filter(Option<Vec<Kind>>);
+
+impl Ask {
+    /// Reads `?projectId=&types=&after=` and `Last-Event-ID`, which is what a browser sends when it
+    /// comes back, and so comes before `after`.
+    ///
+    /// # Errors
+    /// The problem to answer with.
+    pub(super) fn of(head: &Parts, caller: &Caller, deps: &Deps) -> Result<Self, Problem> {
+        let query = Page::of(head)?;
+        let project = query.query("projectId");
+        let feeds = deps.access.feeds(caller, project.as_deref());
+        let start = match last_event_id(&head.headers)? {
+            Some(cursor) => Start::At(cursor),
+            None => start(query.query("after"), project.is_some())?,
+        };
+        Ok(Self {
+            feeds: feeds.ok_or(Problem::NotFound)?,
+            start,
+            filter: Filter::parse(query.query("types").as_deref())?,
+        })
+    }
+
+    /// # Errors
+    /// The problem to answer with.
+    pub(super) async fn open(self, deps: &Deps) -> Result<(Subscription, Filter), Problem> {
+        let opened = Subscription::open(&deps.hub, &self.feeds, &self.start).await;
+        let subscription = opened.map_err(|error| match error {
+            NoSuchPlace::Unknown(_) => Problem::CursorUnknown,
+            NoSuchPlace::Db(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "feed");
+                Problem::Unavailable { retry_after: 5 }
+            }
+        })?;
+        Ok((subscription, self.filter))
+    }
+}
+
+impl Filter {
+    /// From words like `upload.cancelled` and `upload.*`, with commas between them.
+    fn parse(types: Option<&str>) -> Result<Self, Problem> {
+        let Some(types) = types else {
+            return Ok(Self(None));
+        };
+        let mut wanted = Vec::new();
+        for word in types.split(',') {
+            let before = wanted.len();
+            wanted.extend(Kind::ALL.into_iter().filter(|kind| is(*kind, word.trim())));
+            if wanted.len() == before {
+                return Err(Problem::ValidationFailed {
+                    field: "types".into(),
+                    message: format!("has no event of type `{}`", word.escape_debug()).into(),
+                });
+            }
+        }
+        Ok(Self(Some(wanted)))
+    }
+
+    pub(super) fn wants(&self, delivery: &Delivery) -> bool {
+        let (Delivery::Logged(event) | Delivery::Live(event)) = delivery;
+        let wanted = |kinds: &Vec<Kind>| kinds.contains(&event.kind);
+        event.kind == Kind::FeedGap || self.0.as_ref().is_none_or(wanted)
+    }
+}
+
+fn is(kind: Kind, word: &str) -> bool {
+    match word.strip_suffix('*') {
+        Some(family) => family.ends_with('.') && kind.as_str().starts_with(family),
+        None => kind.as_str() == word,
+    }
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, Problem> {
+    let Some(value) = headers.get("last-event-id") else {
+        return Ok(None);
+    };
+    let cursor = value.to_str().ok().and_then(|text| text.parse().ok());
+    cursor.map(Some).ok_or_else(|| no_cursor("Last-Event-ID"))
+}
+
+/// A place in full, or only the sequence of the last event that is known, if there is one feed.
+fn start(after: Option<String>, is_one: bool) -> Result<Start, Problem> {
+    let Some(after) = after else {
+        return Ok(Start::Now);
+    };
+    let is_number = after.bytes().all(|byte| byte.is_ascii_digit());
+    let number = after.parse().ok().filter(|_| is_number && is_one);
+    match number {
+        Some(sequence) => Ok(Start::After(sequence)),
+        None => after.parse().map(Start::At).map_err(|_| no_cursor("after")),
+    }
+}
+
+fn no_cursor(field: &'static str) -> Problem {
+    Problem::ValidationFailed {
+        field: field.into(),
+        message: "is not a place in a feed".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_made_of_types_and_families() {
+        let parsed = |text| Filter::parse(Some(text));
+        assert_eq!(Filter::parse(None), Ok(Filter(None)));
+        let Ok(Filter(Some(all))) = parsed("upload.*") else {
+            panic!("a family");
+        };
+        assert_eq!(all.len(), 10);
+        let two = Filter(Some(vec![Kind::UploadCancelled, Kind::FeedGap]));
+        assert_eq!(parsed("upload.cancelled, feed.gap"), Ok(two));
+        for wrong in [
+            "upload",
+            "upload.",
+            "*",
+            "",
+            "upload.*,",
+            "other.*",
+            "upload.c*",
+        ] {
+            let refused = parsed(wrong).expect_err(wrong);
+            assert!(matches!(refused, Problem::ValidationFailed { .. }));
+        }
+    }
+
+    #[test]
+    fn a_number_names_a_place_in_one_feed_only() {
+        let after = |text: &str, is_one| start(Some(text.to_owned()), is_one);
+        assert_eq!(after("12", true), Ok(Start::After(12)));
+        assert!(after("12", false).is_err());
+        for wrong in ["-1", "+1", "1e3", "99999999999999999999999", "x"] {
+            assert!(after(wrong, true).is_err(), "{wrong}");
+        }
+        let place = "ab12.project:default=7;ab12.user:local=0";
+        let Ok(Start::At(cursor)) = after(place, false) else {
+            panic!("a place");
+        };
+        assert_eq!(cursor.to_string(), place);
+        for wrong in [
+            "ab12.project:default=",
+            "ab12.project:=7",
+            ".project:default=7",
+            "ab12.team:x=7",
+            "ab12.project:default=7;ab12.project:default=8",
+            "ab12.project:default=7;",
+        ] {
+            assert!(after(wrong, false).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Server-sent events (WHATWG HTML, "Server-sent events").
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::FutureExt;
+use futures_util::stream::{self, Stream, StreamExt};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::Deps;
+use super::ask::{Ask, Filter};
+use crate::event::{Delivery, Subscription};
+use crate::http::{OutBody, Request, Response, reject};
+
+/// Something is sent at least this often, so that neither side takes the other for dead.
+const PING_EVERY: Duration = Duration::from_secs(15);
+
+/// Bytes after which a piece is sent, though more events are at hand.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// The place that is read from, as the server understood it.
+const CURSOR: HeaderName = HeaderName::from_static("tidegate-cursor");
+
+/// `GET /api/events`.
+pub(super) async fn serve(deps: Arc<Deps>, request: Request) -> Response {
+    let opened = async {
+        Ask::of(&request.head, &request.caller, &deps)?
+            .open(&deps)
+            .await
+    };
+    match opened.await {
+        Ok((subscription, filter)) => answer(subscription, filter),
+        Err(problem) => reject::problem(&request.head.method, request.head.uri.path(), &problem),
+    }
+}
+
+fn answer(subscription: Subscription, filter: Filter) -> Response {
+    let cursor = subscription.cursor().to_string();
+    let begin = format!("retry: 1000\nid: {cursor}\n\n");
+    let begin = stream::iter([Bytes::from(begin)]);
+    let pieces = begin.chain(pieces(subscription, filter));
+    let frames = pieces.map(|piece| Ok::<_, io::Error>(Frame::data(piece)));
+    let mut response = Response::new(OutBody::stream(StreamBody::new(frames)));
+    let headers = response.headers_mut();
+    let fixed = [
+        (CONTENT_TYPE, "text/event-stream"),
+        (CACHE_CONTROL, "no-store"),
+        // nginx would hold them back.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    headers.extend(fixed.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    if let Ok(cursor) = HeaderValue::from_str(&cursor) {
+        headers.insert(CURSOR, cursor);
+    }
+    response
+}
+
+struct Reader {
+    subscription: Subscription,
+    filter: Filter,
+    ping: Interval,
+}
+
+/// The events as text, in pieces of as many as are at hand.
+fn pieces(subscription: Subscription, filter: Filter) -> impl Stream<Item = Bytes> {
+    let mut ping = interval(PING_EVERY);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ping.reset();
+    let reader = Reader {
+        subscription,
+        filter,
+        ping,
+    };
+    stream::unfold(reader, async |mut reader| {
+        let piece = reader.piece().await?;
+        Some((piece, reader))
+    })
+}
+
+impl Reader {
+    /// `None` at the end.
+    async fn piece(&mut self) -> Option<Bytes> {
+        let mut piece = BytesMut::new();
+        loop {
+            let delivery = tokio::select! {
+                // Each delivery is taken or stays in the subscription.
+                delivery = self.subscription.next() => delivery?,
+                _ = self.ping.tick() => return Some(Bytes::from_static(b": ping\n\n")),
+            };
+            self.write(&mut piece, &delivery);
+            while piece.len() < PIECE_BYTES
+                && let Some(Some(delivery)) = self.subscription.next().now_or_never()
+            {
+                self.write(&mut piece, &delivery);
+            }
+            if !piece.is_empty() {
+                self.ping.reset();
+                return Some(piece.freeze());
+            }
+        }
+    }
+
+    fn write(&self, piece: &mut BytesMut, delivery: &Delivery) {
+        if !self.filter.wants(delivery) {
+            return;
+        }
+        let event = match delivery {
+            // Its place: a browser sends it back in `Last-Event-ID`.
+            Delivery::Logged(event) => {
+                let id = format!("id: {}\n", self.subscription.cursor());
+                piece.extend_from_slice(id.as_bytes());
+                event
+            }
+            Delivery::Live(event) => event,
+        };
+        piece.put_slice(b"data: ");
+        piece.put_slice(&event.json);
+        piece.put_slice(b"\n\n");
+    }
+}
