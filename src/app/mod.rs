@@ -330,6 +330,7 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
         feed::mount(feed::Deps {
             hub: opened.hub.clone(),
             access: Arc::new(Everybody),
+            keep: config.event_keep,
         }),
         ops::mount(ops::Deps {
             metrics: metrics.clone(),

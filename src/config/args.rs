@@ -195,6 +195,15 @@ pub(super) struct Settings {
     )]
     pub(super) tombstone_keep: Option<TimeSpan>,
 
+    /// For how long events can be read again [default: 7d]
+    #[arg(
+        long,
+        env = "TIDEGATE_EVENT_KEEP",
+        value_name = "TIME",
+        help_heading = "Uploads"
+    )]
+    pub(super) event_keep: Option<TimeSpan>,
+
     /// A sender slower than --min-rate over this time is cut off [default: 30s]
     #[arg(
         long,
@@ -336,6 +345,7 @@ impl Settings {
             max_append_size: self.max_append_size.or(under.max_append_size),
             upload_expires_after: self.upload_expires_after.or(under.upload_expires_after),
             tombstone_keep: self.tombstone_keep.or(under.tombstone_keep),
+            event_keep: self.event_keep.or(under.event_keep),
             stall_timeout: self.stall_timeout.or(under.stall_timeout),
             min_rate: self.min_rate.or(under.min_rate),
             checkpoint_bytes: self.checkpoint_bytes.or(under.checkpoint_bytes),

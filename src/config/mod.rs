@@ -75,6 +75,8 @@ pub struct Config {
     pub digest: Digest,
     /// Bounds and pace of uploads.
     pub uploads: UploadLimits,
+    /// For how long events can be read again.
+    pub event_keep: Duration,
     /// What is read of a body after an early answer.
     pub drain: DrainLimits,
     /// How long work in hand may take to settle at the end.

@@ -83,6 +83,7 @@ fn resolve(settings: Settings) -> Result<Config> {
         durability: settings.durability.unwrap_or(Durability::PowerLoss),
         digest: settings.digest.unwrap_or(Digest::Sha256),
         uploads,
+        event_keep: span(settings.event_keep, DAY * 7),
         drain: DrainLimits {
             bytes: settings.drain_bytes.map_or(16 * MEBIBYTE, |size| size.0),
             idle: span(settings.drain_idle, Duration::from_secs(5)),

@@ -183,6 +183,7 @@ fn every_key_of_the_file_is_read() {
         max-append-size = 4096
         upload-expires-after = "2h"
         tombstone-keep = "3d"
+        event-keep = "9d"
         stall-timeout = "4m"
         min-rate = 0
         checkpoint-bytes = "1Mi"
@@ -216,6 +217,7 @@ fn every_key_of_the_file_is_read() {
         config.uploads.tombstone_keep,
         Duration::from_secs(3 * 24 * 3600)
     );
+    assert_eq!(config.event_keep, Duration::from_secs(9 * 24 * 3600));
     assert_eq!(config.uploads.stall_timeout, Duration::from_secs(240));
     assert_eq!(config.uploads.rate_min, 0);
     assert_eq!(config.uploads.checkpoint_bytes, 1 << 20);

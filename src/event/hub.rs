@@ -115,7 +115,8 @@ impl Hub {
         }
     }
 
-    pub(super) fn db(&self) -> &Db {
+    /// The database that the feeds are in.
+    pub fn db(&self) -> &Db {
         &self.0.db
     }
 

@@ -196,18 +196,17 @@ pub(super) async fn read(
     Ok((trimmed, events))
 }
 
-/// Removes events that are older than `keep`. Returns how many feeds have older ones still.
+/// Removes events that are older than `keep`. Returns whether there are older ones still.
 ///
 /// # Errors
 /// The database's.
 ///
 /// # Cancel safety
 /// A dropped call has trimmed some.
-pub async fn trim(db: &Db, keep: Duration) -> Result<usize, DbError> {
-    let keep = i64::try_from(keep.as_millis())
-        .unwrap_or(i64::MAX / 2)
-        .min(i64::MAX / 2);
-    let (mut after, mut unfinished) = (String::new(), 0);
+pub async fn trim(db: &Db, keep: Duration) -> Result<bool, DbError> {
+    let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+    let keep = keep.min(i64::MAX / 2);
+    let (mut after, mut has_more) = (String::new(), false);
     loop {
         let feeds = db.read(|tx| {
             let after = after.clone();
@@ -215,37 +214,45 @@ pub async fn trim(db: &Db, keep: Duration) -> Result<usize, DbError> {
         });
         let feeds = feeds.await?;
         for row in &feeds {
-            let (feed, trimmed) = (row.text(0)?.to_owned(), row.int(1)?);
-            let more = db
-                .write(move |tx| {
-                    let feed = feed.clone();
-                    async move { trim_one(tx, &feed, trimmed, keep).await }.boxed()
-                })
-                .await?;
-            unfinished += usize::from(more);
+            has_more |= trim_one(db, row.text(0)?, row.int(1)?, keep).await?;
         }
         match feeds.last() {
             Some(last) => after = last.text(0)?.to_owned(),
-            None => return Ok(unfinished),
+            None => return Ok(has_more),
         }
     }
 }
 
 /// Whether there may be more to trim.
-async fn trim_one(tx: &mut Tx, feed: &str, trimmed: i64, keep: i64) -> Result<bool, DbError> {
-    let params = [
-        Param::Text(feed),
-        Param::Int(trimmed),
-        Param::Int(keep),
-        Param::Int(TRIM_MAX),
-    ];
-    let row = tx.fetch_optional(&OLD, &params).await?;
-    let Some(last) = row.map_or(Ok(None), |row| row.opt_int(0))? else {
+async fn trim_one(db: &Db, feed: &str, trimmed: i64, keep: i64) -> Result<bool, DbError> {
+    let old = db.read(|tx| {
+        let feed = feed.to_owned();
+        async move {
+            let params = [
+                Param::Text(&feed),
+                Param::Int(trimmed),
+                Param::Int(keep),
+                Param::Int(TRIM_MAX),
+            ];
+            let row = tx.fetch_optional(&OLD, &params).await?;
+            row.map_or(Ok(None), |row| row.opt_int(0))
+        }
+        .boxed()
+    });
+    let Some(last) = old.await? else {
         return Ok(false);
     };
-    let params = [Param::Text(feed), Param::Int(last)];
-    tx.execute(&TRIM, &params).await?;
-    tx.execute(&TRIMMED, &params).await?;
+    let feed = feed.to_owned();
+    let trim = db.write(move |tx| {
+        let feed = feed.clone();
+        async move {
+            let params = [Param::Text(&feed), Param::Int(last)];
+            tx.execute(&TRIM, &params).await?;
+            tx.execute(&TRIMMED, &params).await
+        }
+        .boxed()
+    });
+    trim.await?;
     Ok(last - trimmed >= TRIM_MAX)
 }
 

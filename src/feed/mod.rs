@@ -4,9 +4,11 @@
 //! |---|---|
 //! | [`ask`] | what a reader wants: which feeds, which events, from where |
 //! | [`sse`] | server-sent events |
+//! | [`trim`] | what is too old |
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 
@@ -17,11 +19,14 @@ use crate::module::Mount;
 
 mod ask;
 mod sse;
+mod trim;
 
 /// What the module needs of the rest of the house.
 pub struct Deps {
     pub hub: Hub,
     pub access: Arc<dyn Access>,
+    /// For how long events can be read again.
+    pub keep: Duration,
 }
 
 /// Who may see what.
@@ -33,10 +38,11 @@ pub trait Access: fmt::Debug + Send + Sync + 'static {
 /// Mounts the module.
 pub fn mount(deps: Deps) -> Mount {
     let feeds = Arc::new(deps);
+    let trimmer = trim::Trimmer::new(&feeds);
     Mount {
         routes: vec![Route::new(Method::GET, "/api/events", move |request| {
             sse::serve(feeds.clone(), request)
         })],
-        workers: Vec::new(),
+        workers: vec![Box::new(trimmer)],
     }
 }

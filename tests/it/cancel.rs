@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::crash::kill_during;
+use crate::feed::assert_stories;
 use crate::support::server::{Server, files_in};
 use crate::support::tus::{self, Upload};
 use crate::support::wire::{Answer, Req};
@@ -345,4 +346,5 @@ async fn a_kill_in_a_cancel_is_finished_at_the_next_start() {
         }
         assert_eq!(blobs(&server), 0, "nothing is left behind");
     }
+    assert_stories(&server).await;
 }

@@ -24,6 +24,7 @@ mod crash;
 mod disk_full;
 mod docs;
 mod download;
+mod feed;
 mod leave;
 mod ops;
 mod power_cut;

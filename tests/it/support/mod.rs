@@ -2,6 +2,7 @@
 
 pub(crate) mod h2c;
 pub(crate) mod server;
+pub(crate) mod sse;
 pub(crate) mod tus;
 pub(crate) mod wire;
 
