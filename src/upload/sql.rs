@@ -447,6 +447,10 @@ async fn made(
     named: bool,
     params: &[Param<'_>],
 ) -> Result<Made, DbError> {
+    let text = id.to_string();
+    if named {
+        tx.execute(&sql::LOCK_ID, &[Param::Text(&text)]).await?;
+    }
     let Some(row) = tx.fetch_optional(&sql::INSERT, params).await? else {
         let upload = find(tx, &sql::FIND, id).await?.ok_or(STRANGE)?;
         return Ok(Made {
@@ -454,7 +458,6 @@ async fn made(
             is_new: false,
         });
     };
-    let text = id.to_string();
     let mut upload = upload(&row)?;
     if named {
         let params = [Param::Text(&text), Param::Text(owner)];
@@ -659,9 +662,10 @@ async fn forestall(
     owner: String,
     reason: Option<String>,
 ) -> Result<CancelOutcome, DbError> {
+    let text = id.to_string();
+    tx.execute(&sql::LOCK_ID, &[Param::Text(&text)]).await?;
     let outcome = cancel(tx, id, Canceller::Other, reason.clone()).await?;
     if outcome == CancelOutcome::Unknown {
-        let text = id.to_string();
         let params = [
             Param::Text(&text),
             Param::Text(&owner),

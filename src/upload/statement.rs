@@ -110,6 +110,10 @@ pub(super) static DELETE: Sql = sql!(
      WHERE id = $1 AND state = 'completed'"
 );
 
+/// Comes before an id that may have no row yet is looked up and something is done about it: of two
+/// transactions that do so at once, the later one has to see the earlier one. $1 id.
+pub(super) static LOCK_ID: Sql = sql!("SELECT {lock:$1}");
+
 /// $1 id, $2 owner, $3 reason, $4 how many there may be.
 pub(super) static FORESTALL: Sql = sql!(
     "INSERT INTO upload_forestalled (id, owner_id, reason, cancelled_at) \
@@ -303,6 +307,7 @@ pub(super) static ALL: &[&Sql] = &[
     &FAIL_WAITING,
     &CANCEL,
     &DELETE,
+    &LOCK_ID,
     &FORESTALL,
     &FORESTALLED,
     &STILLBORN,
