@@ -191,7 +191,7 @@ impl Opened {
         }
         // Before any other table is changed: they may be somebody else's.
         let binding = Binding::look(&db, dir, access).await?;
-        db.migrate(&[CORE, upload::sql::LINE]).await?;
+        db.migrate(&[CORE, upload::migrations::LINE]).await?;
         let uploads = Arc::new(SqlStore::new(db.clone()));
         let root = binding.settle(&db, &*uploads, dir).await?;
         let blobs = LocalStore::open(dir, config.durability == Durability::PowerLoss)

@@ -39,6 +39,7 @@ mod handler;
 #[cfg(test)]
 mod memory;
 mod metrics;
+pub mod migrations;
 mod progress;
 mod receive;
 mod recover;

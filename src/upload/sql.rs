@@ -13,47 +13,8 @@ use super::store::{
     Advance, Advanced, CancelOutcome, Canceller, Due, Filter, Kind, Made, NewFinal, NewUpload,
     NotConcatenated, Remains, State, StoreError, Sum, TOO_LARGE, Upload, UploadStore, Which,
 };
-use crate::db::{Db, DbError, Line, Param, Row, Tx};
+use crate::db::{Db, DbError, Param, Row, Tx};
 use crate::id::UploadId;
-
-/// The module's migrations.
-pub const LINE: Line = Line {
-    name: "upload",
-    sqlite: &[
-        (
-            1,
-            "upload",
-            include_str!("../../migrations/sqlite/upload/0001_upload.sql"),
-        ),
-        (
-            2,
-            "ended_by",
-            include_str!("../../migrations/sqlite/upload/0002_ended_by.sql"),
-        ),
-        (
-            3,
-            "sweeps",
-            include_str!("../../migrations/sqlite/upload/0003_sweeps.sql"),
-        ),
-    ],
-    postgres: &[
-        (
-            1,
-            "upload",
-            include_str!("../../migrations/postgres/upload/0001_upload.sql"),
-        ),
-        (
-            2,
-            "ended_by",
-            include_str!("../../migrations/postgres/upload/0002_ended_by.sql"),
-        ),
-        (
-            3,
-            "sweeps",
-            include_str!("../../migrations/postgres/upload/0003_sweeps.sql"),
-        ),
-    ],
-};
 
 /// How many ids may be cancelled in advance.
 const FORESTALLED_MAX: i64 = 10_000;

@@ -8,7 +8,8 @@ use super::{Clock, HOUR, Subject, new_upload};
 use crate::db::conformance::{open, scratch_postgres};
 use crate::db::{CORE, Db, DbUrl, Durability, Line, Param, Sql, sql};
 use crate::id::UploadId;
-use crate::upload::sql::{LINE, SqlStore};
+use crate::upload::migrations::LINE;
+use crate::upload::sql::SqlStore;
 use crate::upload::store::{State, UploadStore};
 
 /// How many parameters there are, the index, and what is searched for in it.
