@@ -21,6 +21,11 @@ pub const LINE: Line = Line {
             "sweeps",
             include_str!("../../migrations/sqlite/upload/0003_sweeps.sql"),
         ),
+        (
+            4,
+            "forestalled_by_owner",
+            include_str!("../../migrations/sqlite/upload/0004_forestalled_by_owner.sql"),
+        ),
     ],
     postgres: &[
         (
@@ -37,6 +42,11 @@ pub const LINE: Line = Line {
             3,
             "sweeps",
             include_str!("../../migrations/postgres/upload/0003_sweeps.sql"),
+        ),
+        (
+            4,
+            "forestalled_by_owner",
+            include_str!("../../migrations/postgres/upload/0004_forestalled_by_owner.sql"),
         ),
     ],
 };

@@ -16,8 +16,8 @@ use super::store::{
 use crate::db::{Db, DbError, Param, Row, Tx};
 use crate::id::UploadId;
 
-/// How many ids may be cancelled in advance.
-const FORESTALLED_MAX: i64 = 10_000;
+/// How many ids one owner may have cancelled in advance: nobody can use up what others have.
+pub(super) const FORESTALLED_MAX: i64 = 10_000;
 
 /// Uploads in the database.
 #[derive(Clone)]

@@ -114,11 +114,12 @@ pub(super) static DELETE: Sql = sql!(
 /// transactions that do so at once, the later one has to see the earlier one. $1 id.
 pub(super) static LOCK_ID: Sql = sql!("SELECT {lock:$1}");
 
-/// $1 id, $2 owner, $3 reason, $4 how many there may be.
+/// $1 id, $2 owner, $3 reason, $4 how many the owner may have.
 pub(super) static FORESTALL: Sql = sql!(
     "INSERT INTO upload_forestalled (id, owner_id, reason, cancelled_at) \
      SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), {now} \
-     WHERE (SELECT COUNT(*) FROM upload_forestalled) < $4 ON CONFLICT DO NOTHING"
+     WHERE (SELECT COUNT(*) FROM upload_forestalled WHERE owner_id = $2) < $4 \
+     ON CONFLICT DO NOTHING"
 );
 
 /// $1 id, $2 owner.
