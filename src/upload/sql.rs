@@ -105,7 +105,7 @@ impl UploadStore for SqlStore {
         by: Canceller,
         reason: Option<String>,
     ) -> BoxFuture<'static, Result<CancelOutcome, StoreError>> {
-        self.write(move |tx| cancel(tx, id, by, reason.clone()).boxed())
+        self.write(move |tx| cancel_one(tx, id, by, reason.clone()).boxed())
     }
 
     fn forestall(
@@ -617,16 +617,27 @@ async fn cancel(
     }))
 }
 
+/// As [`cancel`], of an upload that may just be in the making.
+async fn cancel_one(
+    tx: &mut Tx,
+    id: UploadId,
+    by: Canceller,
+    reason: Option<String>,
+) -> Result<CancelOutcome, DbError> {
+    let text = id.to_string();
+    tx.execute(&sql::LOCK_ID, &[Param::Text(&text)]).await?;
+    cancel(tx, id, by, reason).await
+}
+
 async fn forestall(
     tx: &mut Tx,
     id: UploadId,
     owner: String,
     reason: Option<String>,
 ) -> Result<CancelOutcome, DbError> {
-    let text = id.to_string();
-    tx.execute(&sql::LOCK_ID, &[Param::Text(&text)]).await?;
-    let outcome = cancel(tx, id, Canceller::Other, reason.clone()).await?;
+    let outcome = cancel_one(tx, id, Canceller::Other, reason.clone()).await?;
     if outcome == CancelOutcome::Unknown {
+        let text = id.to_string();
         let params = [
             Param::Text(&text),
             Param::Text(&owner),
