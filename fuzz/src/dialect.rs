@@ -176,7 +176,11 @@ fn refuse(dialect: Dialect, problem: Problem, resource: Option<Resource>) {
         assert!(!fields[ALLOW].is_empty());
     }
     let offset = resource.as_ref().and_then(|resource| resource.offset);
-    let response = Response::Refused { problem, resource };
+    let response = Response::Refused {
+        problem,
+        location: None,
+        resource,
+    };
     assert!(dialect.status(&response).is_client_error());
     let fields = told(dialect, &response);
     let expected = offset.map(HeaderValue::from);

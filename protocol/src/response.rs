@@ -36,6 +36,8 @@ pub enum Response {
     Refused {
         /// Why.
         problem: Problem,
+        /// Absolute URL of the upload, where the client can go on with it and may not know it yet.
+        location: Option<String>,
         /// The upload as it stands, where the client may know it.
         resource: Option<Resource>,
     },

@@ -7,8 +7,8 @@
 //! | `identity.rs` | whether the machine has been up since the last run |
 //! | `signals.rs` | what the operating system asks for |
 
-use std::fs::File;
 use std::io::{self, Write};
+use std::mem;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,11 +24,10 @@ use self::identity::Identity;
 use self::place::Access;
 use self::signals::Signals;
 use crate::blob::local::{LocalStore, writers_max};
-use crate::blob::root::Root;
 use crate::blob::{BlobError, BlobStore};
 use crate::cancel::{CancelReason, Scope, Settling};
 use crate::config::{Command, Config, Digest, Durability};
-use crate::db::{self, CORE, Claim, Db, DbConfig, DbError, DbUrl};
+use crate::db::{self, CORE, Db, DbConfig, DbError, DbUrl};
 use crate::event::{self, Hub};
 use crate::http::telemetry::{self, Metrics};
 use crate::http::{self, BindError, Bound, Listeners, RouteError, Router, Tls, TlsError};
@@ -121,7 +120,8 @@ pub fn run(command: Command) -> ExitCode {
                 Command::Fsck { config, repair } => check_stored(config, repair).await,
             }
         });
-        // What is still blocked on a disk must not hold up the end: it equals a crash.
+        // What is still blocked on a disk must not hold up the end: it equals a crash. Nobody else is
+        // let in before it is over: see `hold`.
         runtime.shutdown_background();
         done
     });
@@ -150,11 +150,6 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
 
 /// Everything that is open while the program runs.
 struct Opened {
-    /// These three are held until the end: the kernel gives them back with the process, however
-    /// that ends. Without the first, nobody ever served the directory.
-    _lock: Option<File>,
-    _claim: Claim,
-    _root: Root,
     db: Db,
     hub: Hub,
     uploads: Arc<dyn UploadStore>,
@@ -181,10 +176,11 @@ impl Opened {
                 }
             }
         }
-        let lock = place::lock(&config.data_dir, access)?;
+        // Without it, nobody ever served the directory.
+        hold(place::lock(&config.data_dir, access)?);
         let root_scope = Scope::root("server");
         let scope = root_scope.child("serving");
-        let claim = db::claim(&url, &root_scope).await?;
+        hold(db::claim(&url, &root_scope).await?);
         let db_config = DbConfig {
             url,
             durability: durability(config),
@@ -195,17 +191,14 @@ impl Opened {
         }
         // Before any other table is changed: they may be somebody else's.
         let binding = Binding::look(&db, dir, access).await?;
-        db.migrate(&[CORE, event::log::LINE, upload::sql::LINE])
+        db.migrate(&[CORE, event::log::LINE, upload::migrations::LINE])
             .await?;
         let hub = Hub::new(db.clone(), scope.child("feeds"));
         let uploads = Arc::new(SqlStore::new(db.clone(), hub.clone()));
-        let root = binding.settle(&db, &*uploads, dir).await?;
+        hold(binding.settle(&db, &*uploads, dir).await?);
         let blobs = LocalStore::open(dir, config.durability == Durability::PowerLoss)
             .map_err(|source| place::unusable(dir, source))?;
         Ok(Self {
-            _lock: lock,
-            _claim: claim,
-            _root: root,
             db,
             hub,
             uploads,
@@ -239,6 +232,13 @@ impl Opened {
         });
         vec![database, store, room]
     }
+}
+
+/// Never lets go of a lock: the kernel gives it back with the process, however that ends. It does so
+/// when the last thread is gone, also one that a disk still holds up, and no value of ours lives as
+/// long as that.
+fn hold<T>(lock: T) {
+    mem::forget(lock);
 }
 
 fn database(config: &Config) -> DbUrl {
@@ -444,4 +444,30 @@ async fn stop(config: &Config, opened: &Opened, mut signals: Signals) {
 /// The part of the grace that is kept for closing the database.
 fn closing(config: &Config) -> Duration {
     Duration::from_millis(500).min(config.shutdown_grace / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{File, TryLockError};
+
+    use super::*;
+    use crate::config;
+
+    /// What a disk holds up may go on after the runtime has been shut down, and still write.
+    #[test]
+    fn locks_are_held_when_all_else_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_str().unwrap();
+        let command = config::parse(["tidegate", "migrate", "--data-dir", path]);
+        let Ok(Command::Migrate(config)) = command else {
+            panic!("{command:?}");
+        };
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(migrate(config)).unwrap();
+        drop(runtime);
+        for name in ["LOCK", "tidegate.db-lock", "blobs/STORE"] {
+            let taken = File::open(dir.path().join(name)).unwrap().try_lock();
+            assert!(matches!(taken, Err(TryLockError::WouldBlock)), "{name}");
+        }
+    }
 }

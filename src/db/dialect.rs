@@ -10,6 +10,7 @@
 //! | `{now}` | milliseconds since the Unix epoch by the database's clock |
 //! | `{for_update}` | lock the selected rows; SQLite's one writer needs no lock |
 //! | `{skip_locked}` | the same, passing over rows that somebody else has locked |
+//! | `{lock:$1}` | the same for the text bound to `$1`, which need not be in any row |
 //! | `{list:$1}` | the texts of the JSON array bound to `$1`, as a subquery for `IN (...)` |
 //! | `{least}`, `{greatest}` | the scalar function of that name |
 //! | `{bytewise}` | after an expression: order and compare text by its bytes |
@@ -112,6 +113,12 @@ const HOLES: &[Hole] = &[
     ),
     Hole::plain("for_update", "", "FOR UPDATE"),
     Hole::plain("skip_locked", "", "FOR UPDATE SKIP LOCKED"),
+    Hole {
+        name: "lock",
+        sqlite: ("CAST(", " AS TEXT)"),
+        // Two texts with one hash wait for each other, and nothing worse.
+        postgres: ("pg_advisory_xact_lock(hashtextextended(", ", 0))"),
+    },
     Hole {
         name: "list",
         sqlite: ("SELECT value FROM json_each(", ")"),

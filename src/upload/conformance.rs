@@ -28,7 +28,8 @@ use tidegate_protocol::upload::{Commit, Mark};
 
 use super::event;
 use super::memory::MemoryStore;
-use super::sql::{LINE, SqlStore};
+use super::migrations::LINE;
+use super::sql::SqlStore;
 use super::statement;
 use super::store::{
     Advance, Advanced, CancelOutcome, Canceller, Filter, Kind, NewUpload, State, Upload,

@@ -49,6 +49,7 @@ impl From<Problem> for Answer {
     fn from(problem: Problem) -> Self {
         Self::Protocol(Response::Refused {
             problem,
+            location: None,
             resource: None,
         })
     }
@@ -250,13 +251,14 @@ async fn existed(
                 resource: resource(&upload),
             })
         }
-        (problem, upload) => refused(problem, upload.as_ref()),
+        (problem, upload) => refused(problem, upload.as_ref(), Some(location)),
     }
 }
 
-fn refused(problem: Option<Problem>, upload: Option<&Upload>) -> Answer {
+fn refused(problem: Option<Problem>, upload: Option<&Upload>, location: Option<String>) -> Answer {
     Answer::Protocol(Response::Refused {
         problem: problem.unwrap_or(Problem::Internal),
+        location: location.filter(|_| upload.is_some()),
         resource: upload.map(resource),
     })
 }
@@ -268,8 +270,7 @@ fn created_with(location: String, received: Received) -> Answer {
             resource: resource(&upload),
             appended: true,
         }),
-        (Some(problem @ (Problem::ChecksumMismatch | Problem::StorageFull)), _) => problem.into(),
-        (problem, upload) => refused(problem, upload.as_ref()),
+        (problem, upload) => refused(problem, upload.as_ref(), Some(location)),
     }
 }
 
@@ -397,7 +398,7 @@ async fn retrieve(uploads: Arc<Uploads>, id: UploadId) -> Answer {
 fn appended(received: Received) -> Answer {
     match (received.problem, received.upload) {
         (None, Some(upload)) => Answer::Protocol(Response::Appended(resource(&upload))),
-        (problem, upload) => refused(problem, upload.as_ref()),
+        (problem, upload) => refused(problem, upload.as_ref(), None),
     }
 }
 

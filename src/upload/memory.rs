@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, poll_fn};
 
 use self::tables::{Tables, failed};
-use super::sql::millis;
+use super::row::millis;
 use super::store::{
     Advance, Advanced, CancelOutcome, Canceller, Due, Filter, Kind, Made, NewFinal, NewUpload,
     NotConcatenated, Remains, State, StoreError, Upload, UploadStore, Which,

@@ -30,6 +30,7 @@ use crate::module::Mount;
 mod api;
 mod attempt;
 mod cancel_api;
+mod change;
 #[cfg(test)]
 mod conformance;
 mod content;
@@ -41,10 +42,12 @@ mod handler;
 #[cfg(test)]
 mod memory;
 mod metrics;
+pub mod migrations;
 mod progress;
 mod receive;
 mod recover;
 mod refuse;
+mod row;
 pub mod sql;
 mod statement;
 pub mod store;

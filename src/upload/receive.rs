@@ -27,6 +27,15 @@ pub(super) struct Received {
 }
 
 impl Received {
+    /// Whether the content could not be kept, not even a first part of it.
+    fn has_kept_nothing(&self) -> bool {
+        let could_not = matches!(
+            self.problem,
+            Some(Problem::ChecksumMismatch | Problem::StorageFull)
+        );
+        could_not && self.upload.as_ref().is_none_or(|upload| upload.offset == 0)
+    }
+
     fn refused(problem: Problem) -> Self {
         Self {
             upload: None,
@@ -81,9 +90,10 @@ async fn attempt(
     let task = {
         let (uploads, scope) = (uploads.clone(), scope.clone());
         scope.clone().spawn(async move {
-            let received = uploads.clone().run(id, append, body, scope).await;
-            if address == Address::Untold {
-                uploads.remove_unless_kept(id, &received).await;
+            let mut received = uploads.clone().run(id, append, body, scope).await;
+            if address == Address::Untold && received.has_kept_nothing() {
+                uploads.remove_untold(id).await;
+                received.upload = None;
             }
             received
         })
@@ -229,10 +239,8 @@ impl Uploads {
         Received::refused(ended.unwrap_or(Problem::UploadSuperseded))
     }
 
-    async fn remove_unless_kept(self: &Arc<Self>, id: UploadId, received: &Received) {
-        if let Some(Problem::ChecksumMismatch | Problem::StorageFull) = received.problem
-            && let Err(problem) = self.delete(id).await
-        {
+    async fn remove_untold(self: &Arc<Self>, id: UploadId) {
+        if let Err(problem) = self.delete(id).await {
             tracing::warn!(upload = %id, ?problem, "removing an upload without an address");
         }
     }

@@ -126,11 +126,16 @@ pub(super) static DELETE: Sql = sql!(
      WHERE id = $1 AND state = 'completed'"
 );
 
-/// $1 id, $2 owner, $3 reason, $4 how many there may be.
+/// Comes before an id that may have no row yet is looked up and something is done about it: of two
+/// transactions that do so at once, the later one has to see the earlier one. $1 id.
+pub(super) static LOCK_ID: Sql = sql!("SELECT {lock:$1}");
+
+/// $1 id, $2 owner, $3 reason, $4 how many the owner may have.
 pub(super) static FORESTALL: Sql = sql!(
     "INSERT INTO upload_forestalled (id, owner_id, reason, cancelled_at) \
      SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), {now} \
-     WHERE (SELECT COUNT(*) FROM upload_forestalled) < $4 ON CONFLICT DO NOTHING"
+     WHERE (SELECT COUNT(*) FROM upload_forestalled WHERE owner_id = $2) < $4 \
+     ON CONFLICT DO NOTHING"
 );
 
 /// $1 id, $2 owner.
@@ -328,6 +333,7 @@ pub(super) static ALL: &[&Sql] = &[
     &RESUMED,
     &CANCEL,
     &DELETE,
+    &LOCK_ID,
     &FORESTALL,
     &FORESTALLED,
     &STILLBORN,

@@ -379,7 +379,8 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
     fn cancel(&self, id: UploadId, by: Canceller, reason: Option<String>) -> Answer<CancelOutcome>;
 
     /// As [`Self::cancel`] by somebody else. If there is no such upload yet, `owner` gets it cancelled
-    /// when he makes it; such promises are kept as long as tombstones, and their number is bounded.
+    /// when he makes it; such promises are kept as long as tombstones, and each owner has a bounded
+    /// number of them.
     fn forestall(
         &self,
         id: UploadId,

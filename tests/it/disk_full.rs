@@ -229,6 +229,29 @@ async fn a_creation_on_a_full_disk_is_507_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_creation_that_fills_the_disk_is_507_and_goes_on_from_what_was_kept() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let server = Server::start_in(disk.path(), &["--checkpoint-bytes", "1Mi"]).await;
+    let whole = content(43, DISK_BYTES);
+    let victim = server.complete(&whole[..8 << 20]).await;
+    // It has room alone, and not beside the other one.
+    let whole = &whole[..18 << 20];
+    let request = tus::create_with_data(whole.len() as u64).body(whole);
+    let answer = server.send(request).await.expect_problem(507);
+    let upload = Upload::created(&answer);
+    let kept = answer
+        .offset()
+        .unwrap_or_else(|| panic!("507 without Upload-Offset:\n{answer}"));
+    assert!(kept >= 1 << 20, "a checkpoint was taken back:\n{answer}");
+    assert_eq!(server.offset(&upload).await, kept, "HEAD and 507 differ");
+    server.send(tus::delete(&victim)).await.expect(204);
+    append_with_patience(&server, &upload, kept, whole).await;
+    assert_same_bytes(&server.download(&upload).await, whole, "the whole upload");
+}
+
+#[tokio::test]
 async fn readyz_tells_when_the_disk_is_full_and_when_it_no_longer_is() {
     let Some(disk) = SmallDisk::mount() else {
         return;

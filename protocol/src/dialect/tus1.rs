@@ -229,9 +229,16 @@ pub(super) fn fields(response: &Response, settings: &Settings) -> HeaderMap {
             put_expiry(&mut fields, resource);
         }
         Response::Cancelled => {}
-        Response::Refused { problem, resource } => {
+        Response::Refused {
+            problem,
+            location,
+            resource,
+        } => {
             if *problem == Problem::UnsupportedVersion {
                 fields.insert(TUS_VERSION, VERSION);
+            }
+            if let Some(location) = location {
+                put_location(&mut fields, location);
             }
             if let Some(resource) = resource {
                 put_offset(&mut fields, resource);

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tidegate_protocol::upload::Mark;
 
-use super::{HOUR, Subject, new_upload, project, step};
+use super::{Clock, HOUR, Subject, new_upload, project, step};
+use crate::db::{Param, Sql, sql};
 use crate::id::UploadId;
+use crate::upload::change::FORESTALLED_MAX;
 use crate::upload::store::{CancelOutcome, Canceller, NewUpload, State, Upload, Which};
 
 pub(super) async fn suite(on: &Subject) {
@@ -13,6 +16,7 @@ pub(super) async fn suite(on: &Subject) {
     somebody_else_cancels(on).await;
     cancels_many(on).await;
     cancels_in_advance(on).await;
+    nobody_uses_up_what_others_may_cancel_in_advance(on).await;
     expires_only_in_time(on).await;
     every_end_is_final(on).await;
     releases_and_forgets(on).await;
@@ -196,6 +200,38 @@ async fn cancels_in_advance(on: &Subject) {
     on.tick().await;
     on.store.forget(Duration::ZERO).await.unwrap();
     assert_eq!(on.create(forgotten).await.state, State::Uploading);
+}
+
+/// Adds $2 ids that $1 has cancelled in advance.
+static FORESTALL_MANY: Sql = sql!(
+    "WITH RECURSIVE numbers (n) AS (SELECT CAST(1 AS BIGINT) UNION ALL \
+     SELECT n + 1 FROM numbers WHERE n < $2) \
+     INSERT INTO upload_forestalled (id, owner_id, cancelled_at) \
+     SELECT CAST(n AS TEXT), CAST($1 AS TEXT), {now} FROM numbers"
+);
+
+async fn nobody_uses_up_what_others_may_cancel_in_advance(on: &Subject) {
+    // The store in memory has no bound.
+    let Clock::Database(db) = &on.clock else {
+        return;
+    };
+    let filled = db.write(|tx| {
+        let params = [Param::Text("greedy"), Param::Int(FORESTALLED_MAX)];
+        async move { tx.execute(&FORESTALL_MANY, &params).await }.boxed()
+    });
+    assert_eq!(filled.await.unwrap(), FORESTALLED_MAX.unsigned_abs());
+    for (owner, expected) in [("greedy", State::Uploading), ("modest", State::Cancelled)] {
+        let new = NewUpload {
+            named: true,
+            owner: String::from(owner),
+            ..new_upload("p")
+        };
+        let told = on.store.forestall(new.id, String::from(owner), None).await;
+        assert_eq!(told.unwrap(), CancelOutcome::Unknown);
+        assert_eq!(on.create(new).await.state, expected, "{owner}");
+    }
+    on.tick().await;
+    on.store.forget(Duration::ZERO).await.unwrap();
 }
 
 async fn expires_only_in_time(on: &Subject) {

@@ -1,5 +1,5 @@
-//! What is asked every second, or about everything at a start, is answered from an index that holds
-//! little else than the answer, however many uploads there are or were.
+//! What is asked every second, about everything at a start, or for one caller among many, is answered
+//! from an index that holds little else than the answer, however many uploads there are or were.
 
 use futures_util::FutureExt;
 
@@ -10,11 +10,12 @@ use crate::db::conformance::{open, scratch_postgres};
 use crate::db::{CORE, Db, DbUrl, Durability, Line, Param, Sql, sql};
 use crate::event::{Hub, log};
 use crate::id::UploadId;
-use crate::upload::sql::{LINE, SqlStore};
+use crate::upload::migrations::LINE;
+use crate::upload::sql::SqlStore;
 use crate::upload::store::{State, UploadStore};
 
 /// How many parameters there are, the index, and what is searched for in it.
-const RECURRING: [(&Sql, usize, &str, &str); 7] = [
+const RECURRING: [(&Sql, usize, &str, &str); 8] = [
     (&sql::EXPIRING, 3, "upload_by_expiry", "expires_at"),
     (&sql::RELEASABLE, 3, "upload_releasable", "ended_at"),
     (&sql::UNDIGESTED, 1, "upload_undigested", ""),
@@ -30,6 +31,12 @@ const RECURRING: [(&Sql, usize, &str, &str); 7] = [
         1,
         "upload_forestalled_by_time",
         "cancelled_at",
+    ),
+    (
+        &sql::FORESTALL,
+        4,
+        "upload_forestalled_by_owner",
+        "owner_id",
     ),
     (&sql::OPEN, 2, "upload_open", "id"),
 ];
@@ -73,14 +80,15 @@ async fn plan(db: &Db, of: &'static Sql, params: usize) -> String {
 
 /// Parameters as PostgreSQL wants them: an id is a text.
 fn typed(of: &Sql, params: usize) -> Vec<Param<'static>> {
-    let id = match params {
-        3 => Some(1),
-        2 if *of == sql::OPEN => Some(0),
-        _ => None,
+    let texts = match params {
+        4 => 0..3,
+        3 => 1..2,
+        2 if *of == sql::OPEN => 0..1,
+        _ => 0..0,
     };
-    let param = |at| match id {
-        Some(id) if id == at => Param::Text(""),
-        _ => Param::Int(1),
+    let param = |at| match texts.contains(&at) {
+        true => Param::Text(""),
+        false => Param::Int(1),
     };
     (0..params).map(param).collect()
 }

@@ -9,7 +9,8 @@ use super::finals::{concatenated, new_final, open_part};
 use super::{Subject, new_upload, project, step};
 use crate::cancel::{Scope, Task};
 use crate::upload::store::{
-    Advanced, CancelOutcome, Canceller, NewUpload, NotConcatenated, State, StoreError, Upload,
+    Advanced, CancelOutcome, Canceller, NewFinal, NewUpload, NotConcatenated, State, StoreError,
+    Upload,
 };
 
 /// How often each pair meets.
@@ -20,6 +21,8 @@ pub(super) async fn suite(on: &Subject) {
         one_of_many_steps_wins(on).await;
         a_cancel_meets_the_last_step(on).await;
         a_cancel_meets_an_expiry(on).await;
+        a_cancel_in_advance_meets_the_creation(on).await;
+        a_cancel_by_the_sender_meets_the_creation(on).await;
         the_last_parts_complete_together(on).await;
         a_concatenation_meets_the_last_step_of_a_part(on).await;
         a_concatenation_meets_the_end_of_a_part(on).await;
@@ -95,6 +98,58 @@ async fn a_cancel_meets_an_expiry(on: &Subject) {
         }
     }
     assert_eq!(found.epoch, 2, "one of them ended it");
+}
+
+/// Whichever comes first, an upload that is cancelled by its id does not go on.
+async fn a_cancel_in_advance_meets_the_creation(on: &Subject) {
+    let project = project();
+    let part = on.part(&project, 3).await;
+    for _again in 0..8 {
+        let new = NewUpload {
+            named: true,
+            ..new_upload(&project)
+        };
+        let whole = NewFinal {
+            named: true,
+            ..new_final(&project, &[&open_part(on, &project, None).await, &part])
+        };
+        let forestall = |id| on.store.forestall(id, String::from("somebody"), None);
+        let cancels = [new.id, whole.id].map(|id| (id, start(forestall(id))));
+        let made = start(on.store.create(new));
+        let concatenated = start(on.store.concatenate(whole));
+        let made = [
+            end(made).await.upload,
+            end(concatenated).await.expect("its parts are there").upload,
+        ];
+        for ((id, cancelled), made) in cancels.into_iter().zip(made) {
+            let expected = match end(cancelled).await {
+                CancelOutcome::Unknown => [State::Cancelled; 2],
+                CancelOutcome::Begun => [State::Uploading, State::Cancelling],
+                other => panic!("{other:?}"),
+            };
+            assert_eq!([made.state, on.find(id).await.state], expected);
+        }
+    }
+}
+
+/// Either there is no such upload yet, or it ends.
+async fn a_cancel_by_the_sender_meets_the_creation(on: &Subject) {
+    for _again in 0..16 {
+        let new = NewUpload {
+            named: true,
+            ..new_upload("races")
+        };
+        let id = new.id;
+        let cancelled = start(on.store.cancel(id, Canceller::Sender, None));
+        let made = start(on.store.create(new));
+        assert_eq!(end(made).await.upload.state, State::Uploading);
+        let expected = match end(cancelled).await {
+            CancelOutcome::Unknown => State::Uploading,
+            CancelOutcome::Begun => State::Cancelling,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(on.find(id).await.state, expected);
+    }
 }
 
 async fn the_last_parts_complete_together(on: &Subject) {

@@ -8,7 +8,7 @@ use tidegate_protocol::upload::Mark;
 use crate::event::Kind as EventKind;
 use crate::id::UploadId;
 use crate::upload::event;
-use crate::upload::sql::millis;
+use crate::upload::row::millis;
 use crate::upload::store::{
     Advance, Advanced, CancelOutcome, Canceller, Due, Kind, Made, NewFinal, NewUpload,
     NotConcatenated, Remains, State, StoreError, Sum, TOO_LARGE, Upload, Which,

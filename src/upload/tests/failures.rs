@@ -16,10 +16,11 @@ use super::world::{
 };
 use crate::blob::memory::{Failure as BlobFailure, Waits};
 use crate::blob::{BlobStore, Digests};
+use crate::http::Body;
 use crate::id::UploadId;
 use crate::upload::Uploads;
 use crate::upload::memory::Failure as RowFailure;
-use crate::upload::receive::Received;
+use crate::upload::receive::{self, Received};
 use crate::upload::recover::Tails;
 use crate::upload::store::{NewUpload, State, UploadStore};
 use crate::work::{Next, Worker};
@@ -277,6 +278,42 @@ fn an_upload_is_made_and_finished() {
             Trial::each(name, async |trial| {
                 let id = trial.create(|| new_upload(length)).await;
                 trial.send_all(id, &content(BYTES), how).await;
+            })
+            .await;
+        }
+    });
+}
+
+/// The first bytes of an upload come with its creation. Without an address for what was kept the
+/// client would send all of it again, and what nobody has an address for must not stay.
+#[test]
+fn a_creation_with_content_keeps_what_it_tells_and_no_empty_upload_on_a_full_disk() {
+    on_a_moving_clock(async {
+        for how in [plain as fn(&[u8]) -> Append, checked] {
+            Trial::each("first", async |trial| {
+                let content = content(BYTES);
+                let id = trial.create(|| new_upload(Some(BYTES as u64))).await;
+                let body = Body::new(Script::new(Script::sending(&content, 7)));
+                let received = receive::append_first(&trial.uploads, id, how(&content), body).await;
+                trial.calm();
+                let row = trial.world.row(id);
+                let is_kept = matches!(row.state, State::Uploading | State::Completed);
+                match told(&received) {
+                    (None, Some(Problem::StorageFull)) => {
+                        assert!(!is_kept && row.offset == 0, "{}: {row:?}", trial.about);
+                    }
+                    (Some(offset), Some(Problem::StorageFull)) => {
+                        assert!(offset > 0, "{}: nothing was kept", trial.about);
+                        assert_eq!((is_kept, row.offset), (true, offset), "{}", trial.about);
+                    }
+                    _ => assert!(is_kept, "{}: {row:?}", trial.about),
+                }
+                if is_kept {
+                    trial
+                        .world
+                        .finish(&trial.uploads, id, &content, &trial.about)
+                        .await;
+                }
             })
             .await;
         }

@@ -20,8 +20,9 @@ use crate::db::{CORE, Db, DbUrl, Durability};
 use crate::event::{Hub, log};
 use crate::id::UploadId;
 use crate::upload::Uploads;
+use crate::upload::migrations::LINE;
 use crate::upload::receive::Received;
-use crate::upload::sql::{LINE, SqlStore};
+use crate::upload::sql::SqlStore;
 use crate::upload::store::{NewUpload, State, Upload, UploadStore};
 
 const BYTES: usize = 300;

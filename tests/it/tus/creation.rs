@@ -442,7 +442,9 @@ async fn t48_a_creation_with_too_much_data_is_413() {
     let mut conn = server.connect().await;
     conn.send_head(&tus::create_with_data(5).chunked("")).await;
     conn.send(&chunk(b"hello and more")).await;
-    conn.answer().await.expect_problem(413);
+    let answer = conn.answer().await.expect_problem(413);
+    // All of it is there by now, and the client is told where.
+    assert_eq!(server.download(&Upload::created(&answer)).await, b"hello");
 }
 
 #[tokio::test]

@@ -192,6 +192,18 @@ fn t45_a_creation_may_bring_its_first_bytes() {
 }
 
 #[test]
+fn t47_a_refusal_of_first_bytes_tells_where_the_kept_ones_are() {
+    let (status, fields) = answer(&Response::Refused {
+        problem: Problem::StorageFull,
+        location: Some(location()),
+        resource: Some(resource()),
+    });
+    assert_eq!(status, 507);
+    assert_eq!(value(&fields, "location"), Some(&*location()));
+    assert_eq!(value(&fields, "upload-offset"), Some("5"));
+}
+
+#[test]
 fn t46_content_of_another_type_is_not_an_append() {
     let types: [Lines<'_>; 4] = [
         &[],

@@ -116,7 +116,11 @@ fn value<'f>(fields: &'f HeaderMap, name: &str) -> Option<&'f str> {
 }
 
 fn refusal(problem: Problem, resource: Option<Resource>) -> Response {
-    Response::Refused { problem, resource }
+    Response::Refused {
+        problem,
+        location: None,
+        resource,
+    }
 }
 
 /// An upload with 5 of 10 bytes.

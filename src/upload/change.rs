@@ -1,0 +1,439 @@
+//! What each transaction does to the rows, and what it tells of that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tidegate_protocol::upload::Mark;
+
+use super::event;
+use super::row::{STRANGE, find, ids, int, millis, upload};
+use super::statement as sql;
+use super::store::{
+    Advance, Advanced, CancelOutcome, Canceller, Kind, Made, NewFinal, NewUpload, NotConcatenated,
+    State, Sum, TOO_LARGE, Upload, Which,
+};
+use crate::db::{DbError, Param, Row, Tx};
+use crate::event::{Draft, Kind as EventKind, record};
+use crate::id::UploadId;
+
+/// How many ids one owner may have cancelled in advance: nobody can use up what others have.
+pub(super) const FORESTALLED_MAX: i64 = 10_000;
+
+/// What a transaction has changed: told at its end, since telling locks the feed.
+#[derive(Default)]
+pub(super) struct Changes(Vec<Draft>);
+
+impl Changes {
+    /// `kind` has happened to the uploads of `rows`, which are now as they are there.
+    pub(super) fn add(&mut self, rows: &[Row], kind: EventKind) -> Result<(), DbError> {
+        for row in rows {
+            self.0.push(event::draft(&upload(row)?, kind));
+        }
+        Ok(())
+    }
+
+    /// The uploads of `rows` have come into the state that they are in now.
+    pub(super) fn reached(&mut self, rows: &[Row]) -> Result<(), DbError> {
+        for row in rows {
+            self.of(&upload(row)?);
+        }
+        Ok(())
+    }
+
+    /// As [`Self::reached`].
+    pub(super) fn of(&mut self, upload: &Upload) {
+        let kind = event::reached(upload.state);
+        self.0.extend(kind.map(|kind| event::draft(upload, kind)));
+    }
+
+    /// Writes them, in the order of their feeds. Returns whether there are any.
+    pub(super) async fn tell(mut self, tx: &mut Tx) -> Result<bool, DbError> {
+        self.0.sort_by(|a, b| a.feed.cmp(&b.feed));
+        let has_any = !self.0.is_empty();
+        for draft in self.0 {
+            record(tx, draft).await?;
+        }
+        Ok(has_any)
+    }
+}
+
+pub(super) async fn insert(
+    tx: &mut Tx,
+    changes: &mut Changes,
+    new: NewUpload,
+) -> Result<Made, DbError> {
+    let id = new.id.to_string();
+    let kind = if new.partial {
+        Kind::Partial
+    } else {
+        Kind::Whole
+    };
+    let empty = new.length == Some(0);
+    let state = if empty {
+        State::Completed
+    } else {
+        State::Uploading
+    };
+    // A complete partial upload is kept for its final one only as long as an unfinished one.
+    let expires = (!empty || new.partial).then(|| millis(new.expires_after));
+    let params = [
+        Param::Text(&id),
+        Param::Text(&new.project),
+        Param::Text(&new.owner),
+        Param::Text(kind.as_str()),
+        Param::Text(state.as_str()),
+        Param::Int(0),
+        Param::OptInt(new.length.map(int)),
+        Param::Text(&new.metadata),
+        Param::OptText(None),
+        Param::OptBlob(new.digest.as_deref().filter(|_| !empty)),
+        Param::OptText(new.sha256_of_nothing.as_deref().filter(|_| empty)),
+        Param::OptInt(expires),
+    ];
+    made(tx, changes, new.id, &new.owner, new.named, &params).await
+}
+
+/// Makes a row, unless there is one with its id.
+async fn made(
+    tx: &mut Tx,
+    changes: &mut Changes,
+    id: UploadId,
+    owner: &str,
+    named: bool,
+    params: &[Param<'_>],
+) -> Result<Made, DbError> {
+    let text = id.to_string();
+    if named {
+        tx.execute(&sql::LOCK_ID, &[Param::Text(&text)]).await?;
+    }
+    let Some(row) = tx.fetch_optional(&sql::INSERT, params).await? else {
+        let upload = find(tx, &sql::FIND, id).await?.ok_or(STRANGE)?;
+        return Ok(Made {
+            upload,
+            is_new: false,
+        });
+    };
+    let mut upload = upload(&row)?;
+    changes
+        .0
+        .push(event::draft(&upload, EventKind::UploadCreated));
+    if named {
+        let params = [Param::Text(&text), Param::Text(owner)];
+        if let Some(forestalled) = tx.fetch_optional(&sql::FORESTALLED, &params).await? {
+            let params = [Param::Text(&text), Param::OptText(forestalled.opt_text(0)?)];
+            let row = tx.fetch_optional(&sql::STILLBORN, &params).await?;
+            upload = row.as_ref().map_or(Err(STRANGE), self::upload)?;
+        }
+    }
+    if upload.state != State::Uploading {
+        changes.of(&upload);
+    }
+    Ok(Made {
+        upload,
+        is_new: true,
+    })
+}
+
+pub(super) async fn concatenate(
+    tx: &mut Tx,
+    changes: &mut Changes,
+    new: NewFinal,
+) -> Result<Result<Made, NotConcatenated>, DbError> {
+    if let Some(upload) = find(tx, &sql::FIND, new.id).await? {
+        return Ok(Ok(Made {
+            upload,
+            is_new: false,
+        }));
+    }
+    // In one order, whatever the order of the content: two that have the same parts must not wait
+    // for each other.
+    let mut locked = BTreeMap::new();
+    for part in new.parts.iter().collect::<BTreeSet<_>>() {
+        locked.insert(part, find(tx, &sql::FIND_LOCKED, *part).await?);
+    }
+    let mut lengths = Vec::with_capacity(new.parts.len());
+    let mut whole = true;
+    for (number, part) in (1..).zip(&new.parts) {
+        let found = locked.get(part).and_then(Option::as_ref);
+        let usable = |part: &&Upload| {
+            part.project == new.project && matches!(part.state, State::Uploading | State::Completed)
+        };
+        let Some(found) = found.filter(usable) else {
+            return Ok(Err(NotConcatenated::PartNotFound(number)));
+        };
+        if found.kind != Kind::Partial {
+            return Ok(Err(NotConcatenated::NotPartial(number)));
+        }
+        whole &= found.state == State::Completed;
+        lengths.push(found.length);
+    }
+    let sum: Sum = lengths.into_iter().collect();
+    if sum.exceeds(new.size_max) {
+        return Ok(Err(NotConcatenated::TooLarge));
+    }
+    let length = sum.length();
+    let id = new.id.to_string();
+    let state = if whole {
+        State::Completed
+    } else {
+        State::Uploading
+    };
+    let params = [
+        Param::Text(&id),
+        Param::Text(&new.project),
+        Param::Text(&new.owner),
+        Param::Text(Kind::Final.as_str()),
+        Param::Text(state.as_str()),
+        Param::Int(length.filter(|_| whole).map_or(0, int)),
+        Param::OptInt(length.map(int)),
+        Param::Text(&new.metadata),
+        Param::OptText(Some(&new.concat)),
+        Param::OptBlob(None),
+        Param::OptText(None),
+        Param::OptInt(None),
+    ];
+    let made = made(tx, changes, new.id, &new.owner, new.named, &params).await?;
+    if !made.is_new || made.upload.ended_at.is_some() {
+        return Ok(Ok(made));
+    }
+    for (position, part) in (0_i64..).zip(&new.parts) {
+        let part = part.to_string();
+        let params = [Param::Text(&id), Param::Int(position), Param::Text(&part)];
+        tx.execute(&sql::INSERT_PART, &params).await?;
+    }
+    for part in locked.keys() {
+        let part = part.to_string();
+        tx.execute(&sql::HOLD_PART, &[Param::Text(&part)]).await?;
+    }
+    Ok(Ok(made))
+}
+
+pub(super) async fn advance(
+    tx: &mut Tx,
+    changes: &mut Changes,
+    step: Advance,
+) -> Result<Advanced, DbError> {
+    let id = step.id.to_string();
+    let (state, reason) = match step.commit.mark {
+        Mark::Open => (State::Uploading, None),
+        Mark::Completed => (State::Completed, None),
+        Mark::Invalidated => (State::Failed, Some("content past its length")),
+    };
+    let params = [
+        Param::Text(&id),
+        Param::Int(step.epoch),
+        Param::Int(int(step.commit.from)),
+        Param::Int(int(step.commit.to)),
+        Param::OptInt(step.commit.length.map(int)),
+        Param::Text(state.as_str()),
+        Param::OptBlob(step.digest.as_deref()),
+        Param::OptText(step.sha256.as_deref()),
+        Param::Int(millis(step.expires_after)),
+        Param::OptText(reason),
+    ];
+    let Some(row) = tx.fetch_optional(&sql::ADVANCE, &params).await? else {
+        return Ok(Advanced::Refused);
+    };
+    let advanced = upload(&row)?;
+    if state != State::Uploading {
+        changes.of(&advanced);
+    }
+    let mut expires_at = advanced.expires_at;
+    if advanced.kind == Kind::Partial {
+        if step.commit.length.is_some() {
+            measure_waiting(tx, changes, &id, step.size_max).await?;
+        }
+        match state {
+            State::Completed => {
+                complete_waiting(tx, changes, &id).await?;
+                if tx.execute(&sql::HOLD_PART, &[Param::Text(&id)]).await? > 0 {
+                    expires_at = None;
+                }
+            }
+            State::Failed => fail_waiting(tx, changes, &id).await?,
+            _ => {}
+        }
+    }
+    Ok(Advanced::Committed { expires_at })
+}
+
+/// Gives the final uploads for which `part` was the last one without a length theirs (row T105),
+/// and fails those that it makes larger than an upload may be (row T112). They are locked first:
+/// of two parts that declare a length at once, the later transaction has to see the earlier one.
+async fn measure_waiting(
+    tx: &mut Tx,
+    changes: &mut Changes,
+    part: &str,
+    size_max: u64,
+) -> Result<(), DbError> {
+    for row in tx
+        .fetch_all(&sql::LOCK_WAITING, &[Param::Text(part)])
+        .await?
+    {
+        let id = row.text(0)?;
+        let parts = tx.fetch_all(&sql::PARTS, &[Param::Text(id)]).await?;
+        let sum = parts
+            .iter()
+            .map(|part| Ok(upload(part)?.length))
+            .collect::<Result<Sum, DbError>>()?;
+        if sum.exceeds(size_max) {
+            let params = [Param::Text(id), Param::Text(TOO_LARGE)];
+            changes.reached(&tx.fetch_all(&sql::FAIL, &params).await?)?;
+        } else if let Some(length) = sum.length() {
+            let params = [Param::Text(id), Param::Int(int(length))];
+            tx.execute(&sql::MEASURE, &params).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Completes the final uploads for which `part` was the last one missing. They are locked first:
+/// of two parts that complete at once, the later transaction has to see the earlier one.
+async fn complete_waiting(tx: &mut Tx, changes: &mut Changes, part: &str) -> Result<(), DbError> {
+    tx.fetch_all(&sql::LOCK_WAITING, &[Param::Text(part)])
+        .await?;
+    let completed = tx
+        .fetch_all(&sql::COMPLETE_WAITING, &[Param::Text(part)])
+        .await?;
+    changes.reached(&completed)
+}
+
+/// Fails the final uploads that can never become whole without `part` (row T114). They are locked
+/// first, in their order: parts that end at once must not wait for each other.
+pub(super) async fn fail_waiting(
+    tx: &mut Tx,
+    changes: &mut Changes,
+    part: &str,
+) -> Result<(), DbError> {
+    tx.fetch_all(&sql::LOCK_WAITING, &[Param::Text(part)])
+        .await?;
+    let failed = tx
+        .fetch_all(&sql::FAIL_WAITING, &[Param::Text(part)])
+        .await?;
+    changes.reached(&failed)
+}
+
+async fn cancel(
+    tx: &mut Tx,
+    changes: &mut Changes,
+    id: UploadId,
+    by: Canceller,
+    reason: Option<String>,
+) -> Result<CancelOutcome, DbError> {
+    let text = id.to_string();
+    let params = [
+        Param::Text(&text),
+        Param::OptText(reason.as_deref()),
+        Param::Text(by.as_str()),
+    ];
+    let cancelling = tx.fetch_all(&sql::CANCEL, &params).await?;
+    changes.reached(&cancelling)?;
+    let begun = !cancelling.is_empty();
+    let deleted = !begun && by == Canceller::Sender && tx.execute(&sql::DELETE, &params).await? > 0;
+    if begun || deleted {
+        fail_waiting(tx, changes, &text).await?;
+        if deleted {
+            let this = [Param::Text(&text)];
+            tx.execute(&sql::HOLD_DELETED, &this).await?;
+        }
+        return Ok(CancelOutcome::Begun);
+    }
+    let found = find(tx, &sql::FIND, id).await?;
+    Ok(found.map_or(CancelOutcome::Unknown, |upload| {
+        CancelOutcome::Already(upload.state)
+    }))
+}
+
+/// As [`cancel`], of an upload that may just be in the making.
+pub(super) async fn cancel_one(
+    tx: &mut Tx,
+    changes: &mut Changes,
+    id: UploadId,
+    by: Canceller,
+    reason: Option<String>,
+) -> Result<CancelOutcome, DbError> {
+    let text = id.to_string();
+    tx.execute(&sql::LOCK_ID, &[Param::Text(&text)]).await?;
+    cancel(tx, changes, id, by, reason).await
+}
+
+pub(super) async fn forestall(
+    tx: &mut Tx,
+    changes: &mut Changes,
+    id: UploadId,
+    owner: String,
+    reason: Option<String>,
+) -> Result<CancelOutcome, DbError> {
+    let outcome = cancel_one(tx, changes, id, Canceller::Other, reason.clone()).await?;
+    if outcome == CancelOutcome::Unknown {
+        let text = id.to_string();
+        let params = [
+            Param::Text(&text),
+            Param::Text(&owner),
+            Param::OptText(reason.as_deref()),
+            Param::Int(FORESTALLED_MAX),
+        ];
+        tx.execute(&sql::FORESTALL, &params).await?;
+    }
+    Ok(outcome)
+}
+
+pub(super) async fn cancel_many(
+    tx: &mut Tx,
+    changes: &mut Changes,
+    which: Which,
+    reason: Option<String>,
+) -> Result<Vec<(UploadId, CancelOutcome)>, DbError> {
+    let (project, asked) = match which {
+        Which::Ids { project, ids } => (project, ids),
+        Which::Active {
+            project,
+            owner,
+            limit,
+        } => {
+            let params = vec![
+                Param::Text(&project),
+                Param::OptText(owner.as_deref()),
+                Param::Int(limit.into()),
+            ];
+            let active = ids(tx, &sql::ACTIVE, params).await?;
+            (project, active)
+        }
+    };
+    let mut outcomes = Vec::with_capacity(asked.len());
+    for id in asked {
+        let found = find(tx, &sql::FIND, id).await?;
+        let outcome = match found.filter(|upload| upload.project == project) {
+            Some(_) => cancel(tx, changes, id, Canceller::Other, reason.clone()).await?,
+            None => CancelOutcome::Unknown,
+        };
+        outcomes.push((id, outcome));
+    }
+    Ok(outcomes)
+}
+
+pub(super) async fn released(
+    tx: &mut Tx,
+    changes: &mut Changes,
+    id: UploadId,
+    bytes: u64,
+    parts_expire_after: Duration,
+) -> Result<(), DbError> {
+    let id = id.to_string();
+    let this = [Param::Text(&id)];
+    // Parts before the final upload, as everybody does it; and locked before they are looked at,
+    // since whoever has them may be changing its mind.
+    tx.fetch_all(&sql::LOCK_PARTS, &this).await?;
+    let released = [this[0], Param::Int(int(bytes))];
+    if let Some(row) = tx.fetch_optional(&sql::RELEASED, &released).await? {
+        let released = upload(&row)?;
+        if released.state == State::Cancelled {
+            changes.of(&released);
+        }
+    }
+    let parts_expire = Param::Int(millis(parts_expire_after));
+    tx.execute(&sql::LET_GO, &[this[0], parts_expire]).await?;
+    tx.execute(&sql::FORGET_PARTS_OF_DELETED, &this).await?;
+    let deleted = tx.fetch_all(&sql::FORGET_DELETED, &this).await?;
+    changes.add(&deleted, EventKind::UploadDeleted)
+}
