@@ -145,12 +145,7 @@ pub(super) async fn concatenate(
             is_new: false,
         }));
     }
-    // In one order, whatever the order of the content: two that have the same parts must not wait
-    // for each other.
-    let mut locked = BTreeMap::new();
-    for part in new.parts.iter().collect::<BTreeSet<_>>() {
-        locked.insert(part, find(tx, &sql::FIND_LOCKED, *part).await?);
-    }
+    let locked = lock_parts(tx, &new.parts).await?;
     let mut lengths = Vec::with_capacity(new.parts.len());
     let mut whole = true;
     for (number, part) in (1..).zip(&new.parts) {
@@ -206,6 +201,19 @@ pub(super) async fn concatenate(
         tx.execute(&sql::HOLD_PART, &[Param::Text(&part)]).await?;
     }
     Ok(Ok(made))
+}
+
+/// The parts of a final upload to be. They are locked in one order, whatever the order of the
+/// content: two that have the same parts must not wait for each other.
+async fn lock_parts(
+    tx: &mut Tx,
+    parts: &[UploadId],
+) -> Result<BTreeMap<UploadId, Option<Upload>>, DbError> {
+    let mut locked = BTreeMap::new();
+    for part in parts.iter().collect::<BTreeSet<_>>() {
+        locked.insert(*part, find(tx, &sql::FIND_LOCKED, *part).await?);
+    }
+    Ok(locked)
 }
 
 pub(super) async fn advance(

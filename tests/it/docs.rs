@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidegate::event::Kind;
 use tidegate_protocol::problem::{ALL_SLUGS, types};
 
 use crate::support::server::{Server, run, temp_dir};
@@ -15,6 +16,8 @@ use crate::support::wire::Req;
 const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
 const HTTP: &str = include_str!("../../docs/http.md");
+const EVENTS: &str = include_str!("../../docs/events.md");
+const ASYNCAPI: &str = include_str!("../../docs/asyncapi.yaml");
 const OPENAPI: &str = include_str!("../../docs/openapi.yaml");
 
 #[tokio::test]
@@ -54,6 +57,7 @@ async fn no_document_names_a_flag_that_no_command_has() {
         ("configuration", CONFIGURATION),
         ("operations", OPERATIONS),
         ("http", HTTP),
+        ("events", EVENTS),
     ] {
         for flag in mentioned_flags(text) {
             assert!(known.contains(flag), "docs/{page}.md mentions --{flag}");
@@ -119,6 +123,26 @@ async fn the_methods_that_the_server_allows_are_those_of_the_openapi_page() {
             documented, allowed,
             "methods of {path} in docs/openapi.yaml, and `Allow`"
         );
+    }
+}
+
+#[test]
+fn the_pages_on_events_name_every_type_that_there_is_and_no_other() {
+    let known: BTreeSet<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let rows = rows(EVENTS, "## An event");
+    let documented: BTreeSet<_> = rows.keys().map(String::as_str).collect();
+    assert_eq!(documented, known, "rows of docs/events.md");
+    let lines = ASYNCAPI.lines().map(str::trim_end);
+    for (prefix, suffix) in [
+        ("      ", ": { $ref: '#/components/messages/"),
+        ("    ", ":"),
+    ] {
+        let names = lines.clone().filter_map(|line| {
+            let name = line.strip_prefix(prefix)?.split_once(suffix)?.0;
+            name.contains('.').then_some(name)
+        });
+        let named: BTreeSet<_> = names.filter(|name| !name.contains(' ')).collect();
+        assert_eq!(named, known, "docs/asyncapi.yaml, at `{prefix}`");
     }
 }
 
@@ -318,6 +342,8 @@ async fn example_of(server: &Server, path: &str, method: &str) -> Req {
     let request = tus::request(method, &target);
     let is_upload = path.contains("{id}");
     match method {
+        // In order, it would have no end.
+        "GET" | "HEAD" if path == "/api/events" => Req::new(method, "/api/events?after=0"),
         "GET" => Req::new(method, &target),
         "OPTIONS" | "HEAD" | "DELETE" => request,
         "PATCH" => Req {
