@@ -85,7 +85,11 @@ fn resolve(settings: Settings) -> Result<Config> {
         uploads,
         event_keep: span(settings.event_keep, DAY * 7),
         drain: DrainLimits {
-            bytes: settings.drain_bytes.map_or(16 * MEBIBYTE, |size| size.0),
+            // Whoever may send so much at once must be able to read the answer.
+            bytes: settings
+                .drain_bytes
+                .map_or(16 * MEBIBYTE, |size| size.0)
+                .max(uploads.append_bytes_max.unwrap_or(0)),
             idle: span(settings.drain_idle, Duration::from_secs(5)),
             total: span(settings.drain_time, Duration::from_secs(60)),
         },

@@ -22,6 +22,8 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use super::telemetry::HttpMetrics;
+
 /// The body of a request.
 ///
 /// A handler may drop it at any point and answer. If it is unfinished then, the connection takes it
@@ -269,12 +271,12 @@ impl Rest {
         self.asked_for
     }
 
-    /// Reads and discards up to the end of the body, or to the first limit.
+    /// Reads and discards up to the end of the body, or to the first limit, and counts that.
     ///
     /// # Cancel safety
     ///
     /// May be dropped at any point: the client's stream is closed then.
-    pub(super) async fn drain(mut self, limits: DrainLimits) {
+    pub(super) async fn drain(mut self, limits: DrainLimits, metrics: HttpMetrics) {
         let deadline = Instant::now() + limits.total;
         let mut bytes = 0u64;
         let end = loop {
@@ -284,7 +286,9 @@ impl Rest {
             let idle = Instant::now() + limits.idle;
             match timeout_at(deadline.min(idle), self.incoming.frame()).await {
                 Ok(Some(Ok(frame))) => {
-                    bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+                    let discarded = frame.data_ref().map_or(0, Bytes::len) as u64;
+                    metrics.discarded(discarded);
+                    bytes += discarded;
                 }
                 Ok(None) => break "read to its end",
                 Ok(Some(Err(_))) => break "client gone",

@@ -66,6 +66,7 @@ pub struct HttpMetrics {
     requests: Family<Answered, Counter>,
     durations: Family<Asked, Histogram, fn() -> Histogram>,
     connections: Gauge,
+    discarded: Counter,
 }
 
 /// Stands in `tidegate_http_requests_total` for a request whose client left before the answer. The
@@ -91,6 +92,7 @@ impl HttpMetrics {
             requests: Family::default(),
             durations: Family::new_with_constructor(buckets),
             connections: Gauge::default(),
+            discarded: Counter::default(),
         };
         let http = registry.sub_registry_with_prefix("http");
         http.register(
@@ -109,6 +111,12 @@ impl HttpMetrics {
             "Open connections",
             metrics.connections.clone(),
         );
+        http.register_with_unit(
+            "discarded",
+            "Request bodies read and discarded after an early answer",
+            Unit::Bytes,
+            metrics.discarded.clone(),
+        );
         metrics
     }
 
@@ -121,6 +129,11 @@ impl HttpMetrics {
         self.durations
             .get_or_create(&Asked { method })
             .observe(took.as_secs_f64());
+    }
+
+    /// Counts bytes of request bodies that nobody wanted any more.
+    pub(super) fn discarded(&self, bytes: u64) {
+        self.discarded.inc_by(bytes);
     }
 
     /// Counts a connection until the returned value is dropped.

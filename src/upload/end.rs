@@ -48,9 +48,10 @@ impl Uploads {
     /// # Cancel safety
     /// Once begun, it is finished whether or not the future is dropped.
     pub(super) async fn delete(self: &Arc<Self>, id: UploadId) -> Result<(), Problem> {
+        let called = Instant::now();
         let begun = self.store.cancel(id, Canceller::Sender, None).await;
         let begun = begun.map_err(|error| refuse::store(&error))?;
-        match self.confirm(vec![(id, begun)]).await.get(&id) {
+        match self.confirm(vec![(id, begun)], called).await.get(&id) {
             None | Some(Cancelled::Unknown | Cancelled::Already(State::Deleting)) => {
                 Err(Problem::NotFound)
             }
@@ -76,9 +77,10 @@ impl Uploads {
         owner: String,
         reason: Option<String>,
     ) -> Result<Cancelled, Problem> {
+        let called = Instant::now();
         let begun = self.store.forestall(id, owner, reason).await;
         let begun = begun.map_err(|error| refuse::store(&error))?;
-        let confirmed = self.confirm(vec![(id, begun)]).await;
+        let confirmed = self.confirm(vec![(id, begun)], called).await;
         Ok(confirmed.get(&id).copied().unwrap_or(Cancelled::Unknown))
     }
 
@@ -95,10 +97,11 @@ impl Uploads {
         which: Which,
         reason: Option<String>,
     ) -> Result<Vec<(UploadId, Cancelled)>, Problem> {
+        let called = Instant::now();
         let begun = self.store.cancel_many(which, reason).await;
         let begun = begun.map_err(|error| refuse::store(&error))?;
         let asked: Vec<UploadId> = begun.iter().map(|(id, _)| *id).collect();
-        let confirmed = self.confirm(begun).await;
+        let confirmed = self.confirm(begun, called).await;
         let outcome = |id| confirmed.get(&id).copied().unwrap_or(Cancelled::Unknown);
         Ok(asked.into_iter().map(|id| (id, outcome(id))).collect())
     }
@@ -107,6 +110,7 @@ impl Uploads {
     async fn confirm(
         self: &Arc<Self>,
         begun: Vec<(UploadId, CancelOutcome)>,
+        called: Instant,
     ) -> HashMap<UploadId, Cancelled> {
         let deadline = Instant::now() + CONFIRM_WITHIN;
         let mut outcomes = HashMap::with_capacity(begun.len());
@@ -133,7 +137,7 @@ impl Uploads {
                 let (this, done) = (&this, &done);
                 async move {
                     this.metrics.cancelled();
-                    if let Some(released) = this.finish(id, CancelReason::Requested).await {
+                    if let Some(released) = this.finish(id, called).await {
                         // Nobody may be waiting any more.
                         let _ = done.send((id, released));
                     }
@@ -151,12 +155,18 @@ impl Uploads {
     /// Stops whoever still writes to an ended upload, then removes its bytes.
     ///
     /// Returns how many bytes that has freed, if it was done, and was for this call to do.
-    pub(super) async fn finish(&self, id: UploadId, reason: CancelReason) -> Option<u64> {
+    async fn finish(&self, id: UploadId, called: Instant) -> Option<u64> {
         let scope = self.scope.child("end");
         let progress = Arc::new(Progress::new());
-        match self.admit(id, scope, progress, reason).await {
+        let admitted = self.admit(id, scope, progress, CancelReason::Requested);
+        match admitted.await {
             // Held, so that no attempt opens the blob while it goes.
-            Ok(_lease) => self.release(id).await,
+            Ok(_lease) => {
+                self.metrics.stopped(called.elapsed());
+                let released = self.release(id).await?;
+                self.metrics.removed(called.elapsed());
+                Some(released)
+            }
             // Somebody else sees to it.
             Err(Problem::UploadSuperseded) => None,
             // The sweeper comes back to it.

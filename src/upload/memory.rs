@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, poll_fn};
 
 use self::tables::{Tables, failed};
+use super::Census;
 use super::row::millis;
 use super::store::{
     Advance, Advanced, CancelOutcome, Canceller, Due, Filter, Kind, Made, NewFinal, NewUpload,
@@ -310,6 +311,19 @@ impl UploadStore for MemoryStore {
                 .map(|row| (row.id, row.offset))
                 .take(limit as usize)
                 .collect())
+        })
+    }
+
+    fn census(&self) -> Answer<Census> {
+        self.transaction("census", |tables| {
+            let rows = tables.rows.values();
+            let (mut open, mut ending) = (0, 0);
+            for row in rows {
+                let has_ended = row.ended_at.is_some() && row.released_bytes.is_none();
+                open += u64::from(row.state == State::Uploading && row.kind != Kind::Final);
+                ending += u64::from(has_ended && !tables.held.contains(&row.id));
+            }
+            Ok(Census { open, ending })
         })
     }
 

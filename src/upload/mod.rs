@@ -55,7 +55,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-pub use metrics::Metrics;
+pub use metrics::{Census, Metrics};
 
 /// The project that everybody has until there are others.
 pub const DEFAULT_PROJECT: &str = "default";

@@ -7,11 +7,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use super::Census;
 use super::change::{
     Changes, advance, cancel_many, cancel_one, concatenate, fail_waiting, forestall, insert,
     released,
 };
-use super::row::{count, due, find, id, ids, millis, upload};
+use super::row::{STRANGE, count, due, find, id, ids, millis, upload};
 use super::statement as sql;
 use super::store::{
     Advance, Advanced, CancelOutcome, Canceller, Due, Filter, Made, NewFinal, NewUpload,
@@ -283,6 +284,19 @@ impl UploadStore for SqlStore {
                 rows.iter()
                     .map(|row| Ok((id(row, 0)?, count(row, 1)?)))
                     .collect()
+            }
+            .boxed()
+        })
+    }
+
+    fn census(&self) -> BoxFuture<'static, Result<Census, StoreError>> {
+        self.read(|tx| {
+            async move {
+                let row = tx.fetch_optional(&sql::CENSUS, &[]).await?.ok_or(STRANGE)?;
+                Ok(Census {
+                    open: count(&row, 0)?,
+                    ending: count(&row, 1)?,
+                })
             }
             .boxed()
         })

@@ -281,6 +281,13 @@ pub(super) static OPEN: Sql = sql!(
      ORDER BY id LIMIT $2 {for_update}"
 );
 
+/// Counts what partial indexes have.
+pub(super) static CENSUS: Sql = sql!(
+    "SELECT (SELECT COUNT(*) FROM upload WHERE state = 'uploading' AND kind <> 'final'), \
+     (SELECT COUNT(*) FROM upload \
+     WHERE ended_at IS NOT NULL AND released_bytes IS NULL AND held_at IS NULL)"
+);
+
 /// $1 id to go on after, $2 limit.
 pub(super) static EVERY: Sql = sql!(
     "SELECT ",
@@ -355,6 +362,7 @@ pub(super) static ALL: &[&Sql] = &[
     &FORGET_PARTS_OF_TOMBSTONES,
     &FORGET_TOMBSTONES,
     &OPEN,
+    &CENSUS,
     &EVERY,
     &WITH_BLOB,
     &UNDIGESTED,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tidegate_protocol::upload::{Commit, Facts};
 
+use super::Census;
 use crate::id::UploadId;
 
 /// Where an upload is in its life.
@@ -424,6 +425,9 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
     /// Uploads with an id past `after` that take appends, by id, as [`Self::find_settled`] would
     /// find them.
     fn open(&self, after: Option<UploadId>, limit: u32) -> Answer<Vec<(UploadId, u64)>>;
+
+    /// How many uploads are open, and how many have ended and still have bytes.
+    fn census(&self) -> Answer<Census>;
 
     /// Every upload with an id past `after`, by id, but those whose bytes are gone.
     fn every(&self, after: Option<UploadId>, limit: u32) -> Answer<Vec<Upload>>;

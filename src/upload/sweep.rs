@@ -92,6 +92,10 @@ impl Sweeper {
             return Ok(Next::Now);
         }
         (self.expiring, self.releasing) = (Walk::Begun, Walk::Begun);
+        let census = self.uploads.store.census().await?;
+        self.uploads
+            .metrics
+            .counted(census, self.uploads.live.len());
         self.round = self.round.wrapping_add(1);
         if self.round.is_multiple_of(ROUNDS_PER_SHARD) {
             self.uploads

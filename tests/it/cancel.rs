@@ -79,6 +79,36 @@ async fn a_cancel_ends_a_running_patch_and_says_so_to_both() {
     assert_eq!(row[0]["id"], upload.id());
 }
 
+#[tokio::test]
+async fn cancels_are_measured() {
+    let server = Server::start(&[]).await;
+    let open = server.create(9).await;
+    let upload = server.create(1 << 20).await;
+    let mut sender = server.connect().await;
+    sender
+        .send_head_and_wait(tus::patch(&upload, 0).declare(1 << 20))
+        .await;
+    server.send(cancel(&upload)).await.expect(200);
+    sender.answer().await.expect_slug(410, "upload-cancelled");
+    sender.send(&vec![7; 1 << 20]).await;
+    let wanted = [
+        "tidegate_upload_cancel_stopped_seconds_count 1",
+        "tidegate_upload_cancel_removed_seconds_count 1",
+        "tidegate_http_discarded_bytes_total 1048576",
+        "tidegate_uploads_open 1",
+        "tidegate_uploads_ending 0",
+        "tidegate_appends_running 0",
+    ];
+    eventually("everything is counted", async || {
+        let metrics = server.send(tus::request("GET", "/metrics")).await;
+        let text = String::from_utf8(metrics.body).expect("UTF-8");
+        let has = |line: &&str| text.lines().any(|found| found == *line);
+        wanted.iter().all(has).then_some(())
+    })
+    .await;
+    server.send(tus::delete(&open)).await.expect(204);
+}
+
 /// Any other answer to a HEAD makes a stock client send the whole file again.
 #[tokio::test]
 async fn after_a_cancel_the_offset_is_frozen_and_nothing_else_goes() {

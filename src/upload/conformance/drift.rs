@@ -282,6 +282,7 @@ impl Pair {
         assert_eq!(memory, sqlite, "{:#?}", self.log);
         let ids = self.ids.clone();
         let _told = both!(self, store => store.with_blob(ids.clone()));
+        let _told = both!(self, store => store.census());
         let _told = both!(self, store => store.every(None, 1_000));
         let _told = both!(self, store => store.open(None, 1_000));
         let _told = both!(self, store => store.open(Some(ids[0]), 2));
