@@ -9,10 +9,18 @@ use tempfile::TempDir;
 
 use crate::Options;
 use crate::client::{self, Connection};
+use crate::feed;
 use crate::process::{self, Process, Running};
 use crate::report::{self, Column, GIB, MB, MIB};
 
-pub(crate) const FIGURES: [Figure; 4] = [Figure::Large, Figure::Many, Figure::Small, Figure::Idle];
+pub(crate) const FIGURES: [Figure; 6] = [
+    Figure::Large,
+    Figure::Many,
+    Figure::Small,
+    Figure::Idle,
+    Figure::Feed,
+    Figure::Replay,
+];
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Figure {
@@ -24,25 +32,27 @@ pub(crate) enum Figure {
     Small,
     /// 1,000 uploads that have stalled
     Idle,
+    /// 1,000 readers of the feed
+    Feed,
+    /// 100,000 events, read from the first one
+    Replay,
 }
 
 /// Measures a figure over all rounds and prints its lines.
 pub(crate) fn measure(figure: Figure, options: &Options) -> io::Result<()> {
-    let (name, uploads, size) = match figure {
-        Figure::Large => ("large", 1, 1 << 30),
-        Figure::Many => ("many", 64, 16 << 20),
-        Figure::Small => ("small", 4096, 1 << 10),
-        Figure::Idle => ("idle", 1000, 1 << 20),
-    };
-    let load = Load {
+    let load = |uploads, size| Load {
         uploads: options.uploads.unwrap_or(uploads),
         size: options.size.unwrap_or(size),
         block: client::block(),
     };
+    let count = |count| options.uploads.unwrap_or(count);
     match figure {
-        Figure::Large | Figure::Many => transfers(name, &load, options),
-        Figure::Small => small(name, &load, options),
-        Figure::Idle => idle(name, &load, options),
+        Figure::Large => transfers("large", &load(1, 1 << 30), options),
+        Figure::Many => transfers("many", &load(64, 16 << 20), options),
+        Figure::Small => small("small", &load(4096, 1 << 10), options),
+        Figure::Idle => idle("idle", &load(1000, 1 << 20), options),
+        Figure::Feed => feed::told("feed", count(1000), options),
+        Figure::Replay => feed::replayed("replay", count(100_000), options),
     }
 }
 
@@ -74,11 +84,11 @@ impl Sample {
 
 const PLAIN: &str = "--durability process-crash --digest none";
 const HASHED: &str = "--durability process-crash --digest sha256";
-const RELAXED: &str = "--durability process-crash";
-const DURABLE: &str = "--durability power-loss";
+pub(crate) const RELAXED: &str = "--durability process-crash";
+pub(crate) const DURABLE: &str = "--durability power-loss";
 
 /// Connections of `small`.
-const CONNECTIONS: u64 = 32;
+pub(crate) const CONNECTIONS: u64 = 32;
 
 /// All uploads at once, each in one request: the loop, then the server with and without digest.
 fn transfers(name: &str, load: &Load, options: &Options) -> io::Result<()> {
@@ -174,7 +184,7 @@ fn start_sink(options: &Options) -> io::Result<Running> {
     Running::start(command, dir)
 }
 
-fn start_server(flags: &str, options: &Options) -> io::Result<Running> {
+pub(crate) fn start_server(flags: &str, options: &Options) -> io::Result<Running> {
     let dir = warm_dir(options)?;
     let mut command = Command::new(&options.server);
     command.arg("serve").arg("--data-dir").arg(dir.path());
@@ -241,7 +251,7 @@ fn timed(process: Process, work: impl FnOnce() -> io::Result<()>) -> io::Result<
 }
 
 #[expect(clippy::disallowed_methods, reason = "the clock of the measurements")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
@@ -249,7 +259,7 @@ fn each(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> Vec<f64> {
     samples.iter().map(value).collect()
 }
 
-fn column(heading: &'static str, decimals: usize, values: Vec<f64>) -> Column {
+pub(crate) fn column(heading: &'static str, decimals: usize, values: Vec<f64>) -> Column {
     Column {
         heading,
         decimals,

@@ -6,12 +6,14 @@
 //! | what | file |
 //! |---|---|
 //! | the figures, and how they are measured | `figure` |
+//! | readers of the feed | `feed` |
 //! | the loop that the server is compared with | `sink` |
 //! | clients of the two | `client` |
 //! | a server or a loop as a process, and what it uses | `process` |
 //! | medians and the lines that are printed | `report` |
 
 mod client;
+mod feed;
 mod figure;
 mod process;
 mod report;
@@ -60,7 +62,7 @@ struct Options {
     #[arg(long, value_name = "N", default_value = "5")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Uploads of a round; without it, as the figure has them
+    /// Uploads, readers or events of a round; without it, as the figure has them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     uploads: Option<u64>,
     /// Size of an upload; without it, as the figure has it

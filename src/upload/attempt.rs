@@ -22,6 +22,7 @@ use tidegate_protocol::problem::Problem;
 use tidegate_protocol::request::{Append, Expected};
 use tidegate_protocol::upload::{Commit, Effect, Ending, Limits, Outcome, Stop, Verdict};
 use tidegate_protocol::upload::{Mark, Upload as Machine};
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep};
 
 use super::progress::Progress;
@@ -239,7 +240,15 @@ impl Attempt {
                     commit = None;
                     self.committed(advanced);
                 }
-                Input::Frame(frame) => write = self.frame(frame, &mut pulse),
+                Input::Frame(frame) => {
+                    if commit.is_some() {
+                        // The commit may have woken the database's task just now, which runs next
+                        // on this thread and on no other: a write that the disk holds up must not
+                        // hold up that.
+                        yield_now().await;
+                    }
+                    write = self.frame(frame, &mut pulse);
+                }
                 Input::CheckpointDue => self.machine.handle_checkpoint_due(),
                 Input::Stalled => self.cancelled(CancelReason::Stalled),
             }
