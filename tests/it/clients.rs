@@ -35,7 +35,8 @@ fn node(script: &str) -> Command {
         folder().join("node_modules/tus-js-client").is_dir(),
         "{NOT_INSTALLED}"
     );
-    let mut command = Command::new("node");
+    // Of a fixed version: Debian's may be too old for the browser's driver.
+    let mut command = Command::new(folder().join("node_modules/.bin/node"));
     command.arg(folder().join(script));
     command
 }

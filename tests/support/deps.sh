@@ -10,19 +10,14 @@ fail() {
     exit 1
 }
 
-# Node.js of the version that tests/clients/package.json asks for.
-has_node() {
-    node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' 2>/dev/null
-}
-
 # Debian packages that are missing, judged by what they are for and not by their names: on other
 # systems the same programs come from elsewhere.
 missing_packages() {
     PATH=$PATH:/usr/sbin:/sbin
     command -v cc >/dev/null || echo build-essential
     tests/support/postgres.sh --programs >/dev/null 2>&1 || echo postgresql
-    has_node || echo nodejs
-    command -v npm >/dev/null || echo npm
+    # They install the Node.js that the tests run on.
+    command -v npm >/dev/null || echo nodejs npm
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3 python3-venv
     # For the tests in a real browser.
     [[ -x ${CHROMIUM:-/usr/bin/chromium} ]] || echo chromium
@@ -48,7 +43,6 @@ install_packages() {
     "${as_root[@]}" apt-get update --quiet=2
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install --yes --quiet=2 --no-install-recommends "${packages[@]}"
-    has_node || fail "the tests need Node.js 20 or newer, and here is $(node --version)"
 }
 
 # Runs a command unless it has been run for this version of a file before.

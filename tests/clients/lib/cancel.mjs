@@ -21,7 +21,7 @@ export function check({ answers, error }, round) {
 
 /** Middle and worst of the canceller's waits, in milliseconds. */
 export function waits(ms) {
-  const sorted = ms.toSorted((a, b) => a - b)
+  const sorted = [...ms].sort((a, b) => a - b)
   const rounded = (value) => Math.round(value * 10) / 10
   return { median: rounded(sorted[sorted.length >> 1]), max: rounded(sorted.at(-1)) }
 }
