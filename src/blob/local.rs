@@ -45,7 +45,7 @@ impl LocalStore {
     /// made durable: what was acknowledged survives the process, not the power.
     ///
     /// # Errors
-    /// The directories cannot be made.
+    /// The directories cannot be made, or it is not called in a runtime.
     pub fn open(dir: &Path, sync: bool) -> io::Result<Self> {
         let root = blobs_dir(dir);
         for shard in 0..=u8::MAX {
@@ -61,7 +61,7 @@ impl LocalStore {
         Ok(Self {
             root: Arc::new(root),
             sync,
-            writes: Arc::new(Writes::new(writers_max())),
+            writes: Arc::new(Writes::new(writers_max())?),
         })
     }
 

@@ -31,6 +31,7 @@ pub mod local;
 #[cfg(test)]
 pub mod memory;
 pub mod root;
+mod watch;
 mod writes;
 
 pub use digest::Digests;

@@ -5,16 +5,20 @@
 //! write runs in the task that brings the bytes, as long as that is safe: a kernel that has too
 //! much to write back holds whoever writes, and a disk that hangs holds him for good. Therefore
 //! only so many tasks write like this at once that the runtime keeps a thread for everything else,
-//! and after a write that took long all of them run on threads that may block, for a while.
+//! which a watch calls to its post; and after a write that took long all of them run on threads that may block, for a while.
 
 use std::future::pending;
+use std::io;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
+
+use super::watch::Watch;
 
 /// A write that takes longer has waited for the disk.
 const SLOW: Duration = Duration::from_millis(50);
@@ -32,18 +36,23 @@ pub(super) struct Writes {
     /// Milliseconds since `begun`.
     distrusted_until: AtomicU64,
     here: Semaphore,
+    watch: Watch,
     threads: Semaphore,
 }
 
 impl Writes {
-    /// At most `here_max` threads of the runtime write at once.
-    pub(super) fn new(here_max: usize) -> Self {
-        Self {
+    /// At most `here_max` threads of the runtime write at once. Call it in that runtime.
+    ///
+    /// # Errors
+    /// The operating system gives no more threads.
+    pub(super) fn new(here_max: usize) -> io::Result<Self> {
+        Ok(Self {
             begun: Instant::now(),
             distrusted_until: AtomicU64::new(0),
             here: Semaphore::new(here_max),
+            watch: Watch::start(Handle::try_current().map_err(io::Error::other)?)?,
             threads: Semaphore::new(THREADS_MAX),
-        }
+        })
     }
 
     /// Does `work`, which writes, here or elsewhere. A panic in it is the caller's.
@@ -58,7 +67,9 @@ impl Writes {
         if self.is_trusted(begun)
             && let Ok(_here) = self.here.try_acquire()
         {
+            let at_work = self.watch.begin();
             let done = work();
+            drop(at_work);
             self.took(begun.elapsed());
             return done;
         }
@@ -100,11 +111,18 @@ impl Writes {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::sync::{Arc, mpsc};
     use std::thread;
 
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
     use crate::cancel::Scope;
+
+    /// A wait that only a defect makes this long.
+    const AT_MOST: Duration = Duration::from_secs(20);
 
     async fn thread_of(writes: &Writes) -> thread::ThreadId {
         writes.run(|| thread::current().id()).await
@@ -112,7 +130,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_write_runs_where_its_bytes_are_until_one_was_slow() {
-        let writes = Writes::new(1);
+        let writes = Writes::new(1).unwrap();
         let here = thread::current().id();
         assert_eq!(thread_of(&writes).await, here);
         writes.took(SLOW / 2);
@@ -125,7 +143,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn one_that_hangs_stops_no_other() {
-        let writes = Arc::new(Writes::new(1));
+        let writes = Arc::new(Writes::new(1).unwrap());
         let (release, released) = mpsc::channel::<()>();
         let (begin, begun) = mpsc::channel();
         let stuck = {
@@ -148,10 +166,45 @@ mod tests {
         stuck.await.unwrap();
     }
 
+    /// Whoever is called by a socket and then writes has left the sockets to others, who are all
+    /// asleep.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn sockets_are_looked_after_while_one_hangs() {
+        let scope = Scope::root("sockets");
+        let writes = Arc::new(Writes::new(1).unwrap());
+        for _ in 0..50 {
+            let caller = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let answerer = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let addresses = [&caller, &answerer].map(|of| of.local_addr().unwrap());
+            let [call, ask] = addresses;
+            // It takes a thread of the runtime until another one answers.
+            let asked = move || {
+                let mut stream = std::net::TcpStream::connect(ask).unwrap();
+                stream.set_read_timeout(Some(AT_MOST)).unwrap();
+                stream.write_all(b"?").unwrap();
+                stream.read_exact(&mut [0]).unwrap();
+            };
+            let writes = writes.clone();
+            let stuck = scope.spawn(async move {
+                caller.accept().await.unwrap();
+                writes.run(asked).await;
+            });
+            let answering = scope.spawn(async move {
+                let (mut stream, _) = answerer.accept().await.unwrap();
+                stream.read_u8().await.unwrap();
+                stream.write_u8(b'!').await.unwrap();
+            });
+            let calling = spawn_blocking(move || std::net::TcpStream::connect(call).unwrap());
+            calling.await.unwrap();
+            stuck.await.unwrap();
+            answering.await.unwrap();
+        }
+    }
+
     #[tokio::test]
     async fn a_panic_is_the_callers_wherever_it_happens() {
         for here_max in [0, 1] {
-            let writes = Arc::new(Writes::new(here_max));
+            let writes = Arc::new(Writes::new(here_max).unwrap());
             let caller = writes.clone();
             let panics = async move { caller.run(|| panic!("on purpose")).await };
             let ended = Scope::root("panics").spawn(panics).await;

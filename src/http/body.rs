@@ -102,6 +102,11 @@ impl Body {
         poll_fn(|cx| http_body::Body::poll_frame(Pin::new(&mut *self), cx)).await
     }
 
+    /// Whether other requests come on its connection meanwhile.
+    pub fn is_multiplexed(&self) -> bool {
+        matches!(&self.source, Source::Wire(wire) if wire.version == Version::HTTP_2)
+    }
+
     /// How many bytes are still to come, if that was announced.
     pub fn size_hint_exact(&self) -> Option<u64> {
         http_body::Body::size_hint(self).exact()

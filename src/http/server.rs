@@ -15,7 +15,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::uri::Scheme;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use rustix::net::sockopt::set_tcp_user_timeout;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
@@ -24,6 +25,9 @@ use super::io::{FastReaders, Socket};
 use super::telemetry::HttpMetrics;
 use super::{DrainLimits, Peer, Router, Tls};
 use crate::cancel::Scope;
+
+/// How long a client over TCP may leave unread what it was sent (`TCP_USER_TIMEOUT`, tcp(7)).
+const UNREAD_WITHIN: Duration = Duration::from_secs(60);
 
 /// The transport's part of the configuration.
 #[derive(Clone, Debug)]
@@ -227,9 +231,8 @@ impl Listener {
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, Peer)>> {
         match self {
             Self::Tcp(listener) => listener.poll_accept(cx).map_ok(|(stream, address)| {
-                // hyper writes whole answers: there is nothing to wait for.
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "TCP_NODELAY is not set");
+                if let Err(error) = set_up(&stream) {
+                    tracing::debug!(%error, "options of a socket are not set");
                 }
                 (Socket::Tcp(stream), Peer::Tcp(address))
             }),
@@ -238,6 +241,15 @@ impl Listener {
                 .map_ok(|(stream, _)| (Socket::Unix(stream), Peer::Unix)),
         }
     }
+}
+
+fn set_up(stream: &TcpStream) -> io::Result<()> {
+    // hyper writes whole answers: there is nothing to wait for.
+    stream.set_nodelay(true)?;
+    // Neither a client that is gone without a word nor one that never reads is waited for.
+    let unread = u32::try_from(UNREAD_WITHIN.as_millis()).unwrap_or(u32::MAX);
+    set_tcp_user_timeout(stream, unread)?;
+    Ok(())
 }
 
 /// The name of a Unix socket in the file system, removed with it.

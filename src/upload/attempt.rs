@@ -60,6 +60,8 @@ pub(super) struct Attempt {
     announced: Option<u64>,
     /// Away while a write is under way.
     digests: Option<Digests>,
+    /// Whether its connection brings other requests as well.
+    gives_way: bool,
     /// Bytes of content received, taken or not.
     received: u64,
     expires_at: Option<i64>,
@@ -141,10 +143,17 @@ impl Attempt {
             unusable: None,
             announced: append.content_length,
             digests: Some(digests),
+            gives_way: false,
             received: 0,
             is_unsynced: false,
             is_uncertain: false,
         }))
+    }
+
+    /// Lets the connection's other requests go before each write.
+    pub(super) fn giving_way(mut self: Box<Self>, gives_way: bool) -> Box<Self> {
+        self.gives_way = gives_way;
+        self
     }
 
     /// Runs to the end. Returns once nothing of it is under way any more: what it says is what
@@ -241,11 +250,15 @@ impl Attempt {
                     self.committed(advanced);
                 }
                 Input::Frame(frame) => {
-                    if commit.is_some() {
-                        // The commit may have woken the database's task just now, which runs next
-                        // on this thread and on no other: a write that the disk holds up must not
-                        // hold up that.
+                    if commit.is_some() || self.gives_way {
+                        // A task that was woken just now runs next on this thread, and on no other:
+                        // the database's, or that of a connection which has other requests. A
+                        // write that the disk holds up must not hold up that.
                         yield_now().await;
+                        if let Some(reason) = scope.reason().filter(|_| obey) {
+                            obey = false;
+                            self.cancelled(reason);
+                        }
                     }
                     write = self.frame(frame, &mut pulse);
                 }
@@ -496,12 +509,9 @@ impl Pulse {
     /// so a trickle does not keep a connection for ever.
     fn received(&mut self, bytes: u64) {
         self.since = self.since.saturating_add(bytes);
-        let enough = self
-            .pace
-            .rate_min
-            .saturating_mul(self.pace.stall_timeout.as_secs())
-            .max(1);
-        if self.since >= enough {
+        let millis = u64::try_from(self.pace.stall_timeout.as_millis()).unwrap_or(u64::MAX);
+        let enough = self.pace.rate_min.saturating_mul(millis) / 1_000;
+        if self.since >= enough.max(1) {
             self.rewind();
         }
     }

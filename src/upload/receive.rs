@@ -211,6 +211,7 @@ impl Uploads {
             self.told(id, self.store.resumed(id).await);
         }
         show(&operation, &upload, progress);
+        let attempt = attempt.giving_way(body.is_multiplexed());
         let ended = attempt.run(body, &scope).await;
         if ended.is_uncertain {
             // Before the lease is given up: the next one must not cut the blob to what it reads.

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
-use crate::support::content;
 use crate::support::server::{Server, files_in, run, run_server, temp_dir};
 use crate::support::tus::{self, Upload};
+use crate::support::{content, say_loudly};
 
 /// A server that has ended, with half an upload and a whole one.
 struct Ended {
@@ -255,7 +255,9 @@ struct Mounted<'d>(&'d Path);
 impl<'d> Mounted<'d> {
     fn on(directory: &'d Path) -> Option<Self> {
         if let Err(e) = rustix::mount::mount_bind(directory, directory) {
-            eprintln!("NOT TESTED: a store on its own mount. This machine permits none: {e}");
+            say_loudly(&format!(
+                "NOT TESTED: a store on its own mount. This machine permits none: {e}"
+            ));
             return None;
         }
         let mounted = Self(directory);

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::support::server::{Server, files_in, temp_dir};
 use crate::support::tus::{self, Upload};
 use crate::support::wire::Req;
-use crate::support::{assert_same_bytes, content, eventually};
+use crate::support::{assert_same_bytes, content, eventually, say_loudly};
 
 const DISK_BYTES: usize = 24 << 20;
 
@@ -30,7 +30,9 @@ impl SmallDisk {
         match rustix::mount::mount("tidegate-it", directory.path(), "tmpfs", flags, &*options) {
             Ok(()) => Some(Self { directory }),
             Err(e) => {
-                eprintln!("NOT TESTED: a full disk. This machine permits no tmpfs mount: {e}");
+                say_loudly(&format!(
+                    "NOT TESTED: a full disk. This machine permits no tmpfs mount: {e}"
+                ));
                 None
             }
         }

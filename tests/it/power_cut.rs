@@ -29,7 +29,7 @@ use tokio::time::timeout;
 use crate::support::server::{self, Server, temp_dir};
 use crate::support::tus::{self, Upload, etag};
 use crate::support::wire::{Answer, Req};
-use crate::support::{content, eventually, from_env, random};
+use crate::support::{content, eventually, from_env, random, say_loudly};
 
 /// Small checkpoints, so that cuts fall between them.
 const FLAGS: [&str; 4] = [
@@ -537,10 +537,9 @@ impl Disk {
         match Self::try_make(kind) {
             Ok(disk) => Some(disk),
             Err(reason) => {
-                let said =
-                    format!("POWER CUT NOT TESTED: no {kind} image can be mounted: {reason}");
-                // Past the harness, which would show it for a failed test only.
-                writeln!(std::io::stderr(), "{said}").expect("write to standard error");
+                say_loudly(&format!(
+                    "POWER CUT NOT TESTED: no {kind} image can be mounted: {reason}"
+                ));
                 None
             }
         }

@@ -6,6 +6,7 @@ pub(crate) mod sse;
 pub(crate) mod tus;
 pub(crate) mod wire;
 
+use std::io::Write;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -41,6 +42,11 @@ pub(crate) async fn within<T>(
         }
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
     }
+}
+
+/// Says what was not tested, past the harness, which shows only what a failed test has printed.
+pub(crate) fn say_loudly(what: &str) {
+    writeln!(std::io::stderr(), "{what}").expect("write to standard error");
 }
 
 /// Rounds of a randomised test, unless the environment says otherwise.
