@@ -41,6 +41,12 @@ fn rows() -> Vec<(Problem, u16)> {
             },
             405,
         ),
+        (
+            Problem::UpgradeRequired {
+                protocol: "websocket",
+            },
+            426,
+        ),
         (Problem::PreconditionFailed, 412),
         (Problem::RangeNotSatisfiable { length: 9 }, 416),
         (Problem::HeaderTooLarge, 431),
@@ -200,6 +206,11 @@ fn fields_that_go_with_a_problem() {
         Some("GET")
     );
     assert_eq!(Problem::NotFound.allow(), None);
+    let upgrade = Problem::UpgradeRequired {
+        protocol: "websocket",
+    };
+    assert_eq!(upgrade.upgrade(), Some("websocket"));
+    assert_eq!(Problem::NotFound.upgrade(), None);
 }
 
 #[test]
