@@ -325,8 +325,9 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
         operations: opened.hub.operations().clone(),
         tails_are_good: identity.is_as_before(),
     };
+    let (mounted, _cancels) = upload::mount(deps, upload_config(config));
     let mounts = [
-        upload::mount(deps, upload_config(config)),
+        mounted,
         feed::mount(feed::Deps {
             hub: opened.hub.clone(),
             access: Arc::new(Everybody),
