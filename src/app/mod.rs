@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::access::Everybody;
 use self::binding::{Binding, BindingError};
+use self::cancels::Cancels;
 use self::identity::Identity;
 use self::place::Access;
 use self::signals::Signals;
@@ -39,6 +40,7 @@ use crate::{feed, ops, upload, work};
 
 mod access;
 mod binding;
+mod cancels;
 mod identity;
 mod place;
 mod signals;
@@ -325,13 +327,16 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
         operations: opened.hub.operations().clone(),
         tails_are_good: identity.is_as_before(),
     };
-    let (mounted, _cancels) = upload::mount(deps, upload_config(config));
+    let (mounted, uploads) = upload::mount(deps, upload_config(config));
     let mounts = [
         mounted,
         feed::mount(feed::Deps {
             hub: opened.hub.clone(),
             access: Arc::new(Everybody),
             keep: config.event_keep,
+            cancel: Arc::new(Cancels { uploads }),
+            cors: config.cors.clone(),
+            origin: config.origin.clone(),
         }),
         ops::mount(ops::Deps {
             metrics: metrics.clone(),
