@@ -330,14 +330,7 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
     let (mounted, uploads) = upload::mount(deps, upload_config(config));
     let mounts = [
         mounted,
-        feed::mount(feed::Deps {
-            hub: opened.hub.clone(),
-            access: Arc::new(Everybody),
-            keep: config.event_keep,
-            cancel: Arc::new(Cancels { uploads }),
-            cors: config.cors.clone(),
-            origin: config.origin.clone(),
-        }),
+        feed::mount(feeds(config, &opened.hub, Cancels { uploads })),
         ops::mount(ops::Deps {
             metrics: metrics.clone(),
             probes: opened.probes(),
@@ -374,6 +367,17 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
 
     announce(&bound, &scheme)?;
     Ok(opened)
+}
+
+fn feeds(config: &Config, hub: &Hub, cancels: Cancels) -> feed::Deps {
+    feed::Deps {
+        hub: hub.clone(),
+        access: Arc::new(Everybody),
+        keep: config.event_keep,
+        cancel: Arc::new(cancels),
+        cors: config.cors.clone(),
+        origin: config.origin.clone(),
+    }
 }
 
 fn tls(config: &Config) -> Result<Option<Tls>, AppError> {

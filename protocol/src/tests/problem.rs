@@ -25,6 +25,12 @@ fn rows() -> Vec<(Problem, u16)> {
         reason: None,
         at: None,
     };
+    let method = Problem::MethodNotAllowed {
+        allow: "GET, HEAD".into(),
+    };
+    let upgrade = Problem::UpgradeRequired {
+        protocol: "websocket",
+    };
     vec![
         (Problem::validation("ids", "must not be empty"), 400),
         (
@@ -35,18 +41,8 @@ fn rows() -> Vec<(Problem, u16)> {
         ),
         (Problem::Forbidden, 403),
         (Problem::NotFound, 404),
-        (
-            Problem::MethodNotAllowed {
-                allow: "GET, HEAD".into(),
-            },
-            405,
-        ),
-        (
-            Problem::UpgradeRequired {
-                protocol: "websocket",
-            },
-            426,
-        ),
+        (method, 405),
+        (upgrade, 426),
         (Problem::PreconditionFailed, 412),
         (Problem::RangeNotSatisfiable { length: 9 }, 416),
         (Problem::HeaderTooLarge, 431),
