@@ -147,6 +147,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             // A delivery is taken or stays in its subscription.
             event = self.readings.next() => match event {
                 Some(event) => self.send(Message::Text(event)).await,
+                // The end of the server is that of its feeds, and may be noticed there first.
+                None if self.scope.reason().is_some() => Err(GOING_AWAY),
                 None => Err(BROKEN),
             },
             // An answer is taken or stays with its task.

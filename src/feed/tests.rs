@@ -322,10 +322,17 @@ async fn a_client_that_does_not_answer_pings_is_closed() {
 #[tokio::test]
 async fn the_end_of_the_server_is_told_to_whoever_reads() {
     let world = World::new().await;
-    let mut client = world.connect().await;
-    client.say(&subscribe("a", 0)).await;
-    assert_eq!(client.hear().await["op"], "ack");
+    let mut clients = Vec::new();
+    // Each may notice it in a way of its own.
+    for _ in 0..20 {
+        let mut client = world.connect().await;
+        client.say(&subscribe("a", 0)).await;
+        assert_eq!(client.hear().await["op"], "ack");
+        clients.push(client);
+    }
     world.scope.cancel(CancelReason::Shutdown);
-    assert_eq!(client.closed().await, CloseCode::Away);
+    for mut client in clients {
+        assert_eq!(client.closed().await, CloseCode::Away);
+    }
     world.stop().await;
 }
