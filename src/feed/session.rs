@@ -49,8 +49,9 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// What is read at once, and held by a socket on which nothing happens.
 const READ_BYTES: usize = 4 * 1024;
 
-/// Bytes after which a piece is sent, though more events are at hand.
-const PIECE_BYTES: usize = 8 * 1024;
+/// Bytes after which a piece is sent, though more events are at hand. The buffer for it stays, and
+/// may be twice as large.
+const PIECE_BYTES: usize = 4 * 1024;
 
 /// Subscriptions of a socket.
 const SUBSCRIPTIONS_MAX: usize = 32;

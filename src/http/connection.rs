@@ -134,8 +134,8 @@ impl Connection {
             // Not by hyper's own upgrades: they would put the socket into a box, and it would leave
             // this task, and with it the permit.
             let parts = hyper.into_parts();
-            let socket = Switched::new(parts.read_buf, parts.io.into_inner());
-            drop(parts.service);
+            let socket = Switched::new(&parts.read_buf, parts.io.into_inner());
+            drop((parts.read_buf, parts.service));
             serve(socket, self.scope.clone()).await;
             return ended;
         }

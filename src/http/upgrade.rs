@@ -109,7 +109,9 @@ const PARTING: DrainLimits = DrainLimits {
 };
 
 impl Switched {
-    pub(super) fn new(first: Bytes, io: Io<Socket>) -> Self {
+    pub(super) fn new(first: &[u8], io: Io<Socket>) -> Self {
+        // Copied, since a slice of hyper's buffer, even an empty one, keeps all of it alive.
+        let first = Bytes::copy_from_slice(first);
         Self { first, io }
     }
 
@@ -136,10 +138,6 @@ impl AsyncRead for Switched {
         }
         let n = this.first.len().min(buf.remaining());
         buf.put_slice(&this.first.split_to(n));
-        if this.first.is_empty() {
-            // An empty one keeps hyper's buffer alive all the same.
-            this.first = Bytes::new();
-        }
         Poll::Ready(Ok(()))
     }
 }
