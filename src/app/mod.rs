@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::access::Everybody;
 use self::binding::{Binding, BindingError};
+use self::cancels::Cancels;
 use self::identity::Identity;
 use self::place::Access;
 use self::signals::Signals;
@@ -39,6 +40,7 @@ use crate::{feed, ops, upload, work};
 
 mod access;
 mod binding;
+mod cancels;
 mod identity;
 mod place;
 mod signals;
@@ -325,13 +327,10 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
         operations: opened.hub.operations().clone(),
         tails_are_good: identity.is_as_before(),
     };
+    let (mounted, uploads) = upload::mount(deps, upload_config(config));
     let mounts = [
-        upload::mount(deps, upload_config(config)),
-        feed::mount(feed::Deps {
-            hub: opened.hub.clone(),
-            access: Arc::new(Everybody),
-            keep: config.event_keep,
-        }),
+        mounted,
+        feed::mount(feeds(config, &opened.hub, Cancels { uploads })),
         ops::mount(ops::Deps {
             metrics: metrics.clone(),
             probes: opened.probes(),
@@ -368,6 +367,17 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
 
     announce(&bound, &scheme)?;
     Ok(opened)
+}
+
+fn feeds(config: &Config, hub: &Hub, cancels: Cancels) -> feed::Deps {
+    feed::Deps {
+        hub: hub.clone(),
+        access: Arc::new(Everybody),
+        keep: config.event_keep,
+        cancel: Arc::new(cancels),
+        cors: config.cors.clone(),
+        origin: config.origin.clone(),
+    }
 }
 
 fn tls(config: &Config) -> Result<Option<Tls>, AppError> {

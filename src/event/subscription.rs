@@ -5,7 +5,9 @@ use std::fmt;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
+use futures_util::future;
 use futures_util::stream::{self, BoxStream, SelectAll, Stream, StreamExt};
 use serde_json::json;
 use tokio::sync::broadcast::Receiver;
@@ -107,9 +109,11 @@ pub enum NoSuchPlace {
     Db(#[from] DbError),
 }
 
-/// A reader: a stream of what it gets, which ends with the server.
+/// A reader: a stream of what it gets. It ends with the server, and when one of its feeds cannot be
+/// read: whoever reads several must not lose one of them without noticing.
 pub struct Subscription {
-    streams: SelectAll<BoxStream<'static, Delivery>>,
+    /// The last item of each is `None`.
+    streams: SelectAll<BoxStream<'static, Option<Delivery>>>,
     cursor: Cursor,
 }
 
@@ -153,9 +157,10 @@ impl Subscription {
                 is_behind: true,
             };
             let deliveries = stream::unfold(reader, async |mut reader| {
-                Some((reader.next().await?, reader))
+                Some((Some(reader.next().await?), reader))
             });
-            streams.push(deliveries.boxed());
+            let end = stream::once(future::ready(None));
+            streams.push(deliveries.chain(end).boxed());
         }
         Ok(Self { streams, cursor })
     }
@@ -169,19 +174,19 @@ impl Subscription {
 impl Stream for Subscription {
     type Item = Delivery;
 
-    fn poll_next(
-        self: Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Delivery>> {
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
         let this = self.get_mut();
-        let polled = this.streams.poll_next_unpin(context);
-        if let std::task::Poll::Ready(Some(Delivery::Logged(event))) = &polled
+        let Some(delivery) = ready!(this.streams.poll_next_unpin(context)).flatten() else {
+            this.streams.clear();
+            return Poll::Ready(None);
+        };
+        if let Delivery::Logged(event) = &delivery
             && let Some(sequence) = event.sequence
             && let Some(mark) = this.cursor.0.get_mut(&event.feed)
         {
             mark.sequence = sequence;
         }
-        polled
+        Poll::Ready(Some(delivery))
     }
 }
 

@@ -42,6 +42,9 @@ async fn suite(db: Db) {
     world.a_reader_goes_on_where_it_left_off().await;
     world.places_that_never_were_are_refused().await;
     world.what_was_trimmed_is_a_gap().await;
+    world
+        .a_feed_that_cannot_be_read_is_not_lost_in_silence()
+        .await;
     world.no_progress_follows_the_end().await;
     world.the_end_of_the_server_ends_readers().await;
     world.db.close().await;
@@ -248,6 +251,19 @@ impl World {
         log::trim(&self.db, Duration::ZERO).await.unwrap();
         self.tell_many(&feed, 1).await;
         assert_eq!(late.sequences(1).await, [704], "the count goes on");
+    }
+
+    async fn a_feed_that_cannot_be_read_is_not_lost_in_silence(&self) {
+        static SPOIL: Sql =
+            sql!("UPDATE event SET type = 'no such' WHERE feed_id = 'project:spoilt'");
+        let feeds = [feed("sound"), feed("spoilt")];
+        self.tell_many(&feeds[0], 3).await;
+        self.tell_many(&feeds[1], 1).await;
+        let spoilt = self.db.write(|tx| tx.execute(&SPOIL, &[]).boxed());
+        spoilt.await.unwrap();
+        let opened = Subscription::open(&self.hub, &feeds, &Start::After(0)).await;
+        let reading = opened.unwrap().count();
+        assert!(timeout(AT_MOST, reading).await.expect("an end") <= 3);
     }
 
     async fn no_progress_follows_the_end(&self) {

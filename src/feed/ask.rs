@@ -30,15 +30,30 @@ impl Ask {
     pub(super) fn of(head: &Parts, caller: &Caller, deps: &Deps) -> Result<Self, Problem> {
         let query = Page::of(head)?;
         let project = query.query("projectId");
-        let feeds = deps.access.feeds(caller, project.as_deref());
         let start = match last_event_id(&head.headers)? {
             Some(cursor) => Start::At(cursor),
             None => start(query.query("after"), project.is_some())?,
         };
+        let filter = Filter::parse(query.query("types").as_deref())?;
+        Self::new(project.as_deref(), start, filter, caller, deps)
+    }
+
+    /// Of a project, or of every feed that the caller may see.
+    ///
+    /// # Errors
+    /// The problem to answer with.
+    pub(super) fn new(
+        project: Option<&str>,
+        start: Start,
+        filter: Filter,
+        caller: &Caller,
+        deps: &Deps,
+    ) -> Result<Self, Problem> {
+        let feeds = deps.access.feeds(caller, project);
         Ok(Self {
             feeds: feeds.ok_or(Problem::NotFound)?,
             start,
-            filter: Filter::parse(query.query("types").as_deref())?,
+            filter,
         })
     }
 
@@ -59,7 +74,7 @@ impl Ask {
 
 impl Filter {
     /// From words like `upload.cancelled` and `upload.*`, with commas between them.
-    fn parse(types: Option<&str>) -> Result<Self, Problem> {
+    pub(super) fn parse(types: Option<&str>) -> Result<Self, Problem> {
         let Some(types) = types else {
             return Ok(Self(None));
         };
@@ -100,7 +115,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, Problem> {
 }
 
 /// A place in full, or only the sequence of the last event that is known, if there is one feed.
-fn start(after: Option<String>, is_one: bool) -> Result<Start, Problem> {
+pub(super) fn start(after: Option<String>, is_one: bool) -> Result<Start, Problem> {
     let Some(after) = after else {
         return Ok(Start::Now);
     };

@@ -4,22 +4,38 @@
 //! |---|---|
 //! | [`ask`] | what a reader wants: which feeds, which events, from where |
 //! | [`sse`] | server-sent events |
+//! | [`ws`] | WebSockets: the handshake |
+//! | [`session`] | one WebSocket, from its handshake to its end |
+//! | [`command`] | what a WebSocket client asks for and is answered |
 //! | [`trim`] | what is too old |
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::Method;
+use serde_json::Value;
+use tidegate_protocol::problem::Problem;
 
 use crate::auth::Caller;
 use crate::event::{Feed, Hub};
-use crate::http::Route;
+use crate::http::{Cors, Origin, Route};
 use crate::module::Mount;
 
 mod ask;
+mod command;
+mod session;
 mod sse;
+#[cfg(test)]
+mod tests;
 mod trim;
+mod ws;
+
+pub use command::CancelCall;
+
+/// Where WebSockets begin.
+const PATH: &str = "/api/events/ws";
 
 /// What the module needs of the rest of the house.
 pub struct Deps {
@@ -27,6 +43,11 @@ pub struct Deps {
     pub access: Arc<dyn Access>,
     /// For how long events can be read again.
     pub keep: Duration,
+    pub cancel: Arc<dyn Cancel>,
+    /// Whose pages may open a WebSocket, beside the server's own.
+    pub cors: Cors,
+    /// Which pages are the server's own.
+    pub origin: Origin,
 }
 
 /// Who may see what.
@@ -35,14 +56,31 @@ pub trait Access: fmt::Debug + Send + Sync + 'static {
     fn feeds(&self, caller: &Caller, project: Option<&str>) -> Option<Vec<Feed>>;
 }
 
+/// Cancels what other modules run.
+pub trait Cancel: fmt::Debug + Send + Sync + 'static {
+    /// Does what the cancel call of that operation does, and has the `data` of its answer, or the
+    /// problem.
+    fn cancel(
+        &self,
+        caller: Caller,
+        call: CancelCall,
+    ) -> BoxFuture<'static, Result<Value, Problem>>;
+}
+
 /// Mounts the module.
 pub fn mount(deps: Deps) -> Mount {
     let feeds = Arc::new(deps);
     let trimmer = trim::Trimmer::new(&feeds);
+    let sockets = feeds.clone();
     Mount {
-        routes: vec![Route::new(Method::GET, "/api/events", move |request| {
-            sse::serve(feeds.clone(), request)
-        })],
+        routes: vec![
+            Route::new(Method::GET, "/api/events", move |request| {
+                sse::serve(feeds.clone(), request)
+            }),
+            Route::new(Method::GET, PATH, move |request| {
+                ws::serve(sockets.clone(), request)
+            }),
+        ],
         workers: vec![Box::new(trimmer)],
     }
 }

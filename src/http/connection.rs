@@ -10,8 +10,8 @@ use std::convert::Infallible;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -33,6 +33,7 @@ use super::io::{FastReaders, Io, Protocol, Socket};
 use super::route::Router;
 use super::server::Config;
 use super::telemetry::{CLIENT_GONE, HttpMetrics};
+use super::upgrade::{self, Serve, Switched, Upgrade};
 use super::{Body, DrainLimits, Peer, Request, RequestId, Response, origin, reject};
 use crate::auth::Caller;
 use crate::cancel::Scope;
@@ -54,6 +55,8 @@ struct Connection {
     scope: Scope,
     /// Set when hyper is to close an HTTP/1.1 connection on which bytes may be unread.
     discarding: AtomicBool,
+    /// Set with the answer behind which the connection is no longer HTTP/1.1.
+    switch: Mutex<Option<Serve>>,
 }
 
 /// Serves a connection to its end.
@@ -78,6 +81,7 @@ pub(super) async fn run(socket: Socket, peer: Peer, shared: Arc<Shared>, scope: 
         scheme,
         scope,
         discarding: AtomicBool::new(false),
+        switch: Mutex::new(None),
     });
     let ended = match protocol {
         Protocol::Http1 => connection.http1(io).await,
@@ -125,6 +129,16 @@ impl Connection {
             .half_close(true)
             .serve_connection(TokioIo::new(io), service);
         let ended = drive(&mut hyper, &self.scope, |hyper| hyper.graceful_shutdown()).await;
+        let switch = self.switch().take().filter(|_| ended.is_ok());
+        if let Some(serve) = switch {
+            // Not by hyper's own upgrades: they would put the socket into a box, and it would leave
+            // this task, and with it the permit.
+            let parts = hyper.into_parts();
+            let socket = Switched::new(&parts.read_buf, parts.io.into_inner());
+            drop((parts.read_buf, parts.service));
+            serve(socket, self.scope.clone()).await;
+            return ended;
+        }
         // hyper refuses the head of a request by itself (400, 414 or 431).
         let refused = ended.as_ref().is_err_and(hyper::Error::is_parse);
         if refused || self.discarding.load(Ordering::Relaxed) {
@@ -149,6 +163,10 @@ impl Connection {
         drive(&mut hyper, &self.scope, |hyper| hyper.graceful_shutdown()).await
     }
 
+    fn switch(&self) -> MutexGuard<'_, Option<Serve>> {
+        self.switch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Serves one request: names it, counts it, catches its panic, parts from its body.
     async fn answer(
         self: Arc<Self>,
@@ -167,9 +185,11 @@ impl Connection {
             let (method, version) = (head.method.clone(), head.version);
             let path = head.uri.path().to_owned();
             let (body, leftover) = Body::wire(incoming, version, is_hesitant(&head));
+            let upgrade = Upgrade::of(&head, &body);
             let request = Request {
                 head,
                 body,
+                upgrade,
                 caller: Caller::local(),
                 path: super::PathParams::default(),
                 id: id.clone(),
@@ -197,6 +217,9 @@ impl Connection {
                 true => Left::Remains(Remains::Broken),
             };
             self.part_from(left, version, &mut response);
+            if let Some(serve) = upgrade::taken(&mut response) {
+                *self.switch() = Some(serve);
+            }
             access.answered(response.status().as_u16());
             Ok(response)
         };
@@ -271,7 +294,7 @@ where
 }
 
 /// Reads and discards raw bytes until the client closes, or to the first limit.
-async fn discard(mut io: impl AsyncRead + Unpin, limits: DrainLimits) {
+pub(super) async fn discard(mut io: impl AsyncRead + Unpin, limits: DrainLimits) {
     let reading = async {
         let mut sink = vec![0; HYPER_BUFFER_BYTES_MIN];
         let mut bytes = 0;

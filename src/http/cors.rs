@@ -60,6 +60,15 @@ impl Cors {
         }
         answer
     }
+
+    /// Whether pages of this origin may act for the user whose browser they are in. That takes more
+    /// than being one of all that may come without credentials: the origin has to be listed.
+    pub fn trusts(&self, origin: &HeaderValue) -> bool {
+        match self {
+            Self::Off | Self::Any => false,
+            Self::Origins(origins) => origins.contains(origin),
+        }
+    }
 }
 
 fn is_preflight(method: &Method, request: &HeaderMap) -> bool {
@@ -132,6 +141,15 @@ mod tests {
         let fields = answer(&listed, &Method::GET, None);
         assert_eq!(fields[header::VARY], "Origin");
         assert_eq!(fields.len(), 1);
+    }
+
+    #[test]
+    fn only_who_is_listed_is_trusted() {
+        let origin = HeaderValue::from_static("https://a.example");
+        let other = HeaderValue::from_static("https://b.example");
+        let listed = Cors::Origins(vec![origin.clone()]);
+        assert!(listed.trusts(&origin) && !listed.trusts(&other));
+        assert!(!Cors::Any.trusts(&origin) && !Cors::Off.trusts(&origin));
     }
 
     #[test]

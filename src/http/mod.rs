@@ -15,6 +15,7 @@
 //! | `cors` | what web pages of other origins may do |
 //! | `origin` | absolute URLs of this server |
 //! | `page` | pages of a list |
+//! | `upgrade` | connections that go on in another protocol |
 //! | `route` | from path and method to a handler |
 //! | `reject` | refusals and other JSON on the wire |
 //! | `telemetry` | metrics and log |
@@ -31,6 +32,7 @@ pub mod route;
 mod server;
 pub mod telemetry;
 mod tls;
+mod upgrade;
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +52,7 @@ pub use page::Page;
 pub use route::{Handler, PathParams, Route, RouteError, Router};
 pub use server::{BindError, Bound, Config, Listen, Listeners, serve};
 pub use tls::{Tls, TlsError};
+pub use upgrade::{Switched, Upgrade};
 
 use crate::auth::Caller;
 
@@ -63,6 +66,8 @@ pub struct Request {
     pub head: Parts,
     /// Not read yet.
     pub body: Body,
+    /// An offer to go on in another protocol, if there is one.
+    pub upgrade: Option<Upgrade>,
     /// On whose behalf it is made.
     pub caller: Caller,
     /// The variable segments of its path.

@@ -2,7 +2,7 @@
 
 use http::request::Parts;
 use http::uri::Scheme;
-use http::{HeaderMap, Version, header};
+use http::{HeaderMap, HeaderValue, Version, header};
 use tidegate_protocol::problem::Problem;
 
 /// How the server's own address is found.
@@ -42,6 +42,20 @@ impl Origin {
             .into_iter()
             .chain(authority_of(head).map(str::to_owned))
             .collect()
+    }
+
+    /// Whether a web page of `page`, the value of an `Origin` field, is this server's own. The
+    /// scheme is not compared: a proxy that ends TLS leaves no trace of it.
+    pub fn is_own(&self, page: &HeaderValue, head: &Parts, scheme: &Scheme) -> bool {
+        let page = page.to_str().ok().and_then(|page| page.split_once("://"));
+        let Some((page_scheme, host)) = page else {
+            // Such as `null`.
+            return false;
+        };
+        let host = absolute(page_scheme, Some(host));
+        let own = self.authorities(head, scheme);
+        own.iter()
+            .any(|own| absolute(page_scheme, Some(own)).eq_ignore_ascii_case(&host))
     }
 }
 
@@ -268,5 +282,33 @@ mod tests {
             Origin::Forwarded.of(&head(&fields), &Scheme::HTTP),
             "http://inner:1"
         );
+    }
+
+    #[test]
+    fn a_page_is_the_servers_own_by_its_host() {
+        let is_own = |origin: &Origin, page: &'static str, host| {
+            let request = head(&[("host", host), ("x-forwarded-host", "outer.example")]);
+            origin.is_own(&HeaderValue::from_static(page), &request, &Scheme::HTTP)
+        };
+        let direct = |page, host| is_own(&Origin::Request, page, host);
+        assert!(direct("http://127.0.0.1:7070", "127.0.0.1:7070"));
+        assert!(direct("https://Up.Example", "up.example:443"));
+        assert!(direct("http://up.example", "up.example"));
+        for foreign in [
+            "http://127.0.0.1:7071",
+            "http://127.0.0.1",
+            "http://localhost:7070",
+            "http://127.0.0.1:7070.evil.example",
+            "http://evil.example",
+            "127.0.0.1:7070",
+            "null",
+            "",
+        ] {
+            assert!(!direct(foreign, "127.0.0.1:7070"), "{foreign}");
+        }
+        let outer = "https://outer.example";
+        assert!(!direct(outer, "inner:1"));
+        assert!(is_own(&Origin::Forwarded, outer, "inner:1"));
+        assert!(is_own(&Origin::Fixed(outer.to_owned()), outer, "inner:1"));
     }
 }

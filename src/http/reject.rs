@@ -2,8 +2,8 @@
 //! for success (contract, "Errors").
 
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, HeaderName, RETRY_AFTER,
-    X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, HeaderName, RETRY_AFTER,
+    UPGRADE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Method, StatusCode};
 use hyper::ext::ReasonPhrase;
@@ -17,8 +17,8 @@ use crate::clock;
 
 /// The answer to a request for `path` that is refused because of `problem` (RFC 9457).
 ///
-/// Beside the body it has what the problem itself demands: `Allow`, `Retry-After`, a reason phrase.
-/// What a protocol wants beyond that (`Tus-Resumable`, `Upload-Offset`) is the caller's to add.
+/// Beside the body it has what the problem itself demands: `Allow`, `Upgrade`, `Retry-After`, a
+/// reason phrase. What a protocol wants beyond that (`Tus-Resumable`, `Upload-Offset`) is the caller's to add.
 pub fn problem(method: &Method, path: &str, problem: &Problem) -> Response {
     // An answer to HEAD has no content, and so none of a length.
     let body = match *method {
@@ -33,6 +33,11 @@ pub fn problem(method: &Method, path: &str, problem: &Problem) -> Response {
     if let Some(Ok(allow)) = problem.allow().map(HeaderValue::from_str) {
         headers.insert(ALLOW, allow);
     }
+    if let Some(protocol) = problem.upgrade() {
+        // Over HTTP/2, which has neither, hyper leaves them out.
+        headers.insert(UPGRADE, HeaderValue::from_static(protocol));
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
     if let Problem::RangeNotSatisfiable { length } = problem {
         headers.insert(CONTENT_RANGE, range::unsatisfied(*length));
     }
@@ -44,7 +49,8 @@ pub fn problem(method: &Method, path: &str, problem: &Problem) -> Response {
     response
 }
 
-fn problem_body(path: &str, problem: &Problem) -> Value {
+/// What a refusal says in its body, for where it is no answer of its own but part of something.
+pub fn problem_body(path: &str, problem: &Problem) -> Value {
     let mut body = Map::new();
     // First, so that no member of a problem can take the place of one of these.
     for (name, member) in problem.members() {

@@ -8,6 +8,7 @@ mod http2;
 mod lifecycle;
 mod requests;
 mod tls;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

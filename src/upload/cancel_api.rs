@@ -1,5 +1,6 @@
 //! Cancel calls: what somebody else than the sender asks for, in JSON (contract, "Cancel").
 
+use std::fmt;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -9,6 +10,7 @@ use tidegate_protocol::problem::Problem;
 use super::end::Cancelled;
 use super::store::{State, Which};
 use super::{DEFAULT_PROJECT, Uploads, api, refuse};
+use crate::auth::Caller;
 use crate::clock::rfc3339;
 use crate::http::{Request, Response, json, reject};
 use crate::id::UploadId;
@@ -34,10 +36,14 @@ struct AskMany {
     reason: Option<String>,
 }
 
+/// Cancels uploads for whoever serves such a call in another way than this module. Clones share it.
+#[derive(Clone)]
+pub struct Cancels(pub(super) Arc<Uploads>);
+
 /// The answer to one cancel.
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct View {
+pub struct View {
     operation: &'static str,
     id: String,
     outcome: &'static str,
@@ -72,10 +78,53 @@ struct Many {
 pub(super) async fn one(uploads: Arc<Uploads>, mut request: Request) -> Response {
     let done = async {
         let ask: Ask = json::read(&request.head.headers, &mut request.body).await?;
-        let reason = reason(ask.reason)?;
-        let id = api::id(request.path.get("id").unwrap_or_default(), "id")?;
+        let id = request.path.get("id").unwrap_or_default();
         let project = request.path.get("project").unwrap_or(DEFAULT_PROJECT);
-        let found = uploads.store.find(id).await;
+        uploads
+            .cancel_for(&request.caller, project, id, ask.reason)
+            .await
+    };
+    match done.await {
+        Ok(view) => reject::success(StatusCode::OK, &view, Some(message(view.outcome))),
+        Err(problem) => reject::problem(&request.head.method, request.head.uri.path(), &problem),
+    }
+}
+
+impl Cancels {
+    /// What a call of `POST /api/uploads/{id}/cancel` does, and the `data` of its answer.
+    ///
+    /// # Errors
+    /// The problem to answer with.
+    ///
+    /// # Cancel safety
+    /// Once begun, it is finished whether or not the future is dropped.
+    pub async fn cancel(
+        &self,
+        caller: &Caller,
+        id: &str,
+        reason: Option<String>,
+    ) -> Result<View, Problem> {
+        self.0.cancel_for(caller, DEFAULT_PROJECT, id, reason).await
+    }
+}
+
+impl fmt::Debug for Cancels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancels").finish_non_exhaustive()
+    }
+}
+
+impl Uploads {
+    async fn cancel_for(
+        self: &Arc<Self>,
+        caller: &Caller,
+        project: &str,
+        id: &str,
+        given: Option<String>,
+    ) -> Result<View, Problem> {
+        let reason = reason(given)?;
+        let id = api::id(id, "id")?;
+        let found = self.store.find(id).await;
         let found = found.map_err(|error| refuse::store(&error))?;
         let of = found
             .as_ref()
@@ -83,9 +132,8 @@ pub(super) async fn one(uploads: Arc<Uploads>, mut request: Request) -> Response
         if of != project {
             return Err(Problem::NotFound);
         }
-        let owner = request.caller.user.clone();
-        let cancelled = uploads.cancel(id, owner, reason).await?;
-        let row = uploads.store.find(id).await;
+        let cancelled = self.cancel(id, caller.user.clone(), reason).await?;
+        let row = self.store.find(id).await;
         let row = row.map_err(|error| refuse::store(&error))?;
         let row = row.ok_or(Problem::NotFound)?;
         // It may have been confirmed since.
@@ -105,10 +153,6 @@ pub(super) async fn one(uploads: Arc<Uploads>, mut request: Request) -> Response
             cancelled_at: row.ended_at.filter(|_| is_cancelled).map(rfc3339),
             released_bytes: row.released_bytes.filter(|_| is_cancelled),
         })
-    };
-    match done.await {
-        Ok(view) => reject::success(StatusCode::OK, &view, Some(message(view.outcome))),
-        Err(problem) => reject::problem(&request.head.method, request.head.uri.path(), &problem),
     }
 }
 

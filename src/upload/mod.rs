@@ -55,6 +55,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+pub use cancel_api::Cancels;
 pub use metrics::{Census, Metrics};
 
 /// The project that everybody has until there are others.
@@ -96,8 +97,8 @@ pub struct Config {
     pub origin: Origin,
 }
 
-/// Mounts the module.
-pub fn mount(deps: Deps, config: Config) -> Mount {
+/// Mounts the module. Returns what else can cancel its uploads, too.
+pub fn mount(deps: Deps, config: Config) -> (Mount, Cancels) {
     let tails_are_good = deps.tails_are_good;
     let uploads = Arc::new(Uploads::new(deps, config));
     let serve = |target| {
@@ -112,7 +113,7 @@ pub fn mount(deps: Deps, config: Config) -> Mount {
         })
     };
     let many = uploads.clone();
-    Mount {
+    let mount = Mount {
         routes: vec![
             Route::any("/files", serve(Target::Creation)),
             Route::any("/files/", serve(Target::Creation)),
@@ -140,7 +141,8 @@ pub fn mount(deps: Deps, config: Config) -> Mount {
             Box::new(sweep::Sweeper::new(&uploads)),
             Box::new(digest::FinalDigests::new(&uploads)),
         ],
-    }
+    };
+    (mount, Cancels(uploads))
 }
 
 /// The module's state, shared by its handlers and workers.

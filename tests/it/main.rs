@@ -29,6 +29,7 @@ mod leave;
 mod ops;
 mod power_cut;
 mod shutdown;
+mod websocket;
 
 /// The rows of the protocol digest, one test or more for each.
 mod tus {

@@ -45,6 +45,11 @@ pub enum Problem {
         /// The value of `Allow`.
         allow: Cow<'static, str>,
     },
+    /// The resource is served in another protocol only (RFC 9110, section 15.5.22).
+    UpgradeRequired {
+        /// The value of `Upgrade`.
+        protocol: &'static str,
+    },
     /// `If-Match` or `If-Unmodified-Since` does not hold (RFC 9110, section 13.1).
     PreconditionFailed,
     /// No byte of the range asked for exists (RFC 9110, section 15.5.17).
@@ -186,6 +191,7 @@ impl Problem {
             Self::Forbidden => &types::FORBIDDEN,
             Self::NotFound => &types::NOT_FOUND,
             Self::MethodNotAllowed { .. } => &types::METHOD_NOT_ALLOWED,
+            Self::UpgradeRequired { .. } => &types::UPGRADE_REQUIRED,
             Self::PreconditionFailed => &types::PRECONDITION_FAILED,
             Self::RangeNotSatisfiable { .. } => &types::RANGE_NOT_SATISFIABLE,
             Self::HeaderTooLarge => &types::HEADER_TOO_LARGE,
@@ -317,6 +323,15 @@ impl Problem {
         };
         Some(allow)
     }
+
+    /// The value of `Upgrade`.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<&'static str> {
+        let Self::UpgradeRequired { protocol } = self else {
+            return None;
+        };
+        Some(*protocol)
+    }
 }
 
 impl From<FieldError> for Problem {
@@ -342,6 +357,9 @@ impl fmt::Display for Problem {
             Self::ValidationFailed { field, message } => write!(f, "{field}: {message}."),
             Self::BadRequest { detail } => f.write_str(detail),
             Self::MethodNotAllowed { allow } => write!(f, "Allowed here: {allow}."),
+            Self::UpgradeRequired { protocol } => {
+                write!(f, "This is only served over `{protocol}`, on HTTP/1.1.")
+            }
             Self::RangeNotSatisfiable { length } => {
                 write!(f, "The content is {length} bytes long.")
             }

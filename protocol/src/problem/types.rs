@@ -39,7 +39,7 @@ pub fn explanation(slug: &str) -> Option<(&'static str, &'static str)> {
 }
 
 /// Every type.
-pub const ALL: [&Type; 38] = [
+pub const ALL: [&Type; 39] = [
     &VALIDATION_FAILED,
     &BAD_REQUEST,
     &NOT_JSON,
@@ -47,6 +47,7 @@ pub const ALL: [&Type; 38] = [
     &FORBIDDEN,
     &NOT_FOUND,
     &METHOD_NOT_ALLOWED,
+    &UPGRADE_REQUIRED,
     &PRECONDITION_FAILED,
     &RANGE_NOT_SATISFIABLE,
     &HEADER_TOO_LARGE,
@@ -152,6 +153,17 @@ pub(super) const METHOD_NOT_ALLOWED: Type = Type {
     summary: "The resource does not support this method.",
     text: "The resource exists and does not support the method of the request. The field `Allow` \
            lists the methods that it supports.",
+};
+
+pub(super) const UPGRADE_REQUIRED: Type = Type {
+    slug: "upgrade-required",
+    status: 426,
+    title: "Upgrade required",
+    code: "UPGRADE_REQUIRED",
+    summary: "The resource is only served in another protocol.",
+    text: "The resource is only served in the protocol that the field `Upgrade` names, which the \
+           request has to ask for in its own `Upgrade` field, over HTTP/1.1. A client that speaks \
+           that protocol does so by itself; HTTP/2 has no such request here.",
 };
 
 pub(super) const PRECONDITION_FAILED: Type = Type {

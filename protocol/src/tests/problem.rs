@@ -25,6 +25,12 @@ fn rows() -> Vec<(Problem, u16)> {
         reason: None,
         at: None,
     };
+    let method = Problem::MethodNotAllowed {
+        allow: "GET, HEAD".into(),
+    };
+    let upgrade = Problem::UpgradeRequired {
+        protocol: "websocket",
+    };
     vec![
         (Problem::validation("ids", "must not be empty"), 400),
         (
@@ -35,12 +41,8 @@ fn rows() -> Vec<(Problem, u16)> {
         ),
         (Problem::Forbidden, 403),
         (Problem::NotFound, 404),
-        (
-            Problem::MethodNotAllowed {
-                allow: "GET, HEAD".into(),
-            },
-            405,
-        ),
+        (method, 405),
+        (upgrade, 426),
         (Problem::PreconditionFailed, 412),
         (Problem::RangeNotSatisfiable { length: 9 }, 416),
         (Problem::HeaderTooLarge, 431),
@@ -200,6 +202,11 @@ fn fields_that_go_with_a_problem() {
         Some("GET")
     );
     assert_eq!(Problem::NotFound.allow(), None);
+    let upgrade = Problem::UpgradeRequired {
+        protocol: "websocket",
+    };
+    assert_eq!(upgrade.upgrade(), Some("websocket"));
+    assert_eq!(Problem::NotFound.upgrade(), None);
 }
 
 #[test]

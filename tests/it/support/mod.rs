@@ -5,6 +5,7 @@ pub(crate) mod server;
 pub(crate) mod sse;
 pub(crate) mod tus;
 pub(crate) mod wire;
+pub(crate) mod ws;
 
 use std::io::Write;
 use std::time::Duration;

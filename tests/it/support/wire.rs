@@ -447,13 +447,14 @@ async fn read_answer(
     let mut interim = Vec::new();
     let mut answer = loop {
         let head = read_head(stream, unread).await?;
-        if head.status >= 200 {
+        // Behind 101 there is another protocol, and no other answer.
+        if head.status >= 200 || head.status == 101 {
             break head;
         }
         interim.push(head.status);
     };
     answer.interim = interim;
-    if method == "HEAD" || answer.status == 204 || answer.status == 304 {
+    if method == "HEAD" || matches!(answer.status, 101 | 204) || answer.status == 304 {
         return Ok(answer);
     }
     let chunked = answer

@@ -1,0 +1,378 @@
+//! One WebSocket, from its handshake to its end.
+//!
+//! It is one loop: each round either takes a command or sends something, and nothing else happens
+//! while something is being sent. So a client that does not read is not listened to either, and
+//! there is no queue between the two: events wait in the log, commands in the client's kernel.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tidegate_protocol::problem::Problem;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+
+use super::ask::{Ask, Filter};
+use super::command::{Asked, CancelCall, Command, Reference};
+use super::{Deps, PATH};
+use crate::auth::Caller;
+use crate::cancel::Scope;
+use crate::event::{Delivery, Subscription};
+
+/// A silent client is asked this often whether it is still there.
+const PING_EVERY: Duration = Duration::from_secs(25);
+
+/// Pings in a row that a client may leave unanswered.
+const PINGS_MAX: u32 = 2;
+
+/// How long a client may keep a piece from being sent by not reading.
+const SENT_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long the last frame may take.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);
+
+/// The largest message of a client.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// What is read at once, and held by a socket on which nothing happens.
+const READ_BYTES: usize = 4 * 1024;
+
+/// Bytes after which a piece is sent, though more events are at hand. The buffer for it stays, and
+/// may be twice as large.
+const PIECE_BYTES: usize = 4 * 1024;
+
+/// Subscriptions of a socket.
+const SUBSCRIPTIONS_MAX: usize = 32;
+
+/// Cancels of a socket that are under way; with so many, no further command is read.
+const CANCELS_MAX: usize = 4;
+
+pub(super) struct Session<S> {
+    socket: WebSocketStream<S>,
+    deps: Arc<Deps>,
+    caller: Caller,
+    scope: Scope,
+    readings: Readings,
+    /// Those that are under way, as their answers.
+    cancels: FuturesUnordered<BoxFuture<'static, String>>,
+    ping: Interval,
+    /// Pings since the client was last heard of.
+    pings: u32,
+}
+
+/// Why a socket ends.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// The client has closed or lost it.
+    Gone,
+    /// It is closed with this code, for this reason.
+    Closed(CloseCode, &'static str),
+}
+
+const GOING_AWAY: End = End::Closed(CloseCode::Away, "the server is stopping");
+const BINARY: End = End::Closed(CloseCode::Unsupported, "messages are text");
+const TOO_LARGE: End = End::Closed(CloseCode::Size, "a message may have 64 KiB");
+const SLOW: End = End::Closed(CloseCode::Again, "nothing was read for too long");
+const SILENT: End = End::Closed(CloseCode::Policy, "pings were not answered");
+const BROKEN: End = End::Closed(CloseCode::Again, "a feed cannot be read now");
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+    /// Takes over a connection behind the handshake.
+    pub(super) async fn begin(socket: S, deps: Arc<Deps>, caller: Caller, scope: Scope) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BYTES)
+            .write_buffer_size(PIECE_BYTES)
+            .max_message_size(Some(MESSAGE_BYTES_MAX))
+            .max_frame_size(Some(MESSAGE_BYTES_MAX));
+        let socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
+        let mut ping = interval(PING_EVERY);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ping.reset();
+        Self {
+            socket,
+            deps,
+            caller,
+            scope,
+            readings: Readings::default(),
+            cancels: FuturesUnordered::new(),
+            ping,
+            pings: 0,
+        }
+    }
+
+    /// Serves it to its end and returns what is left of the connection.
+    ///
+    /// # Cancel safety
+    /// Dropping it ends the session without a word. Cancels under way are finished all the same.
+    pub(super) async fn run(mut self) -> S {
+        let end = loop {
+            if let Err(end) = self.turn().await {
+                break end;
+            }
+        };
+        tracing::debug!(?end, "the socket ends");
+        let closing = async {
+            match end {
+                // Whoever has said good-bye is owed an answer, which lies ready.
+                End::Gone => self.socket.flush().await,
+                End::Closed(code, reason) => {
+                    let reason = Utf8Bytes::from_static(reason);
+                    self.socket.close(Some(CloseFrame { code, reason })).await
+                }
+            }
+        };
+        // To whoever does not read there is no way to tell.
+        drop(timeout(CLOSED_WITHIN, closing).await);
+        self.socket.into_inner()
+    }
+
+    async fn turn(&mut self) -> Result<(), End> {
+        let is_listening = self.cancels.len() < CANCELS_MAX;
+        tokio::select! {
+            // A signal that stays.
+            _ = self.scope.cancelled() => Err(GOING_AWAY),
+            // A message is taken or stays in the socket.
+            message = self.socket.next(), if is_listening => self.handle_message(message).await,
+            // A delivery is taken or stays in its subscription.
+            event = self.readings.next() => match event {
+                Some(event) => self.send(Message::Text(event)).await,
+                // The end of the server is that of its feeds, and may be noticed there first.
+                None if self.scope.reason().is_some() => Err(GOING_AWAY),
+                None => Err(BROKEN),
+            },
+            // An answer is taken or stays with its task.
+            Some(answer) = self.cancels.next() => self.send(Message::text(answer)).await,
+            // A tick that is missed comes later.
+            _ = self.ping.tick() => self.handle_tick(is_listening).await,
+        }
+    }
+
+    async fn handle_message(&mut self, message: Option<Result<Message, Error>>) -> Result<(), End> {
+        self.pings = 0;
+        match message {
+            Some(Ok(Message::Text(text))) => self.handle_command(Asked::parse(&text)).await,
+            Some(Ok(Message::Binary(_))) => Err(BINARY),
+            // tungstenite answers a ping by itself, at the next look at the socket.
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),
+            Some(Ok(Message::Close(_))) | None => Err(End::Gone),
+            Some(Err(error)) => Err(End::of(&error)),
+        }
+    }
+
+    async fn handle_command(&mut self, asked: Asked) -> Result<(), End> {
+        let Asked { reference, command } = asked;
+        let scope = self.scope.clone();
+        let obeying = async {
+            match command? {
+                Command::Subscribe {
+                    project,
+                    start,
+                    filter,
+                } => {
+                    let ask =
+                        Ask::new(project.as_deref(), start, filter, &self.caller, &self.deps)?;
+                    self.subscribe(project, ask).await.map(Some)
+                }
+                Command::Unsubscribe { project } => {
+                    self.readings.remove(project.as_deref()).map(Some)
+                }
+                Command::Cancel(cancel) => {
+                    self.cancel(cancel, reference.clone());
+                    Ok(None)
+                }
+            }
+        };
+        let obeyed = tokio::select! {
+            // The socket ends, and what it subscribes to with it.
+            _ = scope.cancelled() => return Err(GOING_AWAY),
+            obeyed = obeying => obeyed,
+        };
+        match obeyed {
+            Ok(Some(data)) => self.send(Message::text(reference.ack(&data))).await,
+            Ok(None) => Ok(()),
+            Err(problem) => {
+                self.send(Message::text(reference.error(&problem, PATH)))
+                    .await
+            }
+        }
+    }
+
+    /// Returns the `data` of the answer.
+    async fn subscribe(&mut self, project: Option<String>, ask: Ask) -> Result<Value, Problem> {
+        if !self.readings.has_room(project.as_deref()) {
+            return Err(Problem::validation(
+                "projectId",
+                format!("is one more than the {SUBSCRIPTIONS_MAX} that a socket may have"),
+            ));
+        }
+        let (subscription, filter) = ask.open(&self.deps).await?;
+        let reading = Reading {
+            project,
+            subscription,
+            filter,
+        };
+        let data = reading.place();
+        self.readings.put(reading);
+        Ok(data)
+    }
+
+    fn cancel(&self, call: CancelCall, reference: Reference) {
+        let cancelling = self.deps.cancel.cancel(self.caller.clone(), call);
+        // As a task: what was asked for is done though the client leaves, or does not read.
+        let cancelled = self.scope.spawn(cancelling);
+        let answer = async move {
+            match cancelled.await.unwrap_or(Err(Problem::Internal)) {
+                Ok(data) => reference.ack(&data),
+                Err(problem) => reference.error(&problem, PATH),
+            }
+        };
+        self.cancels.push(answer.boxed());
+    }
+
+    async fn handle_tick(&mut self, is_listening: bool) -> Result<(), End> {
+        if !is_listening {
+            // Its pong may lie in the kernel.
+            return Ok(());
+        }
+        if self.pings == PINGS_MAX {
+            return Err(SILENT);
+        }
+        self.pings += 1;
+        self.send(Message::Ping(Bytes::new())).await
+    }
+
+    /// Sends a message, and behind it the events that are at hand, up to a piece.
+    async fn send(&mut self, first: Message) -> Result<(), End> {
+        let (socket, readings) = (&mut self.socket, &mut self.readings);
+        let mut sending = pin!(async {
+            let mut bytes = first.len();
+            socket.feed(first).await?;
+            while bytes < PIECE_BYTES
+                && let Some(Some(event)) = readings.next().now_or_never()
+            {
+                bytes += event.len();
+                socket.feed(Message::Text(event)).await?;
+            }
+            socket.flush().await
+        });
+        let sent = match sending.as_mut().now_or_never() {
+            Some(sent) => sent,
+            None => tokio::select! {
+                // The client is told if it reads on at once.
+                _ = self.scope.cancelled() => return Err(GOING_AWAY),
+                // It is closed then, and goes on elsewhere from where it was.
+                sent = timeout(SENT_WITHIN, sending) => {
+                    // Somebody has made room by reading. The ping may be far behind that.
+                    self.pings = 0;
+                    sent.map_err(|_elapsed| SLOW)?
+                }
+            },
+        };
+        sent.map_err(|error| End::of(&error))
+    }
+}
+
+impl End {
+    fn of(error: &Error) -> Self {
+        match error {
+            Error::Capacity(_) => TOO_LARGE,
+            Error::Utf8(_) => Self::Closed(CloseCode::Invalid, "text is UTF-8"),
+            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Self::Gone,
+            Error::Protocol(_) => Self::Closed(CloseCode::Protocol, "that is no WebSocket"),
+            _ => Self::Gone,
+        }
+    }
+}
+
+/// All that a socket reads.
+#[derive(Default)]
+struct Readings {
+    all: Vec<Reading>,
+    /// The one that is asked first next time, so that none is starved.
+    first: usize,
+}
+
+/// One subscription.
+struct Reading {
+    /// What it was asked for, and is known by.
+    project: Option<String>,
+    subscription: Subscription,
+    filter: Filter,
+}
+
+impl Readings {
+    fn has_room(&self, project: Option<&str>) -> bool {
+        let mut all = self.all.iter();
+        self.all.len() < SUBSCRIPTIONS_MAX || all.any(|one| one.project.as_deref() == project)
+    }
+
+    /// In place of the one of the same project, if there is one.
+    fn put(&mut self, reading: Reading) {
+        self.all.retain(|one| one.project != reading.project);
+        self.all.push(reading);
+    }
+
+    /// Returns where it has ended.
+    fn remove(&mut self, project: Option<&str>) -> Result<Value, Problem> {
+        let mut all = self.all.iter();
+        let at = all.position(|one| one.project.as_deref() == project);
+        let at = at.ok_or(Problem::NotFound)?;
+        Ok(self.all.remove(at).place())
+    }
+
+    /// The next event of any. `None`: one of them can no longer be read.
+    ///
+    /// # Cancel safety
+    /// An event is either returned or still to come.
+    async fn next(&mut self) -> Option<Utf8Bytes> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Utf8Bytes>> {
+        let count = self.all.len();
+        let first = self.first.checked_rem(count).unwrap_or(0);
+        let (later, sooner) = self.all.split_at_mut(first);
+        for (step, reading) in sooner.iter_mut().chain(later).enumerate() {
+            if let Poll::Ready(event) = reading.poll_next(cx) {
+                self.first = first + step + 1;
+                return Poll::Ready(event);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Reading {
+    /// Where it is, for the client.
+    fn place(&self) -> Value {
+        json!({ "projectId": self.project, "cursor": self.subscription.cursor().to_string() })
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Utf8Bytes>> {
+        loop {
+            let Some(delivery) = ready!(self.subscription.poll_next_unpin(cx)) else {
+                return Poll::Ready(None);
+            };
+            if !self.filter.wants(&delivery) {
+                continue;
+            }
+            let (Delivery::Logged(event) | Delivery::Live(event)) = &delivery;
+            match Utf8Bytes::try_from(event.json.clone()) {
+                Ok(text) => return Poll::Ready(Some(text)),
+                Err(error) => tracing::error!(%error, "an event that is no text"),
+            }
+        }
+    }
+}
