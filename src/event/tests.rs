@@ -1,5 +1,6 @@
 //! The feeds over both engines: what is written, what is read, and what readers miss never.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -12,8 +13,33 @@ use crate::cancel::{CancelReason, Scope, Settling};
 use crate::db::conformance::{open, scratch_postgres};
 use crate::db::{CORE, Db, DbUrl, Durability, Sql, sql};
 
+const EVENTS: &str = include_str!("../../docs/events.md");
+const ASYNCAPI: &str = include_str!("../../docs/asyncapi.yaml");
+
 /// A wait that only a defect makes this long.
 const AT_MOST: Duration = Duration::from_secs(20);
+
+#[test]
+fn the_pages_name_every_type_that_there_is_and_no_other() {
+    let known: BTreeSet<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+    let named = |text: &'static str, prefix: &'static str, suffix: &'static str| {
+        let names = text.lines().filter_map(move |line| {
+            let name = line.strip_prefix(prefix)?.split_once(suffix)?.0;
+            (name.contains('.') && !name.contains(' ')).then_some(name)
+        });
+        names.collect::<BTreeSet<_>>()
+    };
+    assert_eq!(
+        named(EVENTS, "| `", "` | "),
+        known,
+        "rows of docs/events.md"
+    );
+    let reference = ": { $ref: '#/components/messages/";
+    for (prefix, suffix) in [("      ", reference), ("    ", ":")] {
+        let found = named(ASYNCAPI, prefix, suffix);
+        assert_eq!(found, known, "docs/asyncapi.yaml, at `{prefix}`");
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite() {

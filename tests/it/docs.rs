@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidegate::event::Kind;
 use tidegate_protocol::problem::{ALL_SLUGS, types};
 
 use crate::support::server::{Server, run, temp_dir};
@@ -17,7 +16,6 @@ const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
 const HTTP: &str = include_str!("../../docs/http.md");
 const EVENTS: &str = include_str!("../../docs/events.md");
-const ASYNCAPI: &str = include_str!("../../docs/asyncapi.yaml");
 const OPENAPI: &str = include_str!("../../docs/openapi.yaml");
 
 #[tokio::test]
@@ -123,26 +121,6 @@ async fn the_methods_that_the_server_allows_are_those_of_the_openapi_page() {
             documented, allowed,
             "methods of {path} in docs/openapi.yaml, and `Allow`"
         );
-    }
-}
-
-#[test]
-fn the_pages_on_events_name_every_type_that_there_is_and_no_other() {
-    let known: BTreeSet<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
-    let rows = rows(EVENTS, "## An event");
-    let documented: BTreeSet<_> = rows.keys().map(String::as_str).collect();
-    assert_eq!(documented, known, "rows of docs/events.md");
-    let lines = ASYNCAPI.lines().map(str::trim_end);
-    for (prefix, suffix) in [
-        ("      ", ": { $ref: '#/components/messages/"),
-        ("    ", ":"),
-    ] {
-        let names = lines.clone().filter_map(|line| {
-            let name = line.strip_prefix(prefix)?.split_once(suffix)?.0;
-            name.contains('.').then_some(name)
-        });
-        let named: BTreeSet<_> = names.filter(|name| !name.contains(' ')).collect();
-        assert_eq!(named, known, "docs/asyncapi.yaml, at `{prefix}`");
     }
 }
 

@@ -29,6 +29,7 @@ mod leave;
 mod ops;
 mod power_cut;
 mod shutdown;
+mod stuck_disk;
 mod websocket;
 
 /// The rows of the protocol digest, one test or more for each.

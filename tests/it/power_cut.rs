@@ -523,7 +523,7 @@ fn source(random: &mut fastrand::Rng, len: std::ops::Range<usize>) -> Rc<[u8]> {
 
 /// A file system in an image in memory. Unmounted and removed when dropped; declare it before the
 /// server that lives on it.
-struct Disk {
+pub(crate) struct Disk {
     // Unmounted before they go.
     mount_point: TempDir,
     image: TempPath,
@@ -545,7 +545,7 @@ impl Disk {
         }
     }
 
-    fn try_make(kind: &str) -> Result<Self, String> {
+    pub(crate) fn try_make(kind: &str) -> Result<Self, String> {
         let image = tempfile::Builder::new()
             .prefix("tidegate-it-")
             .suffix(".img")
@@ -562,7 +562,7 @@ impl Disk {
         Ok(Self { mount_point, image })
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.mount_point.path()
     }
 
@@ -607,7 +607,7 @@ fn mount(image: &Path, mount_point: &Path) -> Result<(), String> {
 }
 
 /// Runs a tool of the system, which for some users is not on the path.
-fn run(command: &mut Command) -> Result<(), String> {
+pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
     let output = command.output().map_err(|e| format!("{command:?}: {e}"))?;
