@@ -248,6 +248,9 @@ const SLOW_READ_BYTES_MAX: u64 = 8 * 1024 - 1;
 /// How much must arrive without a pause before reads may be large.
 const LIFT_AFTER_BYTES: u64 = 512 * 1024;
 
+/// Whole pages are cheapest to write.
+const PAGE_BYTES: u64 = 4 * 1024;
+
 /// How much must have arrived in a row for each byte of a read.
 const EARNED_PER_BYTE: u64 = 16;
 
@@ -277,7 +280,7 @@ impl Pace {
         let share = share.min(self.in_a_row / EARNED_PER_BYTE);
         // hyper's buffers are powers of two, and one that is filled is doubled.
         let buffer = 1 << share.max(1).ilog2();
-        (buffer - 1).max(SLOW_READ_BYTES_MAX)
+        (buffer - PAGE_BYTES).max(SLOW_READ_BYTES_MAX)
     }
 
     fn arrived(&mut self, bytes: usize) {
@@ -324,8 +327,8 @@ mod tests {
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf, duplex};
 
     use super::{
-        EARNED_PER_BYTE, FAST_BYTES, FastReaders, Io, LIFT_AFTER_BYTES, PAUSE, PREFACE, Pace,
-        Protocol, SLOW_READ_BYTES_MAX,
+        EARNED_PER_BYTE, FAST_BYTES, FastReaders, Io, LIFT_AFTER_BYTES, PAGE_BYTES, PAUSE, PREFACE,
+        Pace, Protocol, SLOW_READ_BYTES_MAX,
     };
 
     #[tokio::test]
@@ -419,15 +422,15 @@ mod tests {
         let mut paces: Vec<_> = (0..64).map(|_| Pace::new(fast.clone())).collect();
         paces[0].arrived(LIFT_AFTER_BYTES as usize);
         let earned = LIFT_AFTER_BYTES / EARNED_PER_BYTE;
-        assert_eq!(paces[0].read_bytes_max(), earned - 1);
+        assert_eq!(paces[0].read_bytes_max(), earned - PAGE_BYTES);
         for pace in &mut paces {
             pace.arrived(1 << 30);
         }
-        assert_eq!(paces[0].read_bytes_max(), FAST_BYTES / 64 - 1);
+        assert_eq!(paces[0].read_bytes_max(), FAST_BYTES / 64 - PAGE_BYTES);
         paces.truncate(3);
         assert_eq!(
             paces[0].read_bytes_max(),
-            FAST_BYTES / 4 - 1,
+            FAST_BYTES / 4 - PAGE_BYTES,
             "who has left takes nothing, and a share is a power of two"
         );
     }
