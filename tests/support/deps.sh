@@ -57,7 +57,13 @@ once_for() {
 }
 
 npm_packages() {
-    (cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+    (
+        cd tests/clients
+        npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+        # An npm of Debian 12 makes this link for none of two packages that have the name.
+        cd node_modules/.bin
+        ln -sfn ../node-linux-*/bin/node node
+    )
 }
 
 python_packages() {
