@@ -5,7 +5,8 @@
 //! write runs in the task that brings the bytes, as long as that is safe: a kernel that has too
 //! much to write back holds whoever writes, and a disk that hangs holds him for good. Therefore
 //! only so many tasks write like this at once that the runtime keeps a thread for everything else,
-//! which a watch calls to its post; and after a write that took long all of them run on threads that may block, for a while.
+//! which a watch calls to its post; and after a write that took long all of them run on threads
+//! that may block, for a while.
 
 use std::future::pending;
 use std::io;

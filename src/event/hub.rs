@@ -16,12 +16,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::{Interval, MissedTickBehavior, interval};
-use uuid::Uuid;
 
 use super::log;
 use super::{Draft, Event, Feed, Kind};
 use crate::cancel::Scope;
-use crate::clock;
 use crate::db::{Db, DbError};
 
 /// Items of a feed that a listener may be behind before it has to read the log.
@@ -237,15 +235,19 @@ impl Pump {
         let mut tick = every(PROGRESS_EVERY);
         let mut is_started = false;
         while !self.is_over() {
-            if let Err(error) = self.look(&mut is_started).await {
-                tracing::warn!(feed = %self.feed, %error, "reading a feed");
-            }
             tokio::select! {
                 // Nothing is held here.
                 _ = scope.cancelled() => return self.close(),
                 () = self.channel.wake.notified() => {}
+                // The first tick comes at once.
                 _ = look.tick() => {}
-                _ = tick.tick() => self.tell_progress(),
+                _ = tick.tick(), if is_started => {
+                    self.tell_progress();
+                    continue;
+                }
+            }
+            if let Err(error) = self.look(&mut is_started).await {
+                tracing::warn!(feed = %self.feed, %error, "reading a feed");
             }
         }
     }
@@ -289,9 +291,7 @@ impl Pump {
             }
         }
         for draft in told {
-            let id = Uuid::new_v4().to_string();
-            let now = i64::try_from(clock::unix_ms()).unwrap_or(i64::MAX);
-            match draft.place(&id, now, None) {
+            match draft.unlogged(None) {
                 Ok(event) => self.send(Item::Live(self.last, Arc::new(event))),
                 Err(error) => tracing::error!(%error, "an event that is no JSON"),
             }

@@ -82,7 +82,7 @@ pub(super) static ALL: &[&Sql] = &[
 /// The database's.
 pub async fn record(tx: &mut Tx, draft: Draft) -> Result<(), DbError> {
     let feed = draft.feed.to_string();
-    let epoch = Uuid::new_v4().simple().to_string();
+    let epoch = new_epoch();
     let params = [Param::Text(&feed), Param::Text(&epoch)];
     let next = tx.fetch_optional(&NEXT, &params).await?.ok_or(STRANGE)?;
     let (sequence, time) = (next.int(0)?, next.int(1)?);
@@ -107,6 +107,11 @@ pub async fn record(tx: &mut Tx, draft: Draft) -> Result<(), DbError> {
     Ok(())
 }
 
+/// For a feed that may be made just now.
+fn new_epoch() -> String {
+    Uuid::new_v4().simple().to_string()
+}
+
 /// Where a feed stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -128,7 +133,7 @@ pub(super) async fn place(db: &Db, feed: &Feed) -> Result<Place, DbError> {
     db.write(move |tx| {
         let name = opened.clone();
         async move {
-            let epoch = Uuid::new_v4().simple().to_string();
+            let epoch = new_epoch();
             tx.execute(&OPEN, &[Param::Text(&name), Param::Text(&epoch)])
                 .await
         }

@@ -18,8 +18,9 @@ use std::fmt;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
+use uuid::Uuid;
 
-use crate::clock::rfc3339;
+use crate::clock::{self, rfc3339};
 
 pub mod hub;
 pub mod log;
@@ -173,6 +174,12 @@ pub struct Event {
 }
 
 impl Draft {
+    /// An event that only its readers ever see, by this machine's clock.
+    fn unlogged(self, sequence: Option<u64>) -> Result<Event, serde_json::Error> {
+        let now = i64::try_from(clock::unix_ms()).unwrap_or(i64::MAX);
+        self.place(&Uuid::new_v4().to_string(), now, sequence)
+    }
+
     /// The event, with what only its place in the log tells.
     fn place(self, id: &str, time: i64, sequence: Option<u64>) -> Result<Event, serde_json::Error> {
         let json = serde_json::to_vec(&Envelope {

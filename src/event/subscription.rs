@@ -12,11 +12,9 @@ use futures_util::stream::{self, BoxStream, SelectAll, Stream, StreamExt};
 use serde_json::json;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use uuid::Uuid;
 
 use super::hub::{Hub, Item};
 use super::{Draft, Event, Feed, Kind, log};
-use crate::clock;
 use crate::db::DbError;
 
 /// Events that a reader who is behind takes from the log at once: what it holds in memory.
@@ -280,11 +278,7 @@ impl Reader {
                 "reason": "retention",
             }),
         };
-        let now = i64::try_from(clock::unix_ms()).unwrap_or(i64::MAX);
-        let id = Uuid::new_v4().to_string();
-        let gap = gap
-            .place(&id, now, Some(last_missing))
-            .map_err(|_| log::STRANGE)?;
+        let gap = gap.unlogged(Some(last_missing)).map_err(|_| log::STRANGE)?;
         Ok(Some(Delivery::Logged(Arc::new(gap))))
     }
 

@@ -17,6 +17,7 @@ use futures_util::future::BoxFuture;
 use http::Method;
 use serde_json::Value;
 use tidegate_protocol::problem::Problem;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::auth::Caller;
 use crate::event::{Feed, Hub};
@@ -83,4 +84,12 @@ pub fn mount(deps: Deps) -> Mount {
         ],
         workers: vec![Box::new(trimmer)],
     }
+}
+
+/// When a reader is to be sent something even if nothing happens: first after a period of silence.
+fn pings(period: Duration) -> Interval {
+    let mut ping = interval(period);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ping.reset();
+    ping
 }

@@ -17,7 +17,7 @@ use futures_util::{FutureExt, SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tidegate_protocol::problem::Problem;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -26,7 +26,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::ask::{Ask, Filter};
 use super::command::{Asked, CancelCall, Command, Reference};
-use super::{Deps, PATH};
+use super::{Deps, PATH, pings};
 use crate::auth::Caller;
 use crate::cancel::Scope;
 use crate::event::{Delivery, Subscription};
@@ -97,9 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             .max_message_size(Some(MESSAGE_BYTES_MAX))
             .max_frame_size(Some(MESSAGE_BYTES_MAX));
         let socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
-        let mut ping = interval(PING_EVERY);
-        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ping.reset();
+        let ping = pings(PING_EVERY);
         Self {
             socket,
             deps,

@@ -11,10 +11,10 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use http_body::Frame;
 use http_body_util::StreamBody;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::Interval;
 
-use super::Deps;
 use super::ask::{Ask, Filter};
+use super::{Deps, pings};
 use crate::event::{Delivery, Subscription};
 use crate::http::{OutBody, Request, Response, reject};
 
@@ -69,9 +69,7 @@ struct Reader {
 
 /// The events as text, in pieces of as many as are at hand.
 fn pieces(subscription: Subscription, filter: Filter) -> impl Stream<Item = Bytes> {
-    let mut ping = interval(PING_EVERY);
-    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ping.reset();
+    let ping = pings(PING_EVERY);
     let reader = Reader {
         subscription,
         filter,
