@@ -22,12 +22,14 @@ use uuid::Uuid;
 
 use crate::clock::{self, rfc3339};
 
+mod filter;
 pub mod hub;
 pub mod log;
 mod subscription;
 #[cfg(test)]
 mod tests;
 
+pub use filter::Filter;
 pub use hub::{Hub, Operation, Operations};
 pub use log::record;
 pub use subscription::{Cursor, Delivery, NoSuchPlace, Start, Subscription};

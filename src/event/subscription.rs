@@ -96,6 +96,15 @@ pub enum Delivery {
     Live(Arc<Event>),
 }
 
+impl Delivery {
+    /// What is delivered.
+    pub fn event(&self) -> &Event {
+        match self {
+            Self::Logged(event) | Self::Live(event) => event,
+        }
+    }
+}
+
 /// Why no place to begin was found.
 #[derive(Debug, thiserror::Error)]
 pub enum NoSuchPlace {

@@ -6,7 +6,7 @@ use tidegate_protocol::problem::Problem;
 
 use super::Deps;
 use crate::auth::Caller;
-use crate::event::{Cursor, Delivery, Feed, Kind, NoSuchPlace, Start, Subscription};
+use crate::event::{Cursor, Feed, Filter, NoSuchPlace, Start, Subscription};
 use crate::http::Page;
 
 /// What a reader wants.
@@ -16,10 +16,6 @@ pub(super) struct Ask {
     start: Start,
     filter: Filter,
 }
-
-/// The kinds of events that a reader wants. A gap is always told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Filter(Option<Vec<Kind>>);
 
 impl Ask {
     /// Reads `?projectId=&types=&after=` and `Last-Event-ID`, which is what a browser sends when it
@@ -34,7 +30,7 @@ impl Ask {
             Some(cursor) => Start::At(cursor),
             None => start(query.query("after"), project.is_some())?,
         };
-        let filter = Filter::parse(query.query("types").as_deref())?;
+        let filter = filter(query.query("types").as_deref())?;
         Self::new(project.as_deref(), start, filter, caller, deps)
     }
 
@@ -72,38 +68,13 @@ impl Ask {
     }
 }
 
-impl Filter {
-    /// From words like `upload.cancelled` and `upload.*`, with commas between them.
-    pub(super) fn parse(types: Option<&str>) -> Result<Self, Problem> {
-        let Some(types) = types else {
-            return Ok(Self(None));
-        };
-        let mut wanted = Vec::new();
-        for word in types.split(',') {
-            let before = wanted.len();
-            wanted.extend(Kind::ALL.into_iter().filter(|kind| is(*kind, word.trim())));
-            if wanted.len() == before {
-                return Err(Problem::ValidationFailed {
-                    field: "types".into(),
-                    message: format!("has no event of type `{}`", word.escape_debug()).into(),
-                });
-            }
-        }
-        Ok(Self(Some(wanted)))
-    }
-
-    pub(super) fn wants(&self, delivery: &Delivery) -> bool {
-        let (Delivery::Logged(event) | Delivery::Live(event)) = delivery;
-        let wanted = |kinds: &Vec<Kind>| kinds.contains(&event.kind);
-        event.kind == Kind::FeedGap || self.0.as_ref().is_none_or(wanted)
-    }
-}
-
-fn is(kind: Kind, word: &str) -> bool {
-    match word.strip_suffix('*') {
-        Some(family) => family.ends_with('.') && kind.as_str().starts_with(family),
-        None => kind.as_str() == word,
-    }
+/// Without a word about types, all of them.
+pub(super) fn filter(types: Option<&str>) -> Result<Filter, Problem> {
+    let Some(types) = types else {
+        return Ok(Filter::ALL);
+    };
+    let filter = types.parse::<Filter>();
+    filter.map_err(|error| Problem::validation("types", error.to_string()))
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<Cursor>, Problem> {
@@ -137,30 +108,6 @@ fn no_cursor(field: &'static str) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_filter_is_made_of_types_and_families() {
-        let parsed = |text| Filter::parse(Some(text));
-        assert_eq!(Filter::parse(None), Ok(Filter(None)));
-        let Ok(Filter(Some(all))) = parsed("upload.*") else {
-            panic!("a family");
-        };
-        assert_eq!(all.len(), 10);
-        let two = Filter(Some(vec![Kind::UploadCancelled, Kind::FeedGap]));
-        assert_eq!(parsed("upload.cancelled, feed.gap"), Ok(two));
-        for wrong in [
-            "upload",
-            "upload.",
-            "*",
-            "",
-            "upload.*,",
-            "other.*",
-            "upload.c*",
-        ] {
-            let refused = parsed(wrong).expect_err(wrong);
-            assert!(matches!(refused, Problem::ValidationFailed { .. }));
-        }
-    }
 
     #[test]
     fn a_number_names_a_place_in_one_feed_only() {

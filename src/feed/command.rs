@@ -5,8 +5,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tidegate_protocol::problem::Problem;
 
-use super::ask::{self, Filter};
-use crate::event::Start;
+use super::ask;
+use crate::event::{Filter, Start};
 use crate::http::reject;
 
 /// The longest `ref` of a client, in bytes.
@@ -140,7 +140,7 @@ impl Command {
                 });
                 Ok(Self::Subscribe {
                     start: ask::start(after, asked.project_id.is_some())?,
-                    filter: Filter::parse(asked.types.as_deref())?,
+                    filter: ask::filter(asked.types.as_deref())?,
                     project: asked.project_id,
                 })
             }
@@ -177,7 +177,7 @@ mod tests {
         let subscribe = |project: Option<&str>, start| Command::Subscribe {
             project: project.map(str::to_owned),
             start,
-            filter: Filter::parse(None).unwrap(),
+            filter: Filter::ALL,
         };
         assert_eq!(parsed(r#"{"op":"subscribe"}"#), subscribe(None, Start::Now));
         for after in ["7", r#""7""#] {

@@ -24,12 +24,12 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use super::ask::{Ask, Filter};
+use super::ask::Ask;
 use super::command::{Asked, CancelCall, Command, Reference};
 use super::{Deps, PATH, pings};
 use crate::auth::Caller;
 use crate::cancel::Scope;
-use crate::event::{Delivery, Subscription};
+use crate::event::{Filter, Subscription};
 
 /// A silent client is asked this often whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(25);
@@ -363,10 +363,10 @@ impl Reading {
             let Some(delivery) = ready!(self.subscription.poll_next_unpin(cx)) else {
                 return Poll::Ready(None);
             };
-            if !self.filter.wants(&delivery) {
+            let event = delivery.event();
+            if !self.filter.wants(event.kind) {
                 continue;
             }
-            let (Delivery::Logged(event) | Delivery::Live(event)) = &delivery;
             match Utf8Bytes::try_from(event.json.clone()) {
                 Ok(text) => return Poll::Ready(Some(text)),
                 Err(error) => tracing::error!(%error, "an event that is no text"),

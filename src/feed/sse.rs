@@ -13,9 +13,9 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use tokio::time::Interval;
 
-use super::ask::{Ask, Filter};
+use super::ask::Ask;
 use super::{Deps, pings};
-use crate::event::{Delivery, Subscription};
+use crate::event::{Delivery, Filter, Subscription};
 use crate::http::{OutBody, Request, Response, reject};
 
 /// Something is sent at least this often, so that neither side takes the other for dead.
@@ -105,7 +105,7 @@ impl Reader {
     }
 
     fn write(&self, piece: &mut BytesMut, delivery: &Delivery) {
-        if !self.filter.wants(delivery) {
+        if !self.filter.wants(delivery.event().kind) {
             return;
         }
         let event = match delivery {
