@@ -176,7 +176,7 @@ impl Scope {
         match timeout(within, ended).await {
             Ok(()) => Settling::Settled,
             Err(_elapsed) => {
-                tracing::warn!(parent: &self.0.span, running = tasks.len(), "settling is overdue");
+                tracing::debug!(parent: &self.0.span, running = tasks.len(), "settling is overdue");
                 Settling::Overdue
             }
         }

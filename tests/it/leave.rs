@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::support::h2c::{Exchange, H2};
 use crate::support::server::Server;
+use crate::support::sse::Sse;
 use crate::support::tus::{self, Upload, checksum};
 use crate::support::wire::{Answer, Conn, Req};
 use crate::support::{content, eventually, rounds};
@@ -166,6 +167,12 @@ async fn send_part(server: &Server, sender: &mut Sender, upload: &Upload, part: 
     })
     .await;
     sender.send(&part[sent..]).await;
+}
+
+/// Waits until the one upload that is under way has received so many bytes, on a slow disk too.
+async fn received(server: &Server, bytes: usize) {
+    let mut feed = Sse::open(server, "types=upload.progress", None).await;
+    while feed.next().await.json["data"]["received"] != bytes {}
 }
 
 /// Waits until the upload has this offset, and checks that it stays and that the rest fits.
@@ -367,7 +374,8 @@ async fn a_new_patch_takes_over_from_a_vanished_one() {
         let patch = tus::patch(&upload, 0).declare(whole.len() as u64);
         let mut vanished = Sender::start(&server, http, &patch).await;
         send_part(&server, &mut vanished, &upload, &whole[..PART_BYTES]).await;
-        vanished.settle(&server).await;
+        vanished.flush().await;
+        received(&server, PART_BYTES).await;
         let asked = Instant::now();
         server
             .append(&upload, PART_BYTES as u64, &whole[PART_BYTES..])
