@@ -10,6 +10,8 @@
 //! | `connection` | one connection: protocol, limits, each request's frame, the gentle close |
 //! | `tls` | certificates and handshakes |
 //! | `io` | the bytes of a connection before hyper sees them |
+//! | `client` | requests of our own |
+//! | `reach` | where those may go |
 //! | `body` | request bodies, their remains, response bodies |
 //! | `json` | bodies in JSON |
 //! | `cors` | what web pages of other origins may do |
@@ -21,12 +23,14 @@
 //! | `telemetry` | metrics and log |
 
 mod body;
+mod client;
 mod connection;
 mod cors;
 mod io;
 pub mod json;
 mod origin;
 mod page;
+mod reach;
 pub mod reject;
 pub mod route;
 mod server;
@@ -46,9 +50,11 @@ use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use body::{Body, BodyError, DrainLimits, OutBody};
+pub use client::{Client, ClientError};
 pub use cors::{Cors, Shared};
 pub use origin::Origin;
 pub use page::Page;
+pub use reach::Reach;
 pub use route::{Handler, PathParams, Route, RouteError, Router};
 pub use server::{BindError, Bound, Config, Listen, Listeners, serve};
 pub use tls::{Tls, TlsError};
