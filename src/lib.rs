@@ -5,11 +5,14 @@
 //! | [`app`] | composition root: the only place that names concrete stores and mounts modules |
 //! | [`config`] | flags, environment and file become one typed configuration |
 //! | [`upload`] | module: uploads |
+//! | [`feed`] | module: what happens, told to whoever listens |
+//! | [`webhook`] | module: what happens, sent to whoever is to know |
 //! | [`ops`] | module: health, metrics, problem pages |
 //! | [`module`] | what a module hands to the composition root |
 //! | [`http`] | mechanism: transport; knows no domain |
 //! | [`blob`] | mechanism: stored bytes |
 //! | [`db`] | mechanism: SQLite and PostgreSQL, one SQL text |
+//! | [`event`] | mechanism: domain events, their log, the live feeds |
 //! | [`work`] | mechanism: background work |
 //! | [`cancel`] | leaf: the one concept of cancellation |
 //! | [`auth`], [`clock`], [`id`] | leaves: who calls, what time it is, what things are called |
@@ -30,4 +33,5 @@ pub mod id;
 pub mod module;
 pub mod ops;
 pub mod upload;
+pub mod webhook;
 pub mod work;

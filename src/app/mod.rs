@@ -29,14 +29,15 @@ use crate::blob::{BlobError, BlobStore};
 use crate::cancel::{CancelReason, Scope, Settling};
 use crate::config::{Command, Config, Digest, Durability};
 use crate::db::{self, CORE, Db, DbConfig, DbError, DbUrl};
-use crate::event::{self, Hub};
+use crate::event::{self, Feed, Hub};
 use crate::http::telemetry::{self, Metrics};
 use crate::http::{self, BindError, Bound, Listeners, RouteError, Router, Tls, TlsError};
-use crate::module::Mount;
 use crate::upload::fsck::{FsckError, fsck};
 use crate::upload::sql::SqlStore;
 use crate::upload::store::UploadStore;
-use crate::{feed, ops, upload, work};
+use crate::webhook::{EndpointError, Endpoints};
+use crate::work::{self, Worker};
+use crate::{feed, ops, upload, webhook};
 
 mod access;
 mod binding;
@@ -77,6 +78,9 @@ pub enum AppError {
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A webhook cannot be signed for.
+    #[error(transparent)]
+    Webhook(#[from] EndpointError),
     /// Two modules want the same path.
     #[error(transparent)]
     Route(#[from] RouteError),
@@ -118,7 +122,7 @@ pub fn run(command: Command) -> ExitCode {
             match command {
                 Command::Serve(config) => serve(config).await,
                 Command::Migrate(config) => migrate(config).await,
-                Command::Check(config) => tls(&config).map(drop),
+                Command::Check(config) => check(config),
                 Command::Fsck { config, repair } => check_stored(config, repair).await,
             }
         });
@@ -193,8 +197,13 @@ impl Opened {
         }
         // Before any other table is changed: they may be somebody else's.
         let binding = Binding::look(&db, dir, access).await?;
-        db.migrate(&[CORE, event::log::LINE, upload::migrations::LINE])
-            .await?;
+        let lines = [
+            CORE,
+            event::log::LINE,
+            upload::migrations::LINE,
+            webhook::LINE,
+        ];
+        db.migrate(&lines).await?;
         let hub = Hub::new(db.clone(), scope.child("feeds"));
         let uploads = Arc::new(SqlStore::new(db.clone(), hub.clone()));
         hold(binding.settle(&db, &*uploads, dir).await?);
@@ -266,6 +275,13 @@ async fn migrate(config: Config) -> Result<(), AppError> {
     Ok(())
 }
 
+/// The configuration has been checked; this reads the files that it names.
+fn check(config: Config) -> Result<(), AppError> {
+    tls(&config)?;
+    Endpoints::load(config.webhooks)?;
+    Ok(())
+}
+
 async fn check_stored(config: Config, repair: bool) -> Result<(), AppError> {
     let opened = Opened::open(&config, Access::Find).await?;
     let findings = fsck(&opened.uploads, &opened.blobs, repair).await?;
@@ -316,6 +332,13 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
 
     let mut metrics = Metrics::new();
     let upload_metrics = upload::Metrics::register(&mut metrics.registry);
+    let webhooks = webhook::Deps {
+        hub: opened.hub.clone(),
+        feeds: vec![Feed::Project(upload::DEFAULT_PROJECT.to_owned())],
+        endpoints: Endpoints::load(config.webhooks.clone())?,
+        scope: opened.scope.child("webhooks"),
+        metrics: webhook::Metrics::register(&mut metrics.registry),
+    };
     let metrics = Arc::new(metrics);
     // Below the server's scope, beside the connections: an attempt does not end with its own.
     let uploads = opened.scope.child("uploads");
@@ -331,6 +354,7 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
     let mounts = [
         mounted,
         feed::mount(feeds(config, &opened.hub, Cancels { uploads })),
+        webhook::mount(webhooks)?,
         ops::mount(ops::Deps {
             metrics: metrics.clone(),
             probes: opened.probes(),
@@ -338,20 +362,9 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
     ];
     let mut routes = Vec::new();
     let workers_scope = opened.scope.child("workers");
-    for Mount {
-        routes: more,
-        workers,
-    } in mounts
-    {
-        routes.extend(more);
-        for mut worker in workers {
-            let name = worker.name();
-            worker.prepare().await.map_err(|source| AppError::Prepare {
-                worker: name,
-                source,
-            })?;
-            workers_scope.spawn(work::run(worker, workers_scope.clone()));
-        }
+    for mount in mounts {
+        routes.extend(mount.routes);
+        start_workers(mount.workers, &workers_scope).await?;
     }
     identity.note(&opened.db).await?;
     let router = Router::new(routes)?;
@@ -367,6 +380,19 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
 
     announce(&bound, &scheme)?;
     Ok(opened)
+}
+
+/// Prepares workers, and lets them run in `scope`.
+async fn start_workers(workers: Vec<Box<dyn Worker>>, scope: &Scope) -> Result<(), AppError> {
+    for mut worker in workers {
+        let name = worker.name();
+        worker.prepare().await.map_err(|source| AppError::Prepare {
+            worker: name,
+            source,
+        })?;
+        scope.spawn(work::run(worker, scope.clone()));
+    }
+    Ok(())
 }
 
 fn feeds(config: &Config, hub: &Hub, cancels: Cancels) -> feed::Deps {

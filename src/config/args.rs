@@ -296,6 +296,23 @@ pub(super) struct Settings {
         help_heading = "Logging"
     )]
     pub(super) log_filter: Option<String>,
+
+    // In the file alone: one has too many parts for a flag.
+    #[arg(skip)]
+    pub(super) webhook: Option<Vec<Webhook>>,
+}
+
+/// An endpoint for events, as a table of the file: `[[webhook]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Webhook {
+    pub(super) name: String,
+    pub(super) url: String,
+    pub(super) secret_file: PathBuf,
+    #[serde(default, deserialize_with = "list")]
+    pub(super) types: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) allow_private: bool,
 }
 
 /// How callers prove who they are.
@@ -357,6 +374,7 @@ impl Settings {
             without: self.without.or(under.without),
             log_format: self.log_format.or(under.log_format),
             log_filter: self.log_filter.or(under.log_filter),
+            webhook: self.webhook.or(under.webhook),
         }
     }
 }

@@ -9,6 +9,7 @@
 //! | `args` | the settings as they are written |
 //! | `units` | sizes and durations |
 //! | `resolve` | defaults and checks |
+//! | `webhook` | the same for those who are sent events |
 //!
 //! Every command reads the same settings, so that one file and one environment serve them all. A
 //! flag that a command has no use for is refused on its command line.
@@ -18,6 +19,7 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 mod units;
+mod webhook;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -31,6 +33,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::http::telemetry::LogFormat;
 use crate::http::{Cors, DrainLimits, Listen, Origin};
+use crate::webhook::EndpointConfig;
 use args::{Cli, Flags, Settings, Subcommand};
 
 /// What the command line asks for.
@@ -77,6 +80,8 @@ pub struct Config {
     pub uploads: UploadLimits,
     /// For how long events can be read again.
     pub event_keep: Duration,
+    /// Who is sent events. Their names differ.
+    pub webhooks: Vec<EndpointConfig>,
     /// What is read of a body after an early answer.
     pub drain: DrainLimits,
     /// How long work in hand may take to settle at the end.

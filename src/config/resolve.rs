@@ -39,7 +39,7 @@ pub(super) enum ConfigError {
     HalfTls,
 }
 
-type Result<T> = std::result::Result<T, ConfigError>;
+pub(super) type Result<T> = std::result::Result<T, ConfigError>;
 
 /// Reads the file, lays the layers over each other and checks the outcome.
 pub(super) fn config(flags: Flags) -> Result<Config> {
@@ -84,6 +84,7 @@ fn resolve(settings: Settings) -> Result<Config> {
         digest: settings.digest.unwrap_or(Digest::Sha256),
         uploads,
         event_keep: span(settings.event_keep, DAY * 7),
+        webhooks: super::webhook::endpoints(settings.webhook.unwrap_or_default())?,
         drain: DrainLimits {
             // Whoever may send so much at once must be able to read the answer.
             bytes: settings
@@ -214,7 +215,7 @@ fn web_origin(text: &str) -> Result<HeaderValue> {
 }
 
 /// Whether this is a URL of a web server, without a user in it.
-fn is_web_url(text: &str) -> bool {
+pub(super) fn is_web_url(text: &str) -> bool {
     let Ok(uri) = text.parse::<Uri>() else {
         return false;
     };
@@ -272,7 +273,7 @@ fn log(format: Option<LogFormat>, filter: Option<String>) -> Result<Log> {
     })
 }
 
-fn wrong(setting: &'static str, why: &str) -> ConfigError {
+pub(super) fn wrong(setting: &'static str, why: &str) -> ConfigError {
     ConfigError::Setting {
         setting,
         why: why.to_owned(),

@@ -22,6 +22,13 @@ impl Filter {
         let wanted = |kinds: &Vec<Kind>| kinds.contains(&kind);
         kind == Kind::FeedGap || self.0.as_ref().is_none_or(wanted)
     }
+
+    /// Whether it wants anything of the log but gaps.
+    pub fn wants_logged(&self) -> bool {
+        let is_logged = |kind: &Kind| !kind.is_live_only() && *kind != Kind::FeedGap;
+        let kinds = self.0.as_deref().unwrap_or(&Kind::ALL);
+        kinds.iter().any(is_logged)
+    }
 }
 
 /// From words like `upload.cancelled` and `upload.*`, with commas between them.
@@ -80,5 +87,13 @@ mod tests {
         let wanted = Kind::ALL.into_iter().filter(|kind| filter.wants(*kind));
         assert!(wanted.eq([Kind::UploadCompleted, Kind::FeedGap]));
         assert!(Kind::ALL.into_iter().all(|kind| Filter::ALL.wants(kind)));
+    }
+
+    #[test]
+    fn progress_and_gaps_are_not_of_the_log() {
+        let wants_logged = |text: &str| text.parse::<Filter>().unwrap().wants_logged();
+        assert!(Filter::ALL.wants_logged() && wants_logged("upload.*"));
+        assert!(wants_logged("upload.progress,upload.failed"));
+        assert!(!wants_logged("upload.progress,feed.gap"));
     }
 }

@@ -99,6 +99,11 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 
+    /// Whether only those get it who listen when it happens.
+    pub fn is_live_only(self) -> bool {
+        self == Self::UploadProgress
+    }
+
     /// Whether nothing more happens to its operation. There is exactly one such event for each.
     pub fn is_terminal(self) -> bool {
         match self {

@@ -5,12 +5,14 @@
 //! paths, methods and statuses at fixed indents. Each list is compared in both directions.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use tidegate_protocol::problem::{ALL_SLUGS, types};
 
 use crate::support::server::{Server, run, temp_dir};
 use crate::support::tus;
 use crate::support::wire::Req;
+use crate::webhook;
 
 const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
@@ -64,14 +66,27 @@ async fn no_document_names_a_flag_that_no_command_has() {
 }
 
 #[tokio::test]
-async fn the_example_file_is_accepted() {
-    let example = between(CONFIGURATION, "```toml\n", "```").expect("an example in TOML");
+async fn the_example_files_are_accepted() {
+    let examples = CONFIGURATION.split("```toml\n").skip(1);
+    assert_eq!(examples.clone().count(), 2);
     let directory = temp_dir();
-    let file = directory.path().join("tidegate.toml");
-    std::fs::write(&file, example).expect("write the example");
-    let path = file.to_str().expect("the tests' paths are UTF-8");
-    let outcome = run(&["check", "--config", path]).await;
-    assert!(outcome.status.success(), "{outcome}");
+    let (file, secret) = (
+        directory.path().join("toml"),
+        directory.path().join("secret"),
+    );
+    std::fs::write(&secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("write the secret");
+    let path = |file: &Path| {
+        file.to_str()
+            .expect("the tests' paths are UTF-8")
+            .to_owned()
+    };
+    for example in examples {
+        let example = example.split("```").next().expect("an end");
+        let example = example.replace("/etc/tidegate/lab.secret", &path(&secret));
+        std::fs::write(&file, example).expect("write the example");
+        let outcome = run(&["check", "--config", &path(&file)]).await;
+        assert!(outcome.status.success(), "{outcome}");
+    }
 }
 
 #[tokio::test]
@@ -157,7 +172,10 @@ async fn every_problem_has_a_page_and_a_row_that_tells_its_status_and_code() {
 
 #[tokio::test]
 async fn every_metric_has_a_row_in_the_operations_page_and_every_one_there_is_a_metric() {
-    let server = Server::start(&[]).await;
+    let files = webhook::Files::new();
+    // Nobody is there.
+    let config = files.config("http://127.0.0.1:1/", "allow-private = true");
+    let server = Server::start(&["--config", &config]).await;
     server.complete(b"hello").await;
     let answer = server.send(Req::new("GET", "/metrics")).await.expect(200);
     let text = String::from_utf8(answer.body).expect("metrics are UTF-8");

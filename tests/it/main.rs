@@ -30,6 +30,7 @@ mod ops;
 mod power_cut;
 mod shutdown;
 mod stuck_disk;
+mod webhook;
 mod websocket;
 
 /// The rows of the protocol digest, one test or more for each.

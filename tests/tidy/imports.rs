@@ -5,7 +5,9 @@ use super::{Finding, assert_none, root, sample, sources};
 
 const LEAVES: &[&str] = &["auth", "cancel", "clock", "id"];
 const MECHANISMS: &[&str] = &["http", "blob", "db", "event", "work"];
-const MODULES: &[&str] = &["project", "upload", "export", "queue", "feed", "ops"];
+const MODULES: &[&str] = &[
+    "project", "upload", "export", "queue", "feed", "webhook", "ops",
+];
 
 /// A top-level module, and what it may import beside itself and the protocol crate.
 fn may_import(module: &str) -> Option<Vec<&'static str>> {

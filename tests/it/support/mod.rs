@@ -1,6 +1,7 @@
 //! The client side of the tests: the server process, two HTTP clients and the tus vocabulary.
 
 pub(crate) mod h2c;
+pub(crate) mod hook;
 pub(crate) mod server;
 pub(crate) mod sse;
 pub(crate) mod tus;

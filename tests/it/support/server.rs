@@ -40,7 +40,18 @@ impl Server {
 
     /// Starts it on a data directory that belongs to the caller.
     pub(crate) async fn start_in(data_dir: &Path, flags: &[&str]) -> Self {
-        let mut process = Process::spawn(serve(data_dir, flags));
+        Self::start_with(data_dir, flags, &[]).await
+    }
+
+    /// Starts it so, with these variables in its environment.
+    pub(crate) async fn start_with(
+        data_dir: &Path,
+        flags: &[&str],
+        variables: &[(&str, &Path)],
+    ) -> Self {
+        let mut command = serve(data_dir, flags);
+        command.envs(variables.iter().copied());
+        let mut process = Process::spawn(command);
         let addr = process.listening().await;
         Self {
             process,

@@ -1,0 +1,160 @@
+//! One attempt to deliver one event.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::Full;
+use tokio::time::timeout;
+
+use super::endpoint::Endpoint;
+use super::sign::signatures;
+use crate::cancel::Scope;
+use crate::clock;
+use crate::http::{Client, TlsError};
+
+/// How long an endpoint may take to answer.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
+
+const AGENT: &str = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
+
+/// Delivers to one endpoint.
+#[derive(Debug)]
+pub(super) struct Courier {
+    pub(super) endpoint: Endpoint,
+    client: Client,
+}
+
+/// How an attempt has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The endpoint has taken it.
+    Delivered,
+    /// It has not; it may another time.
+    Failed {
+        why: String,
+        /// For how long the endpoint wants to be left alone.
+        retry_after: Duration,
+    },
+    /// It wants nothing any more.
+    Gone,
+}
+
+impl Courier {
+    /// Its connections run in `scope`.
+    ///
+    /// # Errors
+    /// TLS cannot be used.
+    pub(super) fn new(endpoint: Endpoint, scope: Scope) -> Result<Self, TlsError> {
+        let client = Client::new(endpoint.reach, scope)?;
+        Ok(Self { endpoint, client })
+    }
+
+    /// Sends an event, which has this id.
+    ///
+    /// # Cancel safety
+    /// The endpoint may have got it.
+    pub(super) async fn attempt(&self, id: &str, body: &Bytes) -> Verdict {
+        let failed = |why| Verdict::Failed {
+            why,
+            retry_after: Duration::ZERO,
+        };
+        let timestamp = clock::unix_ms() / 1000;
+        let signatures = signatures(&self.endpoint.secrets, id, timestamp, body);
+        let request = Request::post(self.endpoint.url.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header(USER_AGENT, AGENT)
+            .header("webhook-id", id)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", signatures)
+            .body(Full::new(body.clone()));
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return failed(error.to_string()),
+        };
+        match timeout(ANSWERED_WITHIN, self.client.send(request)).await {
+            Ok(Ok(answer)) => verdict(answer.status(), answer.headers(), timestamp),
+            Ok(Err(error)) => failed(causes(&error)),
+            Err(_elapsed) => failed(String::from("no answer in time")),
+        }
+    }
+}
+
+/// Anything but success is a failure, redirects too: what is told to one address must not be sent
+/// to another on its word.
+fn verdict(status: StatusCode, headers: &HeaderMap, now: u64) -> Verdict {
+    match status {
+        StatusCode::GONE => Verdict::Gone,
+        status if status.is_success() => Verdict::Delivered,
+        status => Verdict::Failed {
+            why: format!("answered {status}"),
+            retry_after: retry_after(headers, now).unwrap_or_default(),
+        },
+    }
+}
+
+/// Seconds or a date (RFC 9110, section 10.2.3). `now` is in seconds since the Unix epoch.
+fn retry_after(headers: &HeaderMap, now: u64) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    let date = date.duration_since(UNIX_EPOCH).ok()?;
+    Some(date.saturating_sub(Duration::from_secs(now)))
+}
+
+/// The whole chain: the first link says no more than that something failed.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        words = format!("{words}: {error}");
+        source = error.source();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_767_225_600;
+
+    fn of(status: u16, retry_after: Option<&str>) -> Verdict {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = retry_after {
+            headers.insert(RETRY_AFTER, value.parse().unwrap());
+        }
+        verdict(StatusCode::from_u16(status).unwrap(), &headers, NOW)
+    }
+
+    #[test]
+    fn only_success_is_success() {
+        for status in [200, 201, 202, 204, 299] {
+            assert_eq!(of(status, None), Verdict::Delivered, "{status}");
+        }
+        for status in [
+            301, 302, 304, 307, 308, 400, 401, 403, 404, 409, 429, 500, 502, 503,
+        ] {
+            let verdict = of(status, None);
+            assert!(matches!(verdict, Verdict::Failed { .. }), "{status}");
+        }
+        assert_eq!(of(410, None), Verdict::Gone);
+    }
+
+    #[test]
+    fn an_endpoint_can_ask_to_be_left_alone() {
+        let asked = |value| match of(503, Some(value)) {
+            Verdict::Failed { retry_after, .. } => retry_after.as_secs(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(asked("120"), 120);
+        assert_eq!(asked(" 5 "), 5);
+        assert_eq!(asked("Thu, 01 Jan 2026 00:00:30 GMT"), 30);
+        for none in ["soon", "-1", "", "Thu, 01 Jan 1970 00:00:00 GMT"] {
+            assert_eq!(asked(none), 0, "{none}");
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Which events are delivered next, and what becomes of them.
+
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, join_all, ready};
+use futures_util::{FutureExt, StreamExt};
+use serde::Deserialize;
+use tokio::time::{sleep, sleep_until};
+
+use super::attempt::{Courier, Verdict};
+use super::metrics::Metrics;
+use super::schedule::{Health, pause};
+use super::store::{self, Delivery, Fate};
+use crate::cancel::Scope;
+use crate::db::{Db, DbError};
+use crate::event::{self, Cursor, Event, Feed, Filter, Hub, NoSuchPlace, Start, Subscription};
+use crate::work::{Next, Worker};
+
+/// Deliveries that may wait for another attempt. With so many, events stay in the log.
+const WAITING_MAX: u64 = 1000;
+
+/// What was read without anything to deliver is remembered once in this time.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+
+/// The worker of one webhook.
+pub(super) struct Dispatcher {
+    courier: Courier,
+    hub: Hub,
+    feeds: Vec<Feed>,
+    scope: Scope,
+    metrics: Metrics,
+    /// Ahead of what is stored only while a round runs. `None`: to be opened where that is.
+    subscription: Option<Subscription>,
+    health: Health,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Interrupted {
+    #[error(transparent)]
+    Db(#[from] DbError),
+    #[error("the feed has ended")]
+    Ended,
+}
+
+impl Dispatcher {
+    pub(super) fn new(
+        courier: Courier,
+        hub: Hub,
+        feeds: Vec<Feed>,
+        scope: Scope,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            courier,
+            hub,
+            feeds,
+            scope,
+            metrics,
+            subscription: None,
+            health: Health::new(),
+        }
+    }
+
+    fn name(&self) -> &str {
+        &self.courier.endpoint.name
+    }
+
+    /// Delivers what is next, once there is something.
+    async fn round(&mut self) -> Result<Next, Interrupted> {
+        let mut subscription = match self.subscription.take() {
+            Some(subscription) => subscription,
+            None => self.open().await?,
+        };
+        let Some(batch) = self.next_batch(&mut subscription).await? else {
+            return Ok(Next::Never);
+        };
+        let attempts = batch
+            .iter()
+            .map(|delivery| self.courier.attempt(&delivery.id, &delivery.body));
+        let verdicts = tokio::select! {
+            // What is not known to be delivered is sent again after the next start.
+            _ = self.scope.cancelled() => return Ok(Next::Never),
+            verdicts = join_all(attempts) => verdicts,
+        };
+        let is_gone = verdicts.contains(&Verdict::Gone);
+        self.settle(subscription.cursor(), batch, verdicts).await?;
+        // Only now: what an error has left undone is read again.
+        self.subscription = Some(subscription);
+        if is_gone {
+            tracing::error!(
+                webhook = self.name(),
+                "the endpoint is gone (410): it is sent nothing more until the next start"
+            );
+            return Ok(Next::Never);
+        }
+        Ok(Next::Now)
+    }
+
+    /// Where it was left, or from now on.
+    async fn open(&mut self) -> Result<Subscription, DbError> {
+        let cursor = store::find(self.hub.db(), self.name()).await?;
+        let start = cursor.map_or(Start::Now, Start::At);
+        let subscription = match Subscription::open(&self.hub, &self.feeds, &start).await {
+            Err(NoSuchPlace::Unknown(feed)) => {
+                let webhook = self.name();
+                tracing::warn!(webhook, %feed, "is not as it was left: what comes now is sent");
+                Subscription::open(&self.hub, &self.feeds, &Start::Now).await
+            }
+            opened => opened,
+        };
+        let subscription = subscription.map_err(|error| match error {
+            NoSuchPlace::Db(error) => error,
+            NoSuchPlace::Unknown(_) => DbError::Aborted("a feed has no place to begin"),
+        })?;
+        self.save(subscription.cursor(), Vec::new()).await?;
+        Ok(subscription)
+    }
+
+    /// What is to be sent, once there is something. `None`: the server is stopping.
+    async fn next_batch(
+        &mut self,
+        subscription: &mut Subscription,
+    ) -> Result<Option<Vec<Delivery>>, Interrupted> {
+        let limit = self.health.at_once();
+        tokio::select! {
+            // Nothing has been taken yet.
+            _ = self.scope.cancelled() => return Ok(None),
+            () = sleep_until(self.health.rests_until()) => {}
+        }
+        loop {
+            let backlog = store::backlog(self.hub.db(), self.name()).await?;
+            self.metrics.waiting(self.name(), backlog.count);
+            if backlog.due_in == Some(Duration::ZERO) {
+                let due = store::due(self.hub.db(), self.name(), limit).await?;
+                if !due.is_empty() {
+                    return Ok(Some(due));
+                }
+            }
+            let wait = backlog.due_in.unwrap_or(SAVE_EVERY).min(SAVE_EVERY);
+            let has_room = backlog.count < WAITING_MAX;
+            tokio::select! {
+                // The subscription is behind what was taken only after it is returned.
+                _ = self.scope.cancelled() => return Ok(None),
+                () = sleep(wait) => self.save(subscription.cursor(), Vec::new()).await?,
+                taken = take(subscription, &self.courier.endpoint.filter, limit), if has_room => {
+                    return taken.map(Some).ok_or(Interrupted::Ended);
+                }
+            }
+        }
+    }
+
+    async fn settle(
+        &mut self,
+        cursor: &Cursor,
+        batch: Vec<Delivery>,
+        verdicts: Vec<Verdict>,
+    ) -> Result<(), DbError> {
+        let mut fates = Vec::new();
+        let (mut has_succeeded, mut asked) = (false, Duration::ZERO);
+        for (delivery, verdict) in batch.into_iter().zip(verdicts) {
+            let is_delivered = verdict == Verdict::Delivered;
+            self.metrics.attempted(self.name(), is_delivered);
+            has_succeeded |= is_delivered;
+            match verdict {
+                // It has a row only if it had failed before.
+                Verdict::Delivered if delivery.attempts == 0 => {}
+                Verdict::Delivered => fates.push((delivery, Fate::Over)),
+                Verdict::Failed { why, retry_after } => {
+                    asked = asked.max(retry_after);
+                    fates.push(self.failed(delivery, &why));
+                }
+                Verdict::Gone => fates.push(self.failed(delivery, "answered 410 Gone")),
+            }
+        }
+        self.save(cursor, fates).await?;
+        self.health.record(has_succeeded, asked);
+        Ok(())
+    }
+
+    fn failed(&self, delivery: Delivery, why: &str) -> (Delivery, Fate) {
+        let attempts = delivery.attempts.saturating_add(1);
+        let (webhook, event) = (self.name(), &delivery.id);
+        let fate = match pause(attempts) {
+            Some(pause) => {
+                tracing::warn!(webhook, event, attempts, why, "not delivered yet");
+                Fate::Postponed(pause)
+            }
+            None => {
+                self.metrics.given_up(webhook);
+                tracing::error!(webhook, event, attempts, why, "given up");
+                Fate::Over
+            }
+        };
+        (
+            Delivery {
+                attempts,
+                ..delivery
+            },
+            fate,
+        )
+    }
+
+    async fn save(&mut self, cursor: &Cursor, fates: Vec<(Delivery, Fate)>) -> Result<(), DbError> {
+        store::settle(self.hub.db(), self.name(), cursor, fates).await
+    }
+}
+
+impl Worker for Dispatcher {
+    fn name(&self) -> &'static str {
+        "webhook"
+    }
+
+    /// From then on nothing is missed.
+    fn prepare(&mut self) -> BoxFuture<'_, Result<(), Box<dyn std::error::Error + Send + Sync>>> {
+        async {
+            self.subscription = Some(self.open().await?);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn work(&mut self) -> BoxFuture<'_, Next> {
+        async {
+            match self.round().await {
+                Ok(next) => next,
+                Err(_) if self.scope.reason().is_some() => Next::Never,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(webhook = self.name(), error, "goes on later");
+                    Next::Later
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+/// Up to `limit` wanted events, once there is one. `None`: the subscription has ended.
+///
+/// # Cancel safety
+/// Dropped before it is done, it has passed over nothing that is wanted.
+async fn take(
+    subscription: &mut Subscription,
+    filter: &Filter,
+    limit: u32,
+) -> Option<Vec<Delivery>> {
+    let mut taken = Vec::new();
+    while taken.len() < limit as usize {
+        let next = match taken.is_empty() {
+            true => subscription.next().await?,
+            // Nothing is waited for with something in hand.
+            false => match subscription.next().now_or_never().flatten() {
+                Some(next) => next,
+                None => break,
+            },
+        };
+        if let event::Delivery::Logged(event) = &next
+            && filter.wants(event.kind)
+        {
+            taken.extend(delivery(event));
+        }
+    }
+    Some(taken)
+}
+
+fn delivery(event: &Event) -> Option<Delivery> {
+    #[derive(Deserialize)]
+    struct Identified {
+        id: String,
+    }
+    match serde_json::from_slice::<Identified>(&event.json) {
+        Ok(Identified { id }) => Some(Delivery {
+            id,
+            body: event.json.clone(),
+            attempts: 0,
+        }),
+        Err(error) => {
+            tracing::error!(%error, "an event without an id");
+            None
+        }
+    }
+}
+
+/// Forgets, before anything is served, webhooks that are no longer configured: one that comes back
+/// later begins anew.
+pub(super) struct Janitor {
+    hub: Hub,
+    names: Vec<String>,
+}
+
+impl Janitor {
+    pub(super) fn new(hub: &Hub, names: Vec<String>) -> Self {
+        Self {
+            hub: hub.clone(),
+            names,
+        }
+    }
+
+    fn db(&self) -> &Db {
+        self.hub.db()
+    }
+}
+
+impl Worker for Janitor {
+    fn name(&self) -> &'static str {
+        "webhook janitor"
+    }
+
+    fn prepare(&mut self) -> BoxFuture<'_, Result<(), Box<dyn std::error::Error + Send + Sync>>> {
+        async {
+            store::forget_others(self.db(), &self.names).await?;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn work(&mut self) -> BoxFuture<'_, Next> {
+        ready(Next::Never).boxed()
+    }
+}
