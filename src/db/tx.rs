@@ -156,6 +156,17 @@ impl Tx {
         self.end_statement(affected)
     }
 
+    /// Runs a statement that does nothing but lock rows. SQLite's one writer has them all.
+    ///
+    /// # Cancel safety
+    /// A dropped call dooms the transaction: nobody knows how the statement ended.
+    pub async fn lock(&mut self, sql: &Sql, params: &[Param<'_>]) -> Result<(), DbError> {
+        match self.engine() {
+            Engine::Sqlite => Ok(()),
+            Engine::Postgres => self.execute(sql, params).await.map(drop),
+        }
+    }
+
     /// Runs a migration: several statements without parameters, for as long as they take.
     pub(super) async fn run_script(&mut self, script: &'static str) -> Result<(), DbError> {
         self.begin_statement()?;

@@ -104,7 +104,7 @@ async fn made(
 ) -> Result<Made, DbError> {
     let text = id.to_string();
     if named {
-        tx.execute(&sql::LOCK_ID, &[Param::Text(&text)]).await?;
+        tx.lock(&sql::LOCK_ID, &[Param::Text(&text)]).await?;
     }
     let Some(row) = tx.fetch_optional(&sql::INSERT, params).await? else {
         let upload = find(tx, &sql::FIND, id).await?.ok_or(STRANGE)?;
@@ -298,8 +298,7 @@ async fn measure_waiting(
 /// Completes the final uploads for which `part` was the last one missing. They are locked first:
 /// of two parts that complete at once, the later transaction has to see the earlier one.
 async fn complete_waiting(tx: &mut Tx, changes: &mut Changes, part: &str) -> Result<(), DbError> {
-    tx.fetch_all(&sql::LOCK_WAITING, &[Param::Text(part)])
-        .await?;
+    tx.lock(&sql::LOCK_WAITING, &[Param::Text(part)]).await?;
     let completed = tx
         .fetch_all(&sql::COMPLETE_WAITING, &[Param::Text(part)])
         .await?;
@@ -313,8 +312,7 @@ pub(super) async fn fail_waiting(
     changes: &mut Changes,
     part: &str,
 ) -> Result<(), DbError> {
-    tx.fetch_all(&sql::LOCK_WAITING, &[Param::Text(part)])
-        .await?;
+    tx.lock(&sql::LOCK_WAITING, &[Param::Text(part)]).await?;
     let failed = tx
         .fetch_all(&sql::FAIL_WAITING, &[Param::Text(part)])
         .await?;
@@ -361,7 +359,7 @@ pub(super) async fn cancel_one(
     reason: Option<String>,
 ) -> Result<CancelOutcome, DbError> {
     let text = id.to_string();
-    tx.execute(&sql::LOCK_ID, &[Param::Text(&text)]).await?;
+    tx.lock(&sql::LOCK_ID, &[Param::Text(&text)]).await?;
     cancel(tx, changes, id, by, reason).await
 }
 
@@ -431,7 +429,7 @@ pub(super) async fn released(
     let this = [Param::Text(&id)];
     // Parts before the final upload, as everybody does it; and locked before they are looked at,
     // since whoever has them may be changing its mind.
-    tx.fetch_all(&sql::LOCK_PARTS, &this).await?;
+    tx.lock(&sql::LOCK_PARTS, &this).await?;
     let released = [this[0], Param::Int(int(bytes))];
     if let Some(row) = tx.fetch_optional(&sql::RELEASED, &released).await? {
         let released = upload(&row)?;
