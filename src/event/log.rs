@@ -5,49 +5,72 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use uuid::Uuid;
 
-use super::{Draft, Event, Feed, Kind};
+use super::{Draft, Event, Feed, Kind, Told};
 use crate::db::{Db, DbError, Line, Param, Row, Sql, Tx, sql};
 
 /// The migrations of feeds and events.
 pub const LINE: Line = Line {
     name: "event",
-    sqlite: &[(
-        1,
-        "event",
-        include_str!("../../migrations/sqlite/event/0001_event.sql"),
-    )],
-    postgres: &[(
-        1,
-        "event",
-        include_str!("../../migrations/postgres/event/0001_event.sql"),
-    )],
+    sqlite: &[
+        (
+            1,
+            "event",
+            include_str!("../../migrations/sqlite/event/0001_event.sql"),
+        ),
+        (
+            2,
+            "sequence",
+            include_str!("../../migrations/sqlite/event/0002_sequence.sql"),
+        ),
+    ],
+    postgres: &[
+        (
+            1,
+            "event",
+            include_str!("../../migrations/postgres/event/0001_event.sql"),
+        ),
+        (
+            2,
+            "sequence",
+            include_str!("../../migrations/postgres/event/0002_sequence.sql"),
+        ),
+    ],
 };
 
 /// Events that are trimmed in one transaction, at most.
 const TRIM_MAX: i64 = 500;
 
-/// $1 feed, $2 an epoch in case it is a new one.
-static NEXT: Sql = sql!(
-    "INSERT INTO feed (id, epoch, head, trimmed) VALUES ($1, $2, 1, 0) \
-     ON CONFLICT (id) DO UPDATE SET head = feed.head + 1 RETURNING head, {now}"
-);
+/// The sequence of a feed's last event, in a statement that has the feed's row.
+macro_rules! head {
+    () => {
+        "{greatest}(feed.trimmed, COALESCE((SELECT MAX(last.sequence) FROM event last \
+         WHERE last.feed_id = feed.id), 0))"
+    };
+}
 
 /// $1 feed, $2 an epoch.
-static OPEN: Sql = sql!(
-    "INSERT INTO feed (id, epoch, head, trimmed) VALUES ($1, $2, 0, 0) ON CONFLICT (id) DO NOTHING"
-);
+static OPEN: Sql =
+    sql!("INSERT INTO feed (id, epoch, trimmed) VALUES ($1, $2, 0) ON CONFLICT (id) DO NOTHING");
 
-/// $1 feed, $2 sequence, $3 type, $4 subject, $5 time, $6 body.
+static LOCK: Sql = sql!("SELECT id FROM feed WHERE id = $1 {for_update}");
+
+/// Nothing happens if there is no such feed. $1 feed, $2 id, $3 type, $4 subject, $5 data.
 static INSERT: Sql = sql!(
-    "INSERT INTO event (feed_id, sequence, type, subject, time, body) \
-     VALUES ($1, $2, $3, $4, $5, $6)"
+    "INSERT INTO event (feed_id, sequence, id, type, subject, time, data) SELECT feed.id, ",
+    head!(),
+    " + 1, CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), {now}, CAST($5 AS TEXT) \
+     FROM feed WHERE feed.id = $1"
 );
 
-static PLACE: Sql = sql!("SELECT epoch, head, trimmed FROM feed WHERE id = $1");
+static PLACE: Sql = sql!(
+    "SELECT epoch, ",
+    head!(),
+    ", trimmed FROM feed WHERE id = $1"
+);
 
 /// $1 feed, $2 sequence to go on after, $3 limit.
 static READ: Sql = sql!(
-    "SELECT sequence, type, subject, body FROM event \
+    "SELECT sequence, id, type, subject, time, data FROM event \
      WHERE feed_id = $1 AND sequence > $2 ORDER BY sequence LIMIT $3"
 );
 
@@ -70,7 +93,7 @@ static TRIMMED: Sql = sql!("UPDATE feed SET trimmed = $2 WHERE id = $1 AND trimm
 /// All of them, so that a test can prepare each on both engines.
 #[cfg(test)]
 pub(super) static ALL: &[&Sql] = &[
-    &NEXT, &OPEN, &INSERT, &PLACE, &READ, &FEEDS, &OLD, &TRIM, &TRIMMED,
+    &OPEN, &LOCK, &INSERT, &PLACE, &READ, &FEEDS, &OLD, &TRIM, &TRIMMED,
 ];
 
 /// Writes an event within the transaction of what it tells of.
@@ -82,28 +105,22 @@ pub(super) static ALL: &[&Sql] = &[
 /// The database's.
 pub async fn record(tx: &mut Tx, draft: Draft) -> Result<(), DbError> {
     let feed = draft.feed.to_string();
-    let epoch = new_epoch();
-    let params = [Param::Text(&feed), Param::Text(&epoch)];
-    let next = tx.fetch_optional(&NEXT, &params).await?.ok_or(STRANGE)?;
-    let (sequence, time) = (next.int(0)?, next.int(1)?);
-    let id = Uuid::new_v4().to_string();
-    let event = draft
-        .place(
-            &id,
-            time,
-            Some(u64::try_from(sequence).map_err(|_| STRANGE)?),
-        )
-        .map_err(|_| STRANGE)?;
-    let body = str::from_utf8(&event.json).map_err(|_| STRANGE)?;
+    let (id, data) = (Uuid::new_v4().to_string(), draft.data.to_string());
     let params = [
         Param::Text(&feed),
-        Param::Int(sequence),
-        Param::Text(event.kind.as_str()),
-        Param::Text(&event.subject),
-        Param::Int(time),
-        Param::Text(body),
+        Param::Text(&id),
+        Param::Text(draft.kind.as_str()),
+        Param::Text(&draft.subject),
+        Param::Text(&data),
     ];
-    tx.execute(&INSERT, &params).await?;
+    // Before the statement that counts: it has to see what was committed by whom this waits for.
+    tx.lock(&LOCK, &params[..1]).await?;
+    if tx.execute(&INSERT, &params).await? == 0 {
+        let epoch = new_epoch();
+        tx.execute(&OPEN, &[params[0], Param::Text(&epoch)]).await?;
+        tx.lock(&LOCK, &params[..1]).await?;
+        tx.execute(&INSERT, &params).await?;
+    }
     Ok(())
 }
 
@@ -189,13 +206,16 @@ pub(super) async fn read(
     });
     let (trimmed, rows) = read.await?;
     let event = |row: &Row| {
-        Ok(Event {
+        let told = Told {
             feed: feed.clone(),
             sequence: Some(count(row, 0)?),
-            kind: Kind::parse(row.text(1)?).ok_or(STRANGE)?,
-            subject: row.text(2)?.to_owned(),
-            json: row.text(3)?.to_owned().into(),
-        })
+            id: row.text(1)?,
+            kind: Kind::parse(row.text(2)?).ok_or(STRANGE)?,
+            subject: row.text(3)?.to_owned(),
+            time: row.int(4)?,
+            data: serde_json::from_str(row.text(5)?).map_err(|_| STRANGE)?,
+        };
+        told.event().map_err(|_| STRANGE)
     };
     let events = rows.iter().map(event).collect::<Result<_, DbError>>()?;
     Ok((trimmed, events))

@@ -18,6 +18,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
 use crate::clock::{self, rfc3339};
@@ -183,27 +184,48 @@ pub struct Event {
 impl Draft {
     /// An event that only its readers ever see, by this machine's clock.
     fn unlogged(self, sequence: Option<u64>) -> Result<Event, serde_json::Error> {
-        let now = i64::try_from(clock::unix_ms()).unwrap_or(i64::MAX);
-        self.place(&Uuid::new_v4().to_string(), now, sequence)
+        Told {
+            feed: self.feed,
+            sequence,
+            id: &Uuid::new_v4().to_string(),
+            kind: self.kind,
+            subject: self.subject,
+            time: i64::try_from(clock::unix_ms()).unwrap_or(i64::MAX),
+            data: &*to_raw_value(&self.data)?,
+        }
+        .event()
     }
+}
 
-    /// The event, with what only its place in the log tells.
-    fn place(self, id: &str, time: i64, sequence: Option<u64>) -> Result<Event, serde_json::Error> {
+/// An event in its parts.
+struct Told<'a> {
+    feed: Feed,
+    sequence: Option<u64>,
+    id: &'a str,
+    kind: Kind,
+    subject: String,
+    /// Milliseconds since the Unix epoch.
+    time: i64,
+    data: &'a RawValue,
+}
+
+impl Told<'_> {
+    fn event(self) -> Result<Event, serde_json::Error> {
         let json = serde_json::to_vec(&Envelope {
             specversion: "1.0",
-            id,
+            id: self.id,
             source: "/tidegate",
             kind: self.kind.as_str(),
             subject: &self.subject,
-            time: rfc3339(time),
+            time: rfc3339(self.time),
             datacontenttype: "application/json",
             feed: self.feed.to_string(),
-            sequence: sequence.map(|sequence| sequence.to_string()),
-            data: &self.data,
+            sequence: self.sequence.map(|sequence| sequence.to_string()),
+            data: self.data,
         })?;
         Ok(Event {
             feed: self.feed,
-            sequence,
+            sequence: self.sequence,
             kind: self.kind,
             subject: self.subject,
             json: json.into(),
@@ -225,5 +247,5 @@ struct Envelope<'a> {
     feed: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     sequence: Option<String>,
-    data: &'a Value,
+    data: &'a RawValue,
 }
