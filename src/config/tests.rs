@@ -110,6 +110,8 @@ fn every_flag_is_a_key_of_the_file() {
         .split(", ")
         .map(|key| key.trim_matches('`'))
         .collect();
+    // These have too many parts for a flag.
+    found.retain(|key| *key != "webhook");
     keys.sort_unstable();
     found.sort_unstable();
     assert_eq!(keys, found);

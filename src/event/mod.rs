@@ -191,7 +191,7 @@ impl Draft {
             kind: self.kind,
             subject: self.subject,
             time: i64::try_from(clock::unix_ms()).unwrap_or(i64::MAX),
-            data: &*to_raw_value(&self.data)?,
+            data: &to_raw_value(&self.data)?,
         }
         .event()
     }

@@ -10,7 +10,7 @@ use super::row::{STRANGE, find, ids, int, millis, upload};
 use super::statement as sql;
 use super::store::{
     Advance, Advanced, CancelOutcome, Canceller, Kind, Made, NewFinal, NewUpload, NotConcatenated,
-    State, Sum, TOO_LARGE, Upload, Which,
+    Remains, State, Sum, TOO_LARGE, Upload, Which,
 };
 use crate::db::{DbError, Param, Row, Tx};
 use crate::event::{Draft, Kind as EventKind, record};
@@ -332,17 +332,20 @@ async fn cancel(
         Param::OptText(reason.as_deref()),
         Param::Text(by.as_str()),
     ];
-    let cancelling = tx.fetch_all(&sql::CANCEL, &params).await?;
-    changes.reached(&cancelling)?;
-    let begun = !cancelling.is_empty();
-    let deleted = !begun && by == Canceller::Sender && tx.execute(&sql::DELETE, &params).await? > 0;
-    if begun || deleted {
-        fail_waiting(tx, changes, &text).await?;
-        if deleted {
-            let this = [Param::Text(&text)];
-            tx.execute(&sql::HOLD_DELETED, &this).await?;
+    let mut row = tx.fetch_optional(&sql::CANCEL, &params).await?;
+    if row.is_none() && by == Canceller::Sender {
+        row = tx.fetch_optional(&sql::DELETE, &params).await?;
+    }
+    if let Some(row) = row {
+        let ending = upload(&row)?;
+        changes.of(&ending);
+        if ending.kind == Kind::Partial {
+            fail_waiting(tx, changes, &text).await?;
+            if ending.state == State::Deleting {
+                tx.execute(&sql::HOLD_DELETED, &params[..1]).await?;
+            }
         }
-        return Ok(CancelOutcome::Begun);
+        return Ok(CancelOutcome::Begun(Remains::of_its_own(&ending)));
     }
     let found = find(tx, &sql::FIND, id).await?;
     Ok(found.map_or(CancelOutcome::Unknown, |upload| {
@@ -431,15 +434,21 @@ pub(super) async fn released(
     // since whoever has them may be changing its mind.
     tx.lock(&sql::LOCK_PARTS, &this).await?;
     let released = [this[0], Param::Int(int(bytes))];
-    if let Some(row) = tx.fetch_optional(&sql::RELEASED, &released).await? {
-        let released = upload(&row)?;
-        if released.state == State::Cancelled {
-            changes.of(&released);
-        }
+    let Some(row) = tx.fetch_optional(&sql::RELEASED, &released).await? else {
+        return Ok(());
+    };
+    let released = upload(&row)?;
+    if released.state == State::Cancelled {
+        changes.of(&released);
     }
-    let parts_expire = Param::Int(millis(parts_expire_after));
-    tx.execute(&sql::LET_GO, &[this[0], parts_expire]).await?;
-    tx.execute(&sql::FORGET_PARTS_OF_DELETED, &this).await?;
-    let deleted = tx.fetch_all(&sql::FORGET_DELETED, &this).await?;
-    changes.add(&deleted, EventKind::UploadDeleted)
+    if released.kind == Kind::Final {
+        let parts_expire = Param::Int(millis(parts_expire_after));
+        tx.execute(&sql::LET_GO, &[this[0], parts_expire]).await?;
+    }
+    if released.state == State::Deleting {
+        tx.execute(&sql::FORGET_PARTS_OF_DELETED, &this).await?;
+        let deleted = tx.fetch_all(&sql::FORGET_DELETED, &this).await?;
+        changes.add(&deleted, EventKind::UploadDeleted)?;
+    }
+    Ok(())
 }

@@ -117,8 +117,8 @@ impl Uploads {
         let mut ending = Vec::new();
         for (id, outcome) in begun {
             let outcome = match outcome {
-                CancelOutcome::Begun => {
-                    ending.push(id);
+                CancelOutcome::Begun(remains) => {
+                    ending.push((id, remains));
                     Cancelled::Accepted
                 }
                 CancelOutcome::Already(state) => Cancelled::Already(state),
@@ -133,11 +133,11 @@ impl Uploads {
         let (this, (done, mut finished)) = (self.clone(), mpsc::unbounded_channel());
         // As a task: a canceller that leaves must not leave half of it behind.
         drop(self.scope.spawn(async move {
-            let finish = |id| {
+            let finish = |(id, remains)| {
                 let (this, done) = (&this, &done);
                 async move {
                     this.metrics.cancelled();
-                    if let Some(released) = this.finish(id, called).await {
+                    if let Some(released) = this.finish(id, remains, called).await {
                         // Nobody may be waiting any more.
                         let _ = done.send((id, released));
                     }
@@ -155,7 +155,7 @@ impl Uploads {
     /// Stops whoever still writes to an ended upload, then removes its bytes.
     ///
     /// Returns how many bytes that has freed, if it was done, and was for this call to do.
-    async fn finish(&self, id: UploadId, called: Instant) -> Option<u64> {
+    async fn finish(&self, id: UploadId, remains: Option<Remains>, called: Instant) -> Option<u64> {
         let scope = self.scope.child("end");
         let progress = Arc::new(Progress::new());
         let admitted = self.admit(id, scope, progress, CancelReason::Requested);
@@ -163,7 +163,7 @@ impl Uploads {
             // Held, so that no attempt opens the blob while it goes.
             Ok(_lease) => {
                 self.metrics.stopped(called.elapsed());
-                let released = self.release(id).await?;
+                let released = self.release(id, remains).await?;
                 self.metrics.removed(called.elapsed());
                 Some(released)
             }
@@ -182,7 +182,7 @@ impl Uploads {
     pub(super) async fn finish_free(&self, id: UploadId) {
         let scope = self.scope.child("end");
         match self.live.take_free(id, scope, Arc::new(Progress::new())) {
-            Some(_lease) => drop(self.release(id).await),
+            Some(_lease) => drop(self.release(id, None).await),
             None => {
                 if let Some(holder) = self.live.holder(&id) {
                     holder.scope.cancel(CancelReason::Requested);
@@ -192,11 +192,17 @@ impl Uploads {
     }
 
     /// Removes the bytes of an ended upload, unless something else refers to them, and says so in
-    /// its row. The caller holds the upload's lease.
-    async fn release(&self, id: UploadId) -> Option<u64> {
+    /// its row. The caller holds the upload's lease, and may know already what there is to remove.
+    async fn release(&self, id: UploadId, remains: Option<Remains>) -> Option<u64> {
         let released = async {
-            let may_release = self.store.may_release(id).await;
-            let Some(remains) = may_release.map_err(|error| refuse::store(&error))? else {
+            let remains = match remains {
+                Some(remains) => Some(remains),
+                None => {
+                    let may_release = self.store.may_release(id).await;
+                    may_release.map_err(|error| refuse::store(&error))?
+                }
+            };
+            let Some(remains) = remains else {
                 return Ok(None);
             };
             self.has_settled(id);

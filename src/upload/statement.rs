@@ -123,7 +123,8 @@ pub(super) static CANCEL: Sql = sql!(
 pub(super) static DELETE: Sql = sql!(
     "UPDATE upload SET state = 'deleting', epoch = epoch + 1, updated_at = {now}, \
      ended_at = {now}, end_reason = $2, ended_by = $3, expires_at = NULL \
-     WHERE id = $1 AND state = 'completed'"
+     WHERE id = $1 AND state = 'completed' RETURNING ",
+    columns!()
 );
 
 /// Comes before an id that may have no row yet is looked up and something is done about it: of two

@@ -302,12 +302,21 @@ pub enum Advanced {
 /// What a cancel found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancelOutcome {
-    /// It was active and is `cancelling`, or was complete and is `deleting`, for good.
-    Begun,
+    /// It was active and is `cancelling`, or was complete and is `deleting`, for good; with what may
+    /// be removed of it, if that is known without [`UploadStore::may_release`].
+    Begun(Option<Remains>),
     /// It had ended before.
     Already(State),
     /// There is no such upload.
     Unknown,
+}
+
+impl CancelOutcome {
+    /// Whether this cancel is the one that ended it.
+    #[cfg(test)]
+    pub(super) fn has_begun(self) -> bool {
+        matches!(self, Self::Begun(_))
+    }
 }
 
 /// What an upload leaves when it has ended.
@@ -318,6 +327,17 @@ pub struct Remains {
     /// Whether they are all that is left of an upload that was complete, or are a part of it. They
     /// may be the only copy of something, so they are not to be destroyed.
     pub is_damaged: bool,
+}
+
+impl Remains {
+    /// What is left of `upload`, which is ending, if nothing else can have it: only parts are in
+    /// final uploads.
+    pub(super) fn of_its_own(upload: &Upload) -> Option<Self> {
+        (upload.kind == Kind::Whole).then_some(Self {
+            promised: upload.offset,
+            is_damaged: false,
+        })
+    }
 }
 
 /// An upload for which something is to be done, in the order of the time since when.

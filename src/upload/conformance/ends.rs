@@ -9,7 +9,7 @@ use super::{Clock, HOUR, Subject, new_upload, project, step};
 use crate::db::{Param, Sql, sql};
 use crate::id::UploadId;
 use crate::upload::change::FORESTALLED_MAX;
-use crate::upload::store::{CancelOutcome, Canceller, NewUpload, State, Upload, Which};
+use crate::upload::store::{CancelOutcome, Canceller, NewUpload, Remains, State, Upload, Which};
 
 pub(super) async fn suite(on: &Subject) {
     cancels(on).await;
@@ -27,12 +27,12 @@ async fn cancels(on: &Subject) {
     on.must_advance(step(&made, 30, Mark::Open)).await;
     let before = on.find(made.id).await;
     on.tick().await;
-    assert_eq!(
+    assert!(
         on.store
             .cancel(made.id, Canceller::Sender, None)
             .await
-            .unwrap(),
-        CancelOutcome::Begun
+            .unwrap()
+            .has_begun()
     );
     let found = on.find(made.id).await;
     assert_eq!(
@@ -46,12 +46,12 @@ async fn cancels(on: &Subject) {
 
     let made = on.create(new_upload("p")).await;
     on.must_advance(step(&made, 100, Mark::Completed)).await;
-    assert_eq!(
+    assert!(
         on.store
             .cancel(made.id, Canceller::Sender, None)
             .await
-            .unwrap(),
-        CancelOutcome::Begun
+            .unwrap()
+            .has_begun()
     );
     let found = on.find(made.id).await;
     assert_eq!((found.state, found.epoch), (State::Deleting, 2));
@@ -77,7 +77,7 @@ async fn somebody_else_cancels(on: &Subject) {
             .cancel(id, Canceller::Other, Some(String::from("why")))
     };
     let made = on.create(new_upload("p")).await;
-    assert_eq!(cancel(made.id).await.unwrap(), CancelOutcome::Begun);
+    assert!(cancel(made.id).await.unwrap().has_begun());
     let found = on.find(made.id).await;
     assert_eq!(
         (found.state, found.ended_by, found.released_bytes),
@@ -119,10 +119,14 @@ async fn cancels_many(on: &Subject) {
         project: here.clone(),
         ids: asked.to_vec(),
     };
+    const NOTHING: Remains = Remains {
+        promised: 0,
+        is_damaged: false,
+    };
     let told = on.store.cancel_many(which, None).await.unwrap();
     let expected = [
         CancelOutcome::Already(State::Completed),
-        CancelOutcome::Begun,
+        CancelOutcome::Begun(Some(NOTHING)),
         CancelOutcome::Unknown,
         CancelOutcome::Unknown,
         CancelOutcome::Already(State::Cancelling),
@@ -136,7 +140,10 @@ async fn cancels_many(on: &Subject) {
     };
     let mine = on.create(new_upload(&here)).await;
     let told = on.store.cancel_many(active_of(Some("somebody"), 10), None);
-    assert_eq!(told.await.unwrap(), [(mine.id, CancelOutcome::Begun)]);
+    assert_eq!(
+        told.await.unwrap(),
+        [(mine.id, CancelOutcome::Begun(Some(NOTHING)))]
+    );
     on.create(new_upload(&here)).await;
     let told = on.store.cancel_many(active_of(None, 1), None).await;
     assert_eq!(told.unwrap().len(), 1, "not more than the limit");
@@ -190,7 +197,7 @@ async fn cancels_in_advance(on: &Subject) {
     // One that is there is cancelled in the ordinary way.
     let made = on.create(new_upload("p")).await;
     let told = forestall(made.id, "somebody").await.unwrap();
-    assert_eq!(told, CancelOutcome::Begun);
+    assert!(told.has_begun());
     // It is not remembered for ever.
     let forgotten = NewUpload {
         named: true,
@@ -316,12 +323,12 @@ impl End {
         let before = on.find(made.id).await;
         match self {
             Self::Cancel | Self::Delete => {
-                assert_eq!(
+                assert!(
                     on.store
                         .cancel(made.id, Canceller::Sender, None)
                         .await
-                        .unwrap(),
-                    CancelOutcome::Begun
+                        .unwrap()
+                        .has_begun()
                 );
             }
             Self::Expire => assert!(on.store.expire(made.id).await.unwrap()),

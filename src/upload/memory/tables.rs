@@ -254,12 +254,13 @@ impl Tables {
             (ended, _) => return CancelOutcome::Already(ended),
         };
         self.end(id, state, reason);
-        if let Some(row) = self.rows.get_mut(&id) {
+        let remains = self.rows.get_mut(&id).and_then(|row| {
             row.ended_by = Some(by);
-        }
+            Remains::of_its_own(row)
+        });
         self.fail_waiting(id);
         self.hold(id);
-        CancelOutcome::Begun
+        CancelOutcome::Begun(remains)
     }
 
     pub(super) fn cancel_many(
