@@ -14,12 +14,14 @@ mod writer;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::error::DatabaseError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row, SqlSafeStr};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use self::reserve::Reserve;
@@ -96,7 +98,7 @@ impl Sqlite {
         });
         let (inbox, queue) = mpsc::channel(QUEUE_MAX);
         let writer = Writer::new(Held::writer(connection, Arc::clone(&shared)), queue);
-        drop(scope.spawn(writer.run()));
+        start(writer, scope)?;
         Ok(Self { inbox, shared })
     }
 
@@ -193,6 +195,21 @@ impl Sqlite {
             permit: Some(permit),
         })
     }
+}
+
+/// Runs the writer, as a part of `scope`, on a thread of its own: it waits for another thread with
+/// every statement, and as a task it would have to line up behind all others each time.
+fn start(writer: Writer, scope: &Scope) -> Result<(), DbError> {
+    let (runtime, (running, ended)) = (Handle::current(), oneshot::channel::<()>());
+    thread::Builder::new()
+        .name("db-commits".to_owned())
+        .spawn(move || {
+            runtime.block_on(writer.run());
+            drop(running);
+        })
+        .map_err(|error| DbError::driver(error.into()))?;
+    drop(scope.spawn(ended));
+    Ok(())
 }
 
 impl Shared {
