@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
 
 use super::writes::Writes;
 use super::{Appended, BlobError, BlobStore, BlobWriter, Digests, Found};
@@ -25,6 +26,9 @@ const STAGED: &str = ".staged";
 
 /// Bytes read at a time when a tail is adopted.
 const ADOPT_BYTES: usize = 256 * 1024;
+
+/// Syncs at the same time. They take long, and there must be threads left to remove files.
+const SYNCS_MAX: usize = 16;
 
 /// How many threads of a runtime may be writing at once, and be held up by the disk: it needs one
 /// more than these.
@@ -38,6 +42,7 @@ pub struct LocalStore {
     root: Arc<PathBuf>,
     sync: bool,
     writes: Arc<Writes>,
+    syncs: Arc<Semaphore>,
 }
 
 impl LocalStore {
@@ -62,6 +67,7 @@ impl LocalStore {
             root: Arc::new(root),
             sync,
             writes: Arc::new(Writes::new(writers_max())?),
+            syncs: Arc::new(Semaphore::new(SYNCS_MAX)),
         })
     }
 
@@ -100,6 +106,19 @@ fn blocking<T: Send + 'static>(
     .boxed()
 }
 
+/// Cuts a file to nothing and returns how long it was. Whoever has it open, such as a sync that
+/// nobody waits for, then keeps no bytes on the disk.
+fn empty_if_there(path: &Path) -> io::Result<u64> {
+    let file = match OpenOptions::new().write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    let held = file.metadata()?.len();
+    file.set_len(0)?;
+    Ok(held)
+}
+
 fn remove_if_there(path: &Path) -> io::Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
@@ -115,6 +134,7 @@ impl BlobStore for LocalStore {
             committed,
             sync: self.sync,
             writes: self.writes.clone(),
+            syncs: self.syncs.clone(),
             file: OnceLock::new(),
             named: AtomicBool::new(committed > 0),
         })
@@ -164,7 +184,7 @@ impl BlobStore for LocalStore {
     fn delete(&self, id: UploadId) -> BoxFuture<'static, Result<u64, BlobError>> {
         let (path, sync) = (self.path(id), self.sync);
         blocking(move || {
-            let held = fs::metadata(&path).map_or(0, |meta| meta.len());
+            let held = empty_if_there(&path)?;
             let removed =
                 remove_if_there(&path)? | remove_if_there(&path.with_extension("staged"))?;
             if removed && sync {
@@ -231,6 +251,7 @@ struct LocalWriter {
     committed: u64,
     sync: bool,
     writes: Arc<Writes>,
+    syncs: Arc<Semaphore>,
     file: OnceLock<File>,
     /// Whether the file's name is durable; set by the first sync.
     named: AtomicBool,
@@ -277,6 +298,18 @@ impl LocalWriter {
 
     fn staged_path(&self) -> PathBuf {
         self.path.with_extension("staged")
+    }
+
+    fn sync_now(&self) -> Result<(), BlobError> {
+        let Some(file) = self.file.get() else {
+            return Ok(());
+        };
+        file.sync_data()?;
+        if !self.named.load(Ordering::Relaxed) {
+            self.path.parent().map_or(Ok(()), sync_dir)?;
+            self.named.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Returns where the blob ends then, whether or not everything was written.
@@ -346,17 +379,16 @@ impl BlobWriter for LocalWriter {
         if !self.sync {
             return std::future::ready(Ok(())).boxed();
         }
-        blocking(move || {
-            let Some(file) = self.file.get() else {
-                return Ok(());
-            };
-            file.sync_data()?;
-            if !self.named.load(Ordering::Relaxed) {
-                self.path.parent().map_or(Ok(()), sync_dir)?;
-                self.named.store(true, Ordering::Relaxed);
-            }
-            Ok(())
-        })
+        async move {
+            // Whoever is dropped while it waits here leaves the queue.
+            let turn = self.syncs.clone().acquire_owned().await;
+            blocking(move || {
+                let _turn = turn;
+                self.sync_now()
+            })
+            .await
+        }
+        .boxed()
     }
 
     fn truncate(self: Arc<Self>, to: u64) -> BoxFuture<'static, Result<(), BlobError>> {

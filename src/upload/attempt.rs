@@ -239,7 +239,7 @@ impl Attempt {
             match input {
                 Input::Cancelled(reason) => {
                     obey = false;
-                    self.cancelled(reason);
+                    self.cancelled(reason, &mut commit);
                 }
                 Input::Written(appended) => {
                     write = None;
@@ -257,13 +257,13 @@ impl Attempt {
                         yield_now().await;
                         if let Some(reason) = scope.reason().filter(|_| obey) {
                             obey = false;
-                            self.cancelled(reason);
+                            self.cancelled(reason, &mut commit);
                         }
                     }
                     write = self.frame(frame, &mut pulse);
                 }
                 Input::CheckpointDue => self.machine.handle_checkpoint_due(),
-                Input::Stalled => self.cancelled(CancelReason::Stalled),
+                Input::Stalled => self.cancelled(CancelReason::Stalled, &mut commit),
             }
         }
     }
@@ -347,21 +347,31 @@ impl Attempt {
         }
     }
 
-    fn cancelled(&mut self, reason: CancelReason) {
+    fn cancelled(
+        &mut self,
+        reason: CancelReason,
+        commit: &mut Slot<Result<Advanced, Uncommitted>>,
+    ) {
         match reason.reading() {
             // The body ends by itself: what had arrived before its sender left is kept.
-            Reading::RunDry => {}
-            Reading::Stop => {
-                let ending = match reason.ending() {
-                    cancel::Ending::Settle => Ending::Settle,
-                    // What is about to be destroyed, or is somebody else's, is not written.
-                    cancel::Ending::SettleThenDestroy | cancel::Ending::Abandon => Ending::Abandon,
-                };
-                self.machine.handle_stop(Stop {
-                    problem: refuse::cancelled(reason),
-                    ending,
-                });
-            }
+            Reading::RunDry => return,
+            Reading::Stop => {}
+        }
+        let ending = match reason.ending() {
+            cancel::Ending::Settle => Ending::Settle,
+            // What is about to be destroyed, or is somebody else's, is not written.
+            cancel::Ending::SettleThenDestroy | cancel::Ending::Abandon => Ending::Abandon,
+        };
+        let problem = refuse::cancelled(reason);
+        self.machine.handle_stop(Stop {
+            problem: problem.clone(),
+            ending,
+        });
+        // The upload has ended in its row before its attempt is told, so a commit that is under way
+        // will be refused. Its sync may be one of many, and is not worth the wait.
+        if reason.ending() == cancel::Ending::SettleThenDestroy && commit.take().is_some() {
+            self.machine
+                .handle_refused(problem.unwrap_or(Problem::UploadSuperseded));
         }
     }
 

@@ -10,7 +10,7 @@ use super::row::{STRANGE, find, ids, int, millis, upload};
 use super::statement as sql;
 use super::store::{
     Advance, Advanced, CancelOutcome, Canceller, Kind, Made, NewFinal, NewUpload, NotConcatenated,
-    Remains, State, Sum, TOO_LARGE, Upload, Which,
+    State, Sum, TOO_LARGE, Upload, Which,
 };
 use crate::db::{DbError, Param, Row, Tx};
 use crate::event::{Draft, Kind as EventKind, record};
@@ -345,7 +345,7 @@ async fn cancel(
                 tx.execute(&sql::HOLD_DELETED, &params[..1]).await?;
             }
         }
-        return Ok(CancelOutcome::Begun(Remains::of_its_own(&ending)));
+        return Ok(CancelOutcome::Begun(Box::new(ending)));
     }
     let found = find(tx, &sql::FIND, id).await?;
     Ok(found.map_or(CancelOutcome::Unknown, |upload| {

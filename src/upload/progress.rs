@@ -1,11 +1,13 @@
-//! What a running attempt shows to others, without being disturbed.
+//! What a running attempt shows to others, without being disturbed, and is told by them.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use tidegate_protocol::problem::Problem;
 use tokio::time::Instant;
 
-/// Counters of one attempt. Written by it alone.
+/// Counters of one attempt, written by it alone, and its upload's end.
 #[derive(Debug)]
 pub(super) struct Progress {
     started: Instant,
@@ -15,6 +17,8 @@ pub(super) struct Progress {
     received: AtomicU64,
     /// The committed offset.
     committed: AtomicU64,
+    /// Why the upload has ended, from whoever has ended it.
+    end: OnceLock<Problem>,
 }
 
 /// Nobody listens to the sender: its silence is not its own.
@@ -27,7 +31,20 @@ impl Progress {
             heard_ms: AtomicU64::new(0),
             received: AtomicU64::new(0),
             committed: AtomicU64::new(0),
+            end: OnceLock::new(),
         }
+    }
+
+    /// The upload has ended in its row. Comes before the attempt is stopped for it, and leaves it to
+    /// say so without looking at the row again.
+    pub(super) fn end(&self, problem: Problem) {
+        // The first end is the end.
+        self.end.get_or_init(|| problem);
+    }
+
+    /// Why the upload has ended, if that was told.
+    pub(super) fn has_ended(&self) -> Option<&Problem> {
+        self.end.get()
     }
 
     /// Content arrived: all before `received`.

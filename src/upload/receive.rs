@@ -169,7 +169,7 @@ impl Uploads {
             )
             .await;
         // Held until everything of this attempt has ended.
-        let _lease = match admitted {
+        let lease = match admitted {
             Ok(lease) => lease,
             // Whoever took the place in line may have come to end the upload.
             Err(Problem::UploadSuperseded) => return self.superseded(id).await,
@@ -210,7 +210,7 @@ impl Uploads {
         if upload.interrupted_at.is_some() {
             self.told(id, self.store.resumed(id).await);
         }
-        show(&operation, &upload, progress);
+        show(&operation, &upload, progress.clone());
         let attempt = attempt.giving_way(body.is_multiplexed());
         let ended = attempt.run(body, &scope).await;
         if ended.is_uncertain {
@@ -218,12 +218,16 @@ impl Uploads {
             self.unsettle([id]);
         }
         self.metrics.received(ended.received);
-        let received = self.ended(upload, ended).await;
-        // Before the lease is given up: whoever comes next is told to be back after this.
-        if received.problem.as_ref().is_some_and(refuse::is_departure) {
-            self.told(id, self.store.interrupted(id).await);
+        match &ended.outcome.problem {
+            Some(Problem::UploadFailed) => self.lost(id).await,
+            // Before the lease is given up: whoever comes next is told to be back after this.
+            Some(problem) if refuse::is_departure(problem) => {
+                self.told(id, self.store.interrupted(id).await);
+            }
+            _ => {}
         }
-        received
+        drop((operation, lease));
+        self.ended(upload, ended, &progress).await
     }
 
     /// Nothing depends on whether it could be told that a sender has come or gone.
@@ -248,7 +252,7 @@ impl Uploads {
 
     /// Finds the words for an attempt's end. The row knows better than the attempt why it was
     /// refused.
-    async fn ended(&self, mut upload: Upload, ended: Ended) -> Received {
+    async fn ended(&self, mut upload: Upload, ended: Ended, progress: &Progress) -> Received {
         let facts = ended.outcome.facts;
         let mut problem = ended.outcome.problem;
         let taken_away = matches!(
@@ -260,8 +264,8 @@ impl Uploads {
                     | Problem::UploadFailed
             )
         );
-        if problem == Some(Problem::UploadFailed) {
-            self.lost(upload.id).await;
+        if let Some(end) = progress.has_ended().filter(|_| taken_away) {
+            return Received::refused(end.clone());
         }
         if taken_away && let Ok(Some(now)) = self.store.find(upload.id).await {
             problem = refuse::ended(&now).or(problem);

@@ -300,11 +300,11 @@ pub enum Advanced {
 }
 
 /// What a cancel found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CancelOutcome {
-    /// It was active and is `cancelling`, or was complete and is `deleting`, for good; with what may
-    /// be removed of it, if that is known without [`UploadStore::may_release`].
-    Begun(Option<Remains>),
+    /// It was active and is `cancelling`, or was complete and is `deleting`, for good: this is how it
+    /// is now.
+    Begun(Box<Upload>),
     /// It had ended before.
     Already(State),
     /// There is no such upload.
@@ -314,7 +314,7 @@ pub enum CancelOutcome {
 impl CancelOutcome {
     /// Whether this cancel is the one that ended it.
     #[cfg(test)]
-    pub(super) fn has_begun(self) -> bool {
+    pub(super) fn has_begun(&self) -> bool {
         matches!(self, Self::Begun(_))
     }
 }
@@ -330,8 +330,8 @@ pub struct Remains {
 }
 
 impl Remains {
-    /// What is left of `upload`, which is ending, if nothing else can have it: only parts are in
-    /// final uploads.
+    /// What is left of a cancelled `upload`, if nothing else can have it: only parts are in final
+    /// uploads.
     pub(super) fn of_its_own(upload: &Upload) -> Option<Self> {
         (upload.kind == Kind::Whole).then_some(Self {
             promised: upload.offset,

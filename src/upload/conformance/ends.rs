@@ -9,7 +9,7 @@ use super::{Clock, HOUR, Subject, new_upload, project, step};
 use crate::db::{Param, Sql, sql};
 use crate::id::UploadId;
 use crate::upload::change::FORESTALLED_MAX;
-use crate::upload::store::{CancelOutcome, Canceller, NewUpload, Remains, State, Upload, Which};
+use crate::upload::store::{CancelOutcome, Canceller, NewUpload, State, Upload, Which};
 
 pub(super) async fn suite(on: &Subject) {
     cancels(on).await;
@@ -119,14 +119,11 @@ async fn cancels_many(on: &Subject) {
         project: here.clone(),
         ids: asked.to_vec(),
     };
-    const NOTHING: Remains = Remains {
-        promised: 0,
-        is_damaged: false,
-    };
     let told = on.store.cancel_many(which, None).await.unwrap();
+    let cancelling = Box::new(on.find(active.id).await);
     let expected = [
         CancelOutcome::Already(State::Completed),
-        CancelOutcome::Begun(Some(NOTHING)),
+        CancelOutcome::Begun(cancelling),
         CancelOutcome::Unknown,
         CancelOutcome::Unknown,
         CancelOutcome::Already(State::Cancelling),
@@ -140,10 +137,9 @@ async fn cancels_many(on: &Subject) {
     };
     let mine = on.create(new_upload(&here)).await;
     let told = on.store.cancel_many(active_of(Some("somebody"), 10), None);
-    assert_eq!(
-        told.await.unwrap(),
-        [(mine.id, CancelOutcome::Begun(Some(NOTHING)))]
-    );
+    let cancelling = told.await.unwrap();
+    assert_eq!(cancelling.len(), 1);
+    assert!(cancelling[0].0 == mine.id && cancelling[0].1.has_begun());
     on.create(new_upload(&here)).await;
     let told = on.store.cancel_many(active_of(None, 1), None).await;
     assert_eq!(told.unwrap().len(), 1, "not more than the limit");

@@ -254,13 +254,15 @@ impl Tables {
             (ended, _) => return CancelOutcome::Already(ended),
         };
         self.end(id, state, reason);
-        let remains = self.rows.get_mut(&id).and_then(|row| {
+        if let Some(row) = self.rows.get_mut(&id) {
             row.ended_by = Some(by);
-            Remains::of_its_own(row)
-        });
+        }
         self.fail_waiting(id);
         self.hold(id);
-        CancelOutcome::Begun(remains)
+        match self.rows.get(&id) {
+            Some(row) => CancelOutcome::Begun(Box::new(row.clone())),
+            None => CancelOutcome::Unknown,
+        }
     }
 
     pub(super) fn cancel_many(
