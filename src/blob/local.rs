@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::writes::Writes;
 use super::{Appended, BlobError, BlobStore, BlobWriter, Digests, Found};
@@ -137,6 +138,7 @@ impl BlobStore for LocalStore {
             syncs: self.syncs.clone(),
             file: OnceLock::new(),
             named: AtomicBool::new(committed > 0),
+            abandoned: CancellationToken::new(),
         })
     }
 
@@ -255,6 +257,7 @@ struct LocalWriter {
     file: OnceLock<File>,
     /// Whether the file's name is durable; set by the first sync.
     named: AtomicBool,
+    abandoned: CancellationToken,
 }
 
 impl LocalWriter {
@@ -361,18 +364,33 @@ impl BlobWriter for LocalWriter {
         data: Bytes,
         mut digests: Digests,
     ) -> BoxFuture<'static, Appended> {
-        let writes = self.writes.clone();
-        let work = move || {
-            let (end, written) = self.write(at, &data);
-            let length = usize::try_from(end - at).unwrap_or(usize::MAX);
-            digests.update(&data[..length.min(data.len())]);
-            Appended {
-                digests,
-                end,
-                error: written.err(),
-            }
-        };
-        async move { writes.run(work).await }.boxed()
+        async move {
+            let writes = self.writes.clone();
+            let turn = tokio::select! {
+                biased;
+                // One that is dropped has not begun.
+                turn = writes.turn() => turn,
+                () = self.abandoned.cancelled() => {
+                    return Appended { digests, end: at, error: None };
+                }
+            };
+            let work = move || {
+                let (end, written) = self.write(at, &data);
+                let length = usize::try_from(end - at).unwrap_or(usize::MAX);
+                digests.update(&data[..length.min(data.len())]);
+                Appended {
+                    digests,
+                    end,
+                    error: written.err(),
+                }
+            };
+            writes.run(turn, work).await
+        }
+        .boxed()
+    }
+
+    fn abandon(&self) {
+        self.abandoned.cancel();
     }
 
     fn sync(self: Arc<Self>) -> BoxFuture<'static, Result<(), BlobError>> {
@@ -430,5 +448,32 @@ impl BlobWriter for LocalWriter {
             }
             Ok((digests, at))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else it would come after the removal, and bring the file back.
+    #[tokio::test]
+    async fn an_abandoned_write_that_waits_is_never_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(dir.path(), true).unwrap();
+        let id = UploadId::random();
+        let writer = store.writer(id, 0);
+        let digests = Digests::resume(None).unwrap();
+        let hello = Bytes::from_static(b"hello");
+        let turns = store.writes.all_turns();
+        let mut append = writer.clone().append(0, hello.clone(), digests);
+        assert!((&mut append).now_or_never().is_none());
+        writer.abandon();
+        let appended = append.await;
+        assert!(appended.end == 0 && appended.error.is_none());
+        drop(turns);
+        assert!(!store.path(id).exists());
+        // In its turn, it is done at once.
+        let another = store.writer(id, 0).append(0, hello, appended.digests);
+        assert_eq!(another.await.end, 5);
     }
 }

@@ -88,6 +88,9 @@ pub trait BlobWriter: Send + Sync + 'static {
     /// Makes everything appended so far durable.
     fn sync(self: Arc<Self>) -> BoxFuture<'static, Result<(), BlobError>>;
 
+    /// What has not begun need not be done any more: the blob is about to be removed.
+    fn abandon(&self) {}
+
     /// Cuts the blob to `to` bytes.
     fn truncate(self: Arc<Self>, to: u64) -> BoxFuture<'static, Result<(), BlobError>>;
 

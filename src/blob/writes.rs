@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
@@ -41,6 +41,14 @@ pub(super) struct Writes {
     threads: Semaphore,
 }
 
+/// The right to write. Given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn<'w> {
+    /// In the task that asked, or on a thread that may block.
+    is_here: bool,
+    _permit: Option<SemaphorePermit<'w>>,
+}
+
 impl Writes {
     /// At most `here_max` threads of the runtime write at once. Call it in that runtime.
     ///
@@ -56,26 +64,43 @@ impl Writes {
         })
     }
 
+    /// The right to one write; at once, if that may run here.
+    ///
+    /// # Cancel safety
+    /// Whoever is dropped leaves the line.
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        if self.is_trusted(Instant::now())
+            && let Ok(here) = self.here.try_acquire()
+        {
+            return Turn {
+                is_here: true,
+                _permit: Some(here),
+            };
+        }
+        Turn {
+            is_here: false,
+            // Never closed: there is always a permit to wait for.
+            _permit: self.threads.acquire().await.ok(),
+        }
+    }
+
     /// Does `work`, which writes, here or elsewhere. A panic in it is the caller's.
     ///
     /// # Cancel safety
     /// If the future is dropped, the work may have been done, or be done later, or not at all.
     pub(super) async fn run<T: Send + 'static>(
         &self,
+        turn: Turn<'_>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> T {
-        let begun = Instant::now();
-        if self.is_trusted(begun)
-            && let Ok(_here) = self.here.try_acquire()
-        {
+        if turn.is_here {
+            let begun = Instant::now();
             let at_work = self.watch.begin();
             let done = work();
             drop(at_work);
             self.took(begun.elapsed());
             return done;
         }
-        // Never closed: there is always a permit to wait for.
-        let _thread = self.threads.acquire().await;
         let timed = move || {
             let begun = Instant::now();
             (work(), begun.elapsed())
@@ -111,6 +136,17 @@ impl Writes {
 }
 
 #[cfg(test)]
+impl Writes {
+    /// Leaves no turn for others.
+    pub(super) fn all_turns(&self) -> [Option<SemaphorePermit<'_>>; 2] {
+        [&self.here, &self.threads].map(|all| {
+            let count = u32::try_from(all.available_permits()).ok()?;
+            all.try_acquire_many(count).ok()
+        })
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
     use std::sync::{Arc, mpsc};
@@ -125,8 +161,15 @@ mod tests {
     /// A wait that only a defect makes this long.
     const AT_MOST: Duration = Duration::from_secs(20);
 
+    async fn now<T: Send + 'static>(
+        writes: &Writes,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        writes.run(writes.turn().await, work).await
+    }
+
     async fn thread_of(writes: &Writes) -> thread::ThreadId {
-        writes.run(|| thread::current().id()).await
+        now(writes, || thread::current().id()).await
     }
 
     #[tokio::test]
@@ -154,7 +197,7 @@ mod tests {
                     begin.send(thread::current().id()).unwrap();
                     released.recv().unwrap();
                 };
-                writes.run(work).await;
+                now(&writes, work).await;
             })
         };
         let on = tokio::task::spawn_blocking(move || begun.recv().unwrap())
@@ -188,7 +231,7 @@ mod tests {
             let writes = writes.clone();
             let stuck = scope.spawn(async move {
                 caller.accept().await.unwrap();
-                writes.run(asked).await;
+                now(&writes, asked).await;
             });
             let answering = scope.spawn(async move {
                 let (mut stream, _) = answerer.accept().await.unwrap();
@@ -207,10 +250,10 @@ mod tests {
         for here_max in [0, 1] {
             let writes = Arc::new(Writes::new(here_max).unwrap());
             let caller = writes.clone();
-            let panics = async move { caller.run(|| panic!("on purpose")).await };
+            let panics = async move { now(&caller, || panic!("on purpose")).await };
             let ended = Scope::root("panics").spawn(panics).await;
             assert!(ended.is_err());
-            assert_eq!(writes.run(|| 5).await, 5);
+            assert_eq!(now(&writes, || 5).await, 5);
         }
     }
 }

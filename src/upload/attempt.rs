@@ -367,11 +367,15 @@ impl Attempt {
             problem: problem.clone(),
             ending,
         });
-        // The upload has ended in its row before its attempt is told, so a commit that is under way
-        // will be refused. Its sync may be one of many, and is not worth the wait.
-        if reason.ending() == cancel::Ending::SettleThenDestroy && commit.take().is_some() {
-            self.machine
-                .handle_refused(problem.unwrap_or(Problem::UploadSuperseded));
+        if reason.ending() == cancel::Ending::SettleThenDestroy {
+            // A write that waits for its turn does so no more.
+            self.blob.abandon();
+            // The upload has ended in its row before its attempt is told, so a commit that is under
+            // way will be refused. Its sync may be one of many, and is not worth the wait.
+            if commit.take().is_some() {
+                self.machine
+                    .handle_refused(problem.unwrap_or(Problem::UploadSuperseded));
+            }
         }
     }
 
