@@ -106,6 +106,16 @@ async fn attempt(
     received
 }
 
+/// Waits for a cancel that ends the upload, and tells its sender why.
+async fn ended_by_cancel(scope: &Scope, progress: &Progress) -> Problem {
+    scope.cancelled().await;
+    match progress.has_ended() {
+        Some(problem) => problem.clone(),
+        // For another reason, after which there is still something to keep.
+        None => std::future::pending().await,
+    }
+}
+
 /// Lets everybody see how far an append is.
 fn show(operation: &Operation, upload: &Upload, progress: Arc<Progress>) {
     let mut upload = upload.clone();
@@ -176,7 +186,13 @@ impl Uploads {
             Err(problem) => return Received::refused(problem),
         };
         let operation = self.operations.begin(event::subject(id));
-        let upload = match self.usable(id).await {
+        let usable = tokio::select! {
+            biased;
+            // Nothing has been done yet, and there is nothing to be done any more.
+            problem = ended_by_cancel(&scope, &progress) => Err(problem),
+            usable = self.usable(id) => usable,
+        };
+        let upload = match usable {
             Ok(upload) => upload,
             Err(problem) => return Received::refused(problem),
         };
