@@ -186,64 +186,75 @@ impl Uploads {
             Err(problem) => return Received::refused(problem),
         };
         let operation = self.operations.begin(event::subject(id));
-        let usable = tokio::select! {
-            biased;
-            // Nothing has been done yet, and there is nothing to be done any more.
-            problem = ended_by_cancel(&scope, &progress) => Err(problem),
-            usable = self.usable(id) => usable,
+        let (upload, attempt) = match self.begin(id, append, &scope, &progress).await {
+            Ok(begun) => begun,
+            Err(received) => return *received,
         };
-        let upload = match usable {
-            Ok(upload) => upload,
-            Err(problem) => return Received::refused(problem),
-        };
-        let upload = match recover::adopt(&self, upload).await {
-            Ok(upload) => upload,
-            Err(problem) => return Received::refused(problem),
-        };
-        if !self.store.has_room() {
-            return Received {
-                upload: Some(upload),
-                problem: Some(Problem::StorageFull),
-            };
-        }
-        let attempt = Attempt::begin(
-            upload.clone(),
-            append,
-            self.pace(),
-            self.store.clone(),
-            self.blobs.writer(id, upload.offset),
-            progress.clone(),
-        );
-        let attempt = match attempt {
-            Ok(attempt) => attempt,
-            Err(problem) => {
-                return Received {
-                    upload: Some(upload),
-                    problem: Some(problem),
-                };
-            }
-        };
-        if upload.interrupted_at.is_some() {
-            self.told(id, self.store.resumed(id).await);
-        }
         show(&operation, &upload, progress.clone());
         let attempt = attempt.giving_way(body.is_multiplexed());
         let ended = attempt.run(body, &scope).await;
+        self.note(id, &ended).await;
+        drop((operation, lease));
+        self.ended(upload, ended, &progress).await
+    }
+
+    /// Prepares an attempt at an upload that can be gone on with. The caller holds its lease.
+    async fn begin(
+        self: &Arc<Self>,
+        id: UploadId,
+        append: Append,
+        scope: &Scope,
+        progress: &Arc<Progress>,
+    ) -> Result<(Upload, Box<Attempt>), Box<Received>> {
+        let usable = tokio::select! {
+            biased;
+            // Nothing has been done yet, and there is nothing to be done any more.
+            problem = ended_by_cancel(scope, progress) => Err(problem),
+            usable = self.usable(id) => usable,
+        };
+        let refused = |problem| Box::new(Received::refused(problem));
+        let upload = usable.map_err(refused)?;
+        let upload = recover::adopt(self, upload).await.map_err(refused)?;
+        let attempt = match self.store.has_room() {
+            false => Err(Problem::StorageFull),
+            true => Attempt::begin(
+                upload.clone(),
+                append,
+                self.pace(),
+                self.store.clone(),
+                self.blobs.writer(id, upload.offset),
+                progress.clone(),
+            ),
+        };
+        match attempt {
+            Ok(attempt) => {
+                if upload.interrupted_at.is_some() {
+                    self.told(id, self.store.resumed(id).await);
+                }
+                Ok((upload, attempt))
+            }
+            Err(problem) => Err(Box::new(Received {
+                upload: Some(upload),
+                problem: Some(problem),
+            })),
+        }
+    }
+
+    /// Notes what others have to know of an attempt's end before the lease is given up.
+    async fn note(&self, id: UploadId, ended: &Ended) {
         if ended.is_uncertain {
-            // Before the lease is given up: the next one must not cut the blob to what it reads.
+            // The next one must not cut the blob to what it reads.
             self.unsettle([id]);
         }
         self.metrics.received(ended.received);
         match &ended.outcome.problem {
             Some(Problem::UploadFailed) => self.lost(id).await,
-            // Before the lease is given up: whoever comes next is told to be back after this.
+            // Whoever comes next is told to be back after this.
             Some(problem) if refuse::is_departure(problem) => {
                 self.told(id, self.store.interrupted(id).await);
             }
             _ => {}
         }
-        drop((operation, lease));
-        self.ended(upload, ended, &progress).await
     }
 
     /// Nothing depends on whether it could be told that a sender has come or gone.
