@@ -380,3 +380,73 @@ async fn a_kill_in_a_cancel_is_finished_at_the_next_start() {
     }
     assert_stories(&server).await;
 }
+
+/// Before an upload is made, while it is, before its content, within it and with its last byte.
+#[tokio::test]
+async fn cancels_at_any_moment_leave_nothing() {
+    let mut rng = random("cancels at any moment");
+    let server = Server::start(&[]).await;
+    cancelled_life(&server, rng.fork()).await;
+    let descriptors = server.descriptors();
+    for _ in 0..rounds(10) {
+        let lives = (0..16).map(|_| cancelled_life(&server, rng.fork()));
+        futures_util::future::join_all(lives).await;
+    }
+    for state in ["uploading", "cancelling", "completed"] {
+        eventually("every upload has ended", async || {
+            server.uploads(state).await.is_empty().then_some(())
+        })
+        .await;
+    }
+    eventually("nothing is left", async || {
+        // Readers of the database are opened when they are needed, and stay.
+        let is_back = server.descriptors() <= descriptors + 16;
+        (blobs(&server) == 0 && is_back).then_some(())
+    })
+    .await;
+    assert_stories(&server).await;
+}
+
+async fn cancelled_life(server: &Server, mut rng: fastrand::Rng) {
+    const BYTES: usize = 40_000;
+    let upload = Upload::unknown();
+    let create = tus::create(BYTES as u64).header("Upload-Id", upload.id());
+    let end = match rng.u8(0..3) {
+        0 => cancel(&upload),
+        1 => tus::delete(&upload),
+        _ => call(
+            &format!("{UPLOADS}/cancel"),
+            &json!({ "ids": [upload.id()] }),
+        ),
+    };
+    let moment = rng.u8(0..5);
+    match moment {
+        0 => {
+            server.send(cancel(&upload)).await.expect(404);
+            server.send(create).await.expect(410);
+            return;
+        }
+        1 => {
+            let both = futures_util::future::join(server.send(create), server.send(end.clone()));
+            drop(both.await);
+        }
+        _ => drop(server.send(create).await.expect(201)),
+    }
+    let sent = match moment {
+        3 => rng.usize(0..BYTES),
+        4 => BYTES,
+        _ => 0,
+    };
+    let mut sender = server.connect().await;
+    if sent > 0 {
+        let patch = tus::patch(&upload, 0).declare(BYTES as u64);
+        sender.send_head(&patch).await;
+        let content = vec![7; sent];
+        let sending = sender.try_send(&content);
+        let (_, ended) = futures_util::future::join(sending, server.send(end)).await;
+        assert!(matches!(ended.status, 200 | 204), "{ended}");
+    }
+    // Whatever has won: now it ends. A complete upload only its sender can delete.
+    let ended = server.send(tus::delete(&upload)).await;
+    assert!(matches!(ended.status, 204 | 404), "{ended}");
+}

@@ -105,6 +105,13 @@ impl Server {
         prlimit(Some(self.process.pid()), Resource::Fsize, limit).expect("limit file sizes");
     }
 
+    /// How many files and sockets the process has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let pid = self.process.pid().as_raw_nonzero();
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd"));
+        open.expect("the server's descriptors").count()
+    }
+
     /// Waits for the end of the process.
     pub(crate) async fn exited_within(&self, limit: Duration) -> ExitStatus {
         within(limit, "the process ends", async || {
