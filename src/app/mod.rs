@@ -24,7 +24,7 @@ use self::cancels::Cancels;
 use self::identity::Identity;
 use self::place::Access;
 use self::signals::Signals;
-use crate::blob::local::{LocalStore, writers_max};
+use crate::blob::local::{BLOCKED_MAX, LocalStore, writers_max};
 use crate::blob::{BlobError, BlobStore};
 use crate::cancel::{CancelReason, Scope, Settling};
 use crate::config::{Command, Config, Digest, Durability};
@@ -48,6 +48,9 @@ mod signals;
 
 /// Threads that may wait for the disk at once. More would only queue there.
 const BLOCKING_THREADS_MAX: usize = 24;
+
+// Some are left for what else must block.
+const _: () = assert!(BLOCKED_MAX + 4 <= BLOCKING_THREADS_MAX);
 
 /// Why the program could not do what it was told.
 #[derive(Debug, thiserror::Error)]

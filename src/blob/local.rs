@@ -7,7 +7,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,10 +15,11 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use rustix::fs::OFlags;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::writes::Writes;
+use super::writes::{THREADS_MAX, Writes};
 use super::{Appended, BlobError, BlobStore, BlobWriter, Digests, Found};
 use crate::id::UploadId;
 
@@ -28,8 +29,12 @@ const STAGED: &str = ".staged";
 /// Bytes read at a time when a tail is adopted.
 const ADOPT_BYTES: usize = 256 * 1024;
 
-/// Syncs at the same time. They take long, and there must be threads left to remove files.
-const SYNCS_MAX: usize = 16;
+/// Syncs at the same time.
+const SYNCS_MAX: usize = 12;
+
+/// Threads that syncs and writes may take at once. They can take long, and what else must block, such
+/// as the removal of a file, needs some too.
+pub const BLOCKED_MAX: usize = SYNCS_MAX + THREADS_MAX;
 
 /// How many threads of a runtime may be writing at once, and be held up by the disk: it needs one
 /// more than these.
@@ -107,17 +112,18 @@ fn blocking<T: Send + 'static>(
     .boxed()
 }
 
-/// Cuts a file to nothing and returns how long it was. Whoever has it open, such as a sync that
-/// nobody waits for, then keeps no bytes on the disk.
-fn empty_if_there(path: &Path) -> io::Result<u64> {
-    let file = match OpenOptions::new().write(true).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error),
-    };
-    let held = file.metadata()?.len();
-    file.set_len(0)?;
-    Ok(held)
+/// Cuts a file that is about to be removed to nothing, if it has no other name. Whoever has it open,
+/// such as a sync that nobody waits for, then keeps no bytes on the disk.
+fn empty(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options
+        .write(true)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    let file = options.open(path)?;
+    if file.metadata()?.nlink() == 1 {
+        file.set_len(0)?;
+    }
+    Ok(())
 }
 
 fn remove_if_there(path: &Path) -> io::Result<bool> {
@@ -186,7 +192,9 @@ impl BlobStore for LocalStore {
     fn delete(&self, id: UploadId) -> BoxFuture<'static, Result<u64, BlobError>> {
         let (path, sync) = (self.path(id), self.sync);
         blocking(move || {
-            let held = empty_if_there(&path)?;
+            let held = fs::symlink_metadata(&path).map_or(0, |meta| meta.len());
+            // What cannot be emptied is removed all the same.
+            empty(&path).unwrap_or_default();
             let removed =
                 remove_if_there(&path)? | remove_if_there(&path.with_extension("staged"))?;
             if removed && sync {
@@ -475,5 +483,27 @@ mod tests {
         // In its turn, it is done at once.
         let another = store.writer(id, 0).append(0, hello, appended.digests);
         assert_eq!(another.await.end, 5);
+    }
+
+    /// Somebody may have taken a finished upload by a name of its own.
+    #[tokio::test]
+    async fn another_name_of_a_removed_blob_keeps_its_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(dir.path(), true).unwrap();
+        let id = UploadId::random();
+        let digests = Digests::resume(None).unwrap();
+        let hello = Bytes::from_static(b"hello");
+        store.writer(id, 0).append(0, hello, digests).await;
+        let kept = dir.path().join("kept");
+        fs::hard_link(store.path(id), &kept).unwrap();
+        assert_eq!(store.delete(id).await.unwrap(), 5);
+        assert_eq!(fs::read(kept).unwrap(), b"hello");
+        // Who has it open keeps nothing.
+        let digests = Digests::resume(None).unwrap();
+        let hello = Bytes::from_static(b"hello");
+        store.writer(id, 0).append(0, hello, digests).await;
+        let open = File::open(store.path(id)).unwrap();
+        assert_eq!(store.delete(id).await.unwrap(), 5);
+        assert_eq!(open.metadata().unwrap().len(), 0);
     }
 }

@@ -28,7 +28,7 @@ const SLOW: Duration = Duration::from_millis(50);
 const DISTRUST: Duration = Duration::from_secs(1);
 
 /// Threads of the blocking pool that write at once. The pool has others for what else must block.
-const THREADS_MAX: usize = 8;
+pub(super) const THREADS_MAX: usize = 8;
 
 /// Runs writes, and decides where.
 #[derive(Debug)]
@@ -43,10 +43,11 @@ pub(super) struct Writes {
 
 /// The right to write. Given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn<'w> {
-    /// In the task that asked, or on a thread that may block.
-    is_here: bool,
-    _permit: Option<SemaphorePermit<'w>>,
+pub(super) enum Turn<'w> {
+    /// In the task that asked.
+    Here { _permit: SemaphorePermit<'w> },
+    /// On a thread that may block.
+    Elsewhere { _permit: SemaphorePermit<'w> },
 }
 
 impl Writes {
@@ -70,17 +71,14 @@ impl Writes {
     /// Whoever is dropped leaves the line.
     pub(super) async fn turn(&self) -> Turn<'_> {
         if self.is_trusted(Instant::now())
-            && let Ok(here) = self.here.try_acquire()
+            && let Ok(_permit) = self.here.try_acquire()
         {
-            return Turn {
-                is_here: true,
-                _permit: Some(here),
-            };
+            return Turn::Here { _permit };
         }
-        Turn {
-            is_here: false,
-            // Never closed: there is always a permit to wait for.
-            _permit: self.threads.acquire().await.ok(),
+        match self.threads.acquire().await {
+            Ok(_permit) => Turn::Elsewhere { _permit },
+            // Never closed.
+            Err(_closed) => pending().await,
         }
     }
 
@@ -93,7 +91,7 @@ impl Writes {
         turn: Turn<'_>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> T {
-        if turn.is_here {
+        if let Turn::Here { .. } = turn {
             let begun = Instant::now();
             let at_work = self.watch.begin();
             let done = work();

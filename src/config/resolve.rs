@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::uri::Authority;
 use http::{HeaderValue, Uri};
 use tracing_subscriber::EnvFilter;
 
@@ -220,10 +221,12 @@ pub(super) fn is_web_url(text: &str) -> bool {
         return false;
     };
     let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
-    is_web
-        && uri
-            .authority()
-            .is_some_and(|host| !host.as_str().contains('@'))
+    // What follows the host is a port, if anything, and that can be told.
+    let is_plain = |authority: &Authority| {
+        let rest = authority.as_str().len() - authority.host().len();
+        !authority.as_str().contains('@') && (rest == 0 || authority.port_u16().is_some())
+    };
+    is_web && uri.authority().is_some_and(is_plain)
 }
 
 /// The refusal does not repeat the text, because a password may be in it.

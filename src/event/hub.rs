@@ -16,6 +16,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::{Interval, MissedTickBehavior, interval};
+use uuid::Uuid;
 
 use super::log;
 use super::{Draft, Event, Feed, Kind};
@@ -291,7 +292,7 @@ impl Pump {
             }
         }
         for draft in told {
-            match draft.unlogged(None) {
+            match draft.unlogged(Uuid::new_v4().to_string(), None) {
                 Ok(event) => self.send(Item::Live(self.last, Arc::new(event))),
                 Err(error) => tracing::error!(%error, "an event that is no JSON"),
             }

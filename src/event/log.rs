@@ -209,7 +209,7 @@ pub(super) async fn read(
         let told = Told {
             feed: feed.clone(),
             sequence: Some(count(row, 0)?),
-            id: row.text(1)?,
+            id: row.text(1)?.to_owned(),
             kind: Kind::parse(row.text(2)?).ok_or(STRANGE)?,
             subject: row.text(3)?.to_owned(),
             time: row.int(4)?,

@@ -19,7 +19,6 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
-use uuid::Uuid;
 
 use crate::clock::{self, rfc3339};
 
@@ -173,6 +172,8 @@ pub struct Event {
     pub feed: Feed,
     /// Its place there. `None` for one that is live only.
     pub sequence: Option<u64>,
+    /// The same however often it is delivered.
+    pub id: String,
     /// What happened.
     pub kind: Kind,
     /// To what.
@@ -183,11 +184,11 @@ pub struct Event {
 
 impl Draft {
     /// An event that only its readers ever see, by this machine's clock.
-    fn unlogged(self, sequence: Option<u64>) -> Result<Event, serde_json::Error> {
+    fn unlogged(self, id: String, sequence: Option<u64>) -> Result<Event, serde_json::Error> {
         Told {
             feed: self.feed,
             sequence,
-            id: &Uuid::new_v4().to_string(),
+            id,
             kind: self.kind,
             subject: self.subject,
             time: i64::try_from(clock::unix_ms()).unwrap_or(i64::MAX),
@@ -201,7 +202,7 @@ impl Draft {
 struct Told<'a> {
     feed: Feed,
     sequence: Option<u64>,
-    id: &'a str,
+    id: String,
     kind: Kind,
     subject: String,
     /// Milliseconds since the Unix epoch.
@@ -213,7 +214,7 @@ impl Told<'_> {
     fn event(self) -> Result<Event, serde_json::Error> {
         let json = serde_json::to_vec(&Envelope {
             specversion: "1.0",
-            id: self.id,
+            id: &self.id,
             source: "/tidegate",
             kind: self.kind.as_str(),
             subject: &self.subject,
@@ -226,6 +227,7 @@ impl Told<'_> {
         Ok(Event {
             feed: self.feed,
             sequence: self.sequence,
+            id: self.id,
             kind: self.kind,
             subject: self.subject,
             json: json.into(),

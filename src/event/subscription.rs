@@ -150,13 +150,15 @@ impl Subscription {
             if !is_of_here || sequence > place.head {
                 return Err(NoSuchPlace::Unknown(feed.clone()));
             }
+            let epoch = place.epoch;
             let mark = Mark {
-                epoch: place.epoch,
+                epoch: epoch.clone(),
                 sequence,
             };
             cursor.0.insert(feed.clone(), mark);
             let reader = Reader {
                 hub: hub.clone(),
+                epoch,
                 feed: feed.clone(),
                 receiver,
                 last: sequence,
@@ -208,6 +210,7 @@ impl fmt::Debug for Subscription {
 /// A reader of one feed.
 struct Reader {
     hub: Hub,
+    epoch: String,
     feed: Feed,
     receiver: Receiver<Item>,
     /// The sequence of the last event that was delivered.
@@ -226,7 +229,9 @@ impl Reader {
                 return Some(self.logged(event));
             }
             if self.is_behind {
-                match self.catch_up().await {
+                // In a box, which is gone when it is done: what a read needs would otherwise be kept
+                // for every reader that only listens.
+                match Box::pin(self.catch_up()).await {
                     Ok(Some(gap)) => return Some(gap),
                     Ok(None) => continue,
                     Err(error) => {
@@ -287,7 +292,10 @@ impl Reader {
                 "reason": "retention",
             }),
         };
-        let gap = gap.unlogged(Some(last_missing)).map_err(|_| log::STRANGE)?;
+        let id = format!("{}.gap.{next}-{last_missing}", self.epoch);
+        let gap = gap
+            .unlogged(id, Some(last_missing))
+            .map_err(|_| log::STRANGE)?;
         Ok(Some(Delivery::Logged(Arc::new(gap))))
     }
 

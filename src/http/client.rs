@@ -33,6 +33,9 @@ use crate::cancel::Scope;
 /// How long one address may take to take a connection, before the next one is tried.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long finding, connecting and shaking hands may take together.
+const SECURED_WITHIN: Duration = Duration::from_secs(12);
+
 /// How long a connection is kept for the next request.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
@@ -53,12 +56,18 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(1);
 
 /// Asks other servers. It follows no redirects, takes no proxy, and goes where its [`Reach`] lets it.
-pub struct Client(legacy::Client<HttpsConnector<Connector>, Full<Bytes>>);
+pub struct Client(legacy::Client<Timed<HttpsConnector<Connector>>, Full<Bytes>>);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct ClientError(#[from] legacy::Error);
+pub enum ClientError {
+    /// It did not come in time.
+    #[error("no answer in time")]
+    Late,
+    /// It could not be asked, or went away.
+    #[error(transparent)]
+    Failed(#[from] legacy::Error),
+}
 
 impl Client {
     /// Its connections run in `scope`. Reads the certificates that this machine trusts, which
@@ -77,22 +86,25 @@ impl Client {
             .pool_idle_timeout(IDLE_MAX)
             .pool_max_idle_per_host(IDLE_COUNT_MAX)
             .http1_max_buf_size(HEAD_BYTES_MAX)
-            .build(connector);
+            .build(Timed(connector));
         Ok(Self(client))
     }
 
-    /// Sends `request` to where its URI leads. The answer's body is not wanted.
+    /// Sends `request` to where its URI leads, and waits for the head of the answer. Its body is not
+    /// wanted.
     ///
     /// # Errors
-    /// There is no answer. It takes as long as the other side does.
+    /// There is none, or none `within` this time.
     ///
     /// # Cancel safety
     /// Nobody knows then what the other side has made of it.
     pub async fn send(
         &self,
         request: Request<Full<Bytes>>,
+        within: Duration,
     ) -> Result<http::Response<()>, ClientError> {
-        let (head, body) = self.0.request(request).await?.into_parts();
+        let asked = timeout(within, self.0.request(request)).await;
+        let (head, body) = asked.map_err(|_| ClientError::Late)??.into_parts();
         // A body that is too long or too slow costs its connection, and the answer is known.
         let body = Limited::new(body, BODY_BYTES_MAX);
         drop(timeout(BODY_WITHIN, body.collect()).await);
@@ -124,7 +136,7 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Runs connections.
+/// Runs connections, which end with the scope.
 #[derive(Clone)]
 struct Tasks(Scope);
 
@@ -133,7 +145,39 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, future: F) {
-        self.0.spawn(future);
+        let scope = self.0.clone();
+        self.0.spawn(async move {
+            tokio::select! {
+                // Whoever waits for an answer ends by itself.
+                _ = scope.cancelled() => {}
+                _ = future => {}
+            }
+        });
+    }
+}
+
+/// Connects in bounded time: a connect that nobody waits for any more is gone on with, for the next
+/// request.
+#[derive(Clone)]
+struct Timed<C>(C);
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl<C> Service<Uri> for Timed<C>
+where
+    C: Service<Uri, Error = BoxError, Future: Send + 'static>,
+{
+    type Response = C::Response;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<C::Response, BoxError>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.0.call(uri);
+        async move { timeout(SECURED_WITHIN, connecting).await? }.boxed()
     }
 }
 

@@ -86,6 +86,8 @@ type Slot<T> = Option<BoxFuture<'static, T>>;
 
 /// What woke the loop.
 enum Input {
+    /// The upload has ended in its row, whatever the attempt was cancelled for before.
+    Ended,
     Cancelled(CancelReason),
     Written(Appended),
     Committed(Result<Advanced, Uncommitted>),
@@ -204,7 +206,8 @@ impl Attempt {
     {
         let mut write: Slot<Appended> = None;
         let mut commit: Slot<Result<Advanced, Uncommitted>> = None;
-        let mut obey = true;
+        let (mut obey, mut lives) = (true, true);
+        let progress = self.progress.clone();
         let mut pulse = Pulse::new(self.pace, self.upload.id);
         loop {
             while write.is_none()
@@ -225,7 +228,8 @@ impl Attempt {
             self.progress.listening(reading);
             let input = tokio::select! {
                 biased;
-                // Dropped without loss: asking again gives the same reason.
+                // Dropped without loss: asking again gives the same answer.
+                () = progress.ended(), if lives => Input::Ended,
                 reason = scope.cancelled(), if obey => Input::Cancelled(reason),
                 // Polled in place, never dropped before they are done. The write comes last: its
                 // poll may be the writing itself.
@@ -237,6 +241,10 @@ impl Attempt {
                 input = pulse.beat(reading), if self.machine.is_receiving() => input,
             };
             match input {
+                Input::Ended => {
+                    (obey, lives) = (false, false);
+                    self.cancelled(CancelReason::Requested, &mut commit);
+                }
                 Input::Cancelled(reason) => {
                     obey = false;
                     self.cancelled(reason, &mut commit);

@@ -9,8 +9,8 @@ use super::event;
 use super::row::{STRANGE, find, ids, int, millis, upload};
 use super::statement as sql;
 use super::store::{
-    Advance, Advanced, CancelOutcome, Canceller, Kind, Made, NewFinal, NewUpload, NotConcatenated,
-    State, Sum, TOO_LARGE, Upload, Which,
+    Advance, Advanced, CancelOutcome, Canceller, End, Kind, Made, NewFinal, NewUpload,
+    NotConcatenated, State, Sum, TOO_LARGE, Upload, Which,
 };
 use crate::db::{DbError, Param, Row, Tx};
 use crate::event::{Draft, Kind as EventKind, record};
@@ -345,7 +345,7 @@ async fn cancel(
                 tx.execute(&sql::HOLD_DELETED, &params[..1]).await?;
             }
         }
-        return Ok(CancelOutcome::Begun(Box::new(ending)));
+        return Ok(CancelOutcome::Begun(Box::new(End::of(&ending))));
     }
     let found = find(tx, &sql::FIND, id).await?;
     Ok(found.map_or(CancelOutcome::Unknown, |upload| {

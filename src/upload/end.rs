@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::progress::Progress;
-use super::store::{CancelOutcome, Canceller, Remains, State, Upload, Which};
+use super::store::{CancelOutcome, Canceller, End, Remains, State, Which};
 use super::{Uploads, refuse};
 use crate::blob::BlobError;
 use crate::cancel::CancelReason;
@@ -117,9 +117,9 @@ impl Uploads {
         let mut ending = Vec::new();
         for (id, outcome) in begun {
             let outcome = match outcome {
-                CancelOutcome::Begun(upload) => {
-                    self.stop(&upload);
-                    ending.push(upload);
+                CancelOutcome::Begun(end) => {
+                    self.stop(id, &end);
+                    ending.push((id, end.remains));
                     Cancelled::Accepted
                 }
                 CancelOutcome::Already(state) => Cancelled::Already(state),
@@ -134,13 +134,13 @@ impl Uploads {
         let (this, (done, mut finished)) = (self.clone(), mpsc::unbounded_channel());
         // As a task: a canceller that leaves must not leave half of it behind.
         drop(self.scope.spawn(async move {
-            let finish = |upload: Box<Upload>| {
+            let finish = |(id, remains)| {
                 let (this, done) = (&this, &done);
                 async move {
                     this.metrics.cancelled();
-                    if let Some(released) = this.finish(&upload, called).await {
+                    if let Some(released) = this.finish(id, remains, called).await {
                         // Nobody may be waiting any more.
-                        let _ = done.send((upload.id, released));
+                        let _ = done.send((id, released));
                     }
                 }
             };
@@ -154,9 +154,8 @@ impl Uploads {
     }
 
     /// Tells whoever still writes to an ended upload to stop, and why.
-    fn stop(&self, upload: &Upload) {
-        if let (Some(holder), Some(problem)) = (self.live.holder(&upload.id), refuse::ended(upload))
-        {
+    fn stop(&self, id: UploadId, end: &End) {
+        if let (Some(holder), Some(problem)) = (self.live.holder(&id), refuse::end(end)) {
             holder.shown.end(problem);
             holder.scope.cancel(CancelReason::Requested);
         }
@@ -165,8 +164,7 @@ impl Uploads {
     /// Stops whoever still writes to an ended upload, then removes its bytes.
     ///
     /// Returns how many bytes that has freed, if it was done, and was for this call to do.
-    async fn finish(&self, upload: &Upload, called: Instant) -> Option<u64> {
-        let id = upload.id;
+    async fn finish(&self, id: UploadId, remains: Option<Remains>, called: Instant) -> Option<u64> {
         let scope = self.scope.child("end");
         let progress = Arc::new(Progress::new());
         let admitted = self.admit(id, scope, progress, CancelReason::Requested);
@@ -174,7 +172,7 @@ impl Uploads {
             // Held, so that no attempt opens the blob while it goes.
             Ok(_lease) => {
                 self.metrics.stopped(called.elapsed());
-                let released = self.release(id, Remains::of_its_own(upload)).await?;
+                let released = self.release(id, remains).await?;
                 self.metrics.removed(called.elapsed());
                 Some(released)
             }

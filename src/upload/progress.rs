@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tidegate_protocol::problem::Problem;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Counters of one attempt, written by it alone, and its upload's end.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub(super) struct Progress {
     committed: AtomicU64,
     /// Why the upload has ended, from whoever has ended it.
     end: OnceLock<Problem>,
+    ended: CancellationToken,
 }
 
 /// Nobody listens to the sender: its silence is not its own.
@@ -32,14 +34,24 @@ impl Progress {
             received: AtomicU64::new(0),
             committed: AtomicU64::new(0),
             end: OnceLock::new(),
+            ended: CancellationToken::new(),
         }
     }
 
-    /// The upload has ended in its row. Comes before the attempt is stopped for it, and leaves it to
-    /// say so without looking at the row again.
+    /// The upload has ended in its row, so there is nothing to keep, whatever else the attempt was
+    /// stopped for. It can say why without looking at the row again.
     pub(super) fn end(&self, problem: Problem) {
         // The first end is the end.
         self.end.get_or_init(|| problem);
+        self.ended.cancel();
+    }
+
+    /// Waits until that is told.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it stays told.
+    pub(super) async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 
     /// Why the upload has ended, if that was told.

@@ -106,16 +106,6 @@ async fn attempt(
     received
 }
 
-/// Waits for a cancel that ends the upload, and tells its sender why.
-async fn ended_by_cancel(scope: &Scope, progress: &Progress) -> Problem {
-    scope.cancelled().await;
-    match progress.has_ended() {
-        Some(problem) => problem.clone(),
-        // For another reason, after which there is still something to keep.
-        None => std::future::pending().await,
-    }
-}
-
 /// Lets everybody see how far an append is.
 fn show(operation: &Operation, upload: &Upload, progress: Arc<Progress>) {
     let mut upload = upload.clone();
@@ -186,7 +176,7 @@ impl Uploads {
             Err(problem) => return Received::refused(problem),
         };
         let operation = self.operations.begin(event::subject(id));
-        let (upload, attempt) = match self.begin(id, append, &scope, &progress).await {
+        let (upload, attempt) = match self.begin(id, append, &progress).await {
             Ok(begun) => begun,
             Err(received) => return *received,
         };
@@ -203,13 +193,12 @@ impl Uploads {
         self: &Arc<Self>,
         id: UploadId,
         append: Append,
-        scope: &Scope,
         progress: &Arc<Progress>,
     ) -> Result<(Upload, Box<Attempt>), Box<Received>> {
         let usable = tokio::select! {
             biased;
             // Nothing has been done yet, and there is nothing to be done any more.
-            problem = ended_by_cancel(scope, progress) => Err(problem),
+            () = progress.ended() => Err(progress.has_ended().cloned().unwrap_or(Problem::NotFound)),
             usable = self.usable(id) => usable,
         };
         let refused = |problem| Box::new(Received::refused(problem));

@@ -2,7 +2,7 @@
 
 use tidegate_protocol::problem::Problem;
 
-use super::store::{NotConcatenated, State, StoreError, Upload};
+use super::store::{End, NotConcatenated, State, StoreError, Upload};
 use crate::blob::BlobError;
 use crate::cancel::{CancelReason, Refused};
 
@@ -64,11 +64,16 @@ pub(super) fn not_concatenated(error: NotConcatenated, size_max: u64) -> Problem
 
 /// Why nothing can be done with an upload any more, if so.
 pub(super) fn ended(upload: &Upload) -> Option<Problem> {
-    match upload.state {
+    end(&End::of(upload))
+}
+
+/// As [`ended`], of one that has.
+pub(super) fn end(end: &End) -> Option<Problem> {
+    match end.state {
         State::Uploading | State::Completed => None,
         State::Cancelling | State::Cancelled => Some(Problem::UploadCancelled {
-            reason: upload.end_reason.clone(),
-            at: upload.ended_at.and_then(|at| u64::try_from(at).ok()),
+            reason: end.reason.clone(),
+            at: end.ended_at.and_then(|at| u64::try_from(at).ok()),
         }),
         State::Expired => Some(Problem::UploadExpired),
         State::Failed => Some(Problem::UploadFailed),

@@ -302,9 +302,8 @@ pub enum Advanced {
 /// What a cancel found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CancelOutcome {
-    /// It was active and is `cancelling`, or was complete and is `deleting`, for good: this is how it
-    /// is now.
-    Begun(Box<Upload>),
+    /// It was active and is `cancelling`, or was complete and is `deleting`, for good.
+    Begun(Box<End>),
     /// It had ended before.
     Already(State),
     /// There is no such upload.
@@ -329,14 +328,31 @@ pub struct Remains {
     pub is_damaged: bool,
 }
 
-impl Remains {
-    /// What is left of a cancelled `upload`, if nothing else can have it: only parts are in final
-    /// uploads.
-    pub(super) fn of_its_own(upload: &Upload) -> Option<Self> {
-        (upload.kind == Kind::Whole).then_some(Self {
-            promised: upload.offset,
-            is_damaged: false,
-        })
+/// How an upload has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// None in which it takes appends.
+    pub state: State,
+    pub reason: Option<String>,
+    /// Milliseconds since the Unix epoch by the database's clock.
+    pub ended_at: Option<i64>,
+    /// What is left of it, if that may go and is known without [`UploadStore::may_release`].
+    pub remains: Option<Remains>,
+}
+
+impl End {
+    pub(super) fn of(upload: &Upload) -> Self {
+        // Only parts are in final uploads. What is deleted may be forgotten, and its id used again.
+        let is_alone = upload.kind == Kind::Whole && upload.state == State::Cancelling;
+        Self {
+            state: upload.state,
+            reason: upload.end_reason.clone(),
+            ended_at: upload.ended_at,
+            remains: is_alone.then_some(Remains {
+                promised: upload.offset,
+                is_damaged: false,
+            }),
+        }
     }
 }
 

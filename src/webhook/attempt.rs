@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::Full;
-use tokio::time::timeout;
 
 use super::endpoint::Endpoint;
 use super::sign::signatures;
@@ -31,6 +30,8 @@ pub(super) struct Courier {
 pub(super) enum Verdict {
     /// The endpoint has taken it.
     Delivered,
+    /// It does not take this one as it is now. It is there, and may take others.
+    Refused { why: String },
     /// It has not; it may another time.
     Failed {
         why: String,
@@ -73,10 +74,9 @@ impl Courier {
             Ok(request) => request,
             Err(error) => return failed(error.to_string()),
         };
-        match timeout(ANSWERED_WITHIN, self.client.send(request)).await {
-            Ok(Ok(answer)) => verdict(answer.status(), answer.headers(), timestamp),
-            Ok(Err(error)) => failed(causes(&error)),
-            Err(_elapsed) => failed(String::from("no answer in time")),
+        match self.client.send(request, ANSWERED_WITHIN).await {
+            Ok(answer) => verdict(answer.status(), answer.headers(), timestamp),
+            Err(error) => failed(causes(&error)),
         }
     }
 }
@@ -84,11 +84,18 @@ impl Courier {
 /// Anything but success is a failure, redirects too: what is told to one address must not be sent
 /// to another on its word.
 fn verdict(status: StatusCode, headers: &HeaderMap, now: u64) -> Verdict {
+    let why = format!("answered {status}");
+    // These are about the endpoint, not about the event.
+    let is_busy = matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+    );
     match status {
         StatusCode::GONE => Verdict::Gone,
         status if status.is_success() => Verdict::Delivered,
-        status => Verdict::Failed {
-            why: format!("answered {status}"),
+        status if status.is_client_error() && !is_busy => Verdict::Refused { why },
+        _ => Verdict::Failed {
+            why,
             retry_after: retry_after(headers, now).unwrap_or_default(),
         },
     }
@@ -135,11 +142,13 @@ mod tests {
         for status in [200, 201, 202, 204, 299] {
             assert_eq!(of(status, None), Verdict::Delivered, "{status}");
         }
-        for status in [
-            301, 302, 304, 307, 308, 400, 401, 403, 404, 409, 429, 500, 502, 503,
-        ] {
+        for status in [301, 302, 304, 307, 308, 408, 425, 429, 500, 502, 503] {
             let verdict = of(status, None);
             assert!(matches!(verdict, Verdict::Failed { .. }), "{status}");
+        }
+        for status in [400, 401, 403, 404, 409, 422] {
+            let verdict = of(status, None);
+            assert!(matches!(verdict, Verdict::Refused { .. }), "{status}");
         }
         assert_eq!(of(410, None), Verdict::Gone);
     }

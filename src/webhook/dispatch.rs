@@ -4,20 +4,22 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all, ready};
 use futures_util::{FutureExt, StreamExt};
-use serde::Deserialize;
 use tokio::time::{sleep, sleep_until};
 
 use super::attempt::{Courier, Verdict};
 use super::metrics::Metrics;
 use super::schedule::{Health, pause};
-use super::store::{self, Delivery, Fate};
+use super::store::{self, Backlog, Delivery, Fate};
 use crate::cancel::Scope;
 use crate::db::{Db, DbError};
-use crate::event::{self, Cursor, Event, Feed, Filter, Hub, NoSuchPlace, Start, Subscription};
+use crate::event::{self, Cursor, Feed, Filter, Hub, NoSuchPlace, Start, Subscription};
 use crate::work::{Next, Worker};
 
 /// Deliveries that may wait for another attempt. With so many, events stay in the log.
 const WAITING_MAX: u64 = 1000;
+
+/// How long new events have to show themselves before those that have failed get their turn.
+const NEW_WITHIN: Duration = Duration::from_millis(50);
 
 /// What was read without anything to deliver is remembered once in this time.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
@@ -32,6 +34,8 @@ pub(super) struct Dispatcher {
     /// Ahead of what is stored only while a round runs. `None`: to be opened where that is.
     subscription: Option<Subscription>,
     health: Health,
+    /// New events and those that have failed take turns: neither keeps the other back.
+    is_new_first: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +62,7 @@ impl Dispatcher {
             metrics,
             subscription: None,
             health: Health::new(),
+            is_new_first: false,
         }
     }
 
@@ -71,16 +76,11 @@ impl Dispatcher {
             Some(subscription) => subscription,
             None => self.open().await?,
         };
-        let Some(batch) = self.next_batch(&mut subscription).await? else {
-            return Ok(Next::Never);
-        };
-        let attempts = batch
-            .iter()
-            .map(|delivery| self.courier.attempt(&delivery.id, &delivery.body));
-        let verdicts = tokio::select! {
+        let scope = self.scope.clone();
+        let (batch, verdicts) = tokio::select! {
             // What is not known to be delivered is sent again after the next start.
-            _ = self.scope.cancelled() => return Ok(Next::Never),
-            verdicts = join_all(attempts) => verdicts,
+            _ = scope.cancelled() => return Ok(Next::Never),
+            delivered = self.deliver(&mut subscription) => delivered?,
         };
         let is_gone = verdicts.contains(&Verdict::Gone);
         self.settle(subscription.cursor(), batch, verdicts).await?;
@@ -94,6 +94,19 @@ impl Dispatcher {
             return Ok(Next::Never);
         }
         Ok(Next::Now)
+    }
+
+    async fn deliver(
+        &mut self,
+        subscription: &mut Subscription,
+    ) -> Result<(Vec<Delivery>, Vec<Verdict>), Interrupted> {
+        sleep_until(self.health.rests_until()).await;
+        let batch = self.next_batch(subscription).await?;
+        let attempts = batch
+            .iter()
+            .map(|delivery| self.courier.attempt(&delivery.id, &delivery.body));
+        let verdicts = join_all(attempts).await;
+        Ok((batch, verdicts))
     }
 
     /// Where it was left, or from now on.
@@ -116,37 +129,45 @@ impl Dispatcher {
         Ok(subscription)
     }
 
-    /// What is to be sent, once there is something. `None`: the server is stopping.
+    /// What is to be sent, once there is something.
     async fn next_batch(
         &mut self,
         subscription: &mut Subscription,
-    ) -> Result<Option<Vec<Delivery>>, Interrupted> {
+    ) -> Result<Vec<Delivery>, Interrupted> {
         let limit = self.health.at_once();
-        tokio::select! {
-            // Nothing has been taken yet.
-            _ = self.scope.cancelled() => return Ok(None),
-            () = sleep_until(self.health.rests_until()) => {}
-        }
         loop {
-            let backlog = store::backlog(self.hub.db(), self.name()).await?;
-            self.metrics.waiting(self.name(), backlog.count);
-            if backlog.due_in == Some(Duration::ZERO) {
+            let backlog = self.backlog().await?;
+            let has_room = backlog.count < WAITING_MAX;
+            let is_due = backlog.due_in == Some(Duration::ZERO);
+            if is_due && !(self.is_new_first && has_room) {
+                self.is_new_first = true;
                 let due = store::due(self.hub.db(), self.name(), limit).await?;
                 if !due.is_empty() {
-                    return Ok(Some(due));
+                    return Ok(due);
                 }
             }
-            let wait = backlog.due_in.unwrap_or(SAVE_EVERY).min(SAVE_EVERY);
-            let has_room = backlog.count < WAITING_MAX;
+            let wait = match is_due {
+                true => NEW_WITHIN,
+                false => backlog.due_in.unwrap_or(SAVE_EVERY).min(SAVE_EVERY),
+            };
+            self.is_new_first = false;
             tokio::select! {
                 // The subscription is behind what was taken only after it is returned.
-                _ = self.scope.cancelled() => return Ok(None),
-                () = sleep(wait) => self.save(subscription.cursor(), Vec::new()).await?,
                 taken = take(subscription, &self.courier.endpoint.filter, limit), if has_room => {
-                    return taken.map(Some).ok_or(Interrupted::Ended);
+                    return taken.ok_or(Interrupted::Ended);
                 }
+                () = sleep(wait) => {}
+            }
+            if !is_due {
+                self.save(subscription.cursor(), Vec::new()).await?;
             }
         }
+    }
+
+    async fn backlog(&mut self) -> Result<Backlog, DbError> {
+        let backlog = store::backlog(self.hub.db(), self.name()).await?;
+        self.metrics.waiting(self.name(), backlog.count);
+        Ok(backlog)
     }
 
     async fn settle(
@@ -156,15 +177,16 @@ impl Dispatcher {
         verdicts: Vec<Verdict>,
     ) -> Result<(), DbError> {
         let mut fates = Vec::new();
-        let (mut has_succeeded, mut asked) = (false, Duration::ZERO);
+        let (mut has_answered, mut asked) = (false, Duration::ZERO);
         for (delivery, verdict) in batch.into_iter().zip(verdicts) {
             let is_delivered = verdict == Verdict::Delivered;
             self.metrics.attempted(self.name(), is_delivered);
-            has_succeeded |= is_delivered;
+            has_answered |= matches!(verdict, Verdict::Delivered | Verdict::Refused { .. });
             match verdict {
                 // It has a row only if it had failed before.
                 Verdict::Delivered if delivery.attempts == 0 => {}
                 Verdict::Delivered => fates.push((delivery, Fate::Over)),
+                Verdict::Refused { why } => fates.push(self.failed(delivery, &why)),
                 Verdict::Failed { why, retry_after } => {
                     asked = asked.max(retry_after);
                     fates.push(self.failed(delivery, &why));
@@ -172,8 +194,12 @@ impl Dispatcher {
                 Verdict::Gone => fates.push(self.failed(delivery, "answered 410 Gone")),
             }
         }
+        let has_changed = !fates.is_empty();
         self.save(cursor, fates).await?;
-        self.health.record(has_succeeded, asked);
+        self.health.record(has_answered, asked);
+        if has_changed {
+            self.backlog().await?;
+        }
         Ok(())
     }
 
@@ -257,28 +283,14 @@ async fn take(
         if let event::Delivery::Logged(event) = &next
             && filter.wants(event.kind)
         {
-            taken.extend(delivery(event));
+            taken.push(Delivery {
+                id: event.id.clone(),
+                body: event.json.clone(),
+                attempts: 0,
+            });
         }
     }
     Some(taken)
-}
-
-fn delivery(event: &Event) -> Option<Delivery> {
-    #[derive(Deserialize)]
-    struct Identified {
-        id: String,
-    }
-    match serde_json::from_slice::<Identified>(&event.json) {
-        Ok(Identified { id }) => Some(Delivery {
-            id,
-            body: event.json.clone(),
-            attempts: 0,
-        }),
-        Err(error) => {
-            tracing::error!(%error, "an event without an id");
-            None
-        }
-    }
 }
 
 /// Forgets, before anything is served, webhooks that are no longer configured: one that comes back

@@ -50,7 +50,7 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 /// How an endpoint does. One that does not answer is asked with one event at a time, and ever more
-/// rarely, until one gets through.
+/// rarely, until it does.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Health {
     failures: u32,
@@ -78,10 +78,10 @@ impl Health {
         }
     }
 
-    /// Something has been sent: whether any of it got through, and how long the endpoint asked to
-    /// be left alone.
-    pub(super) fn record(&mut self, has_succeeded: bool, asked: Duration) {
-        self.failures = match has_succeeded {
+    /// Something has been sent: whether the endpoint has taken or refused any of it, and how long it
+    /// asked to be left alone.
+    pub(super) fn record(&mut self, has_answered: bool, asked: Duration) {
+        self.failures = match has_answered {
             true => 0,
             false => self.failures.saturating_add(1),
         };

@@ -155,6 +155,57 @@ async fn what_is_refused_is_sent_again_and_holds_up_nothing() {
     assert!(!stderr.contains("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"));
 }
 
+/// However many are refused.
+#[tokio::test]
+async fn what_is_taken_does_not_wait_for_what_is_refused() {
+    let files = Files::new();
+    let mut hook = Hook::open(|sent| {
+        let is_wanted = sent.kind() == "upload.completed";
+        status(if is_wanted { 200 } else { 422 })
+    })
+    .await;
+    let server = server(&files, &hook, "").await;
+    for _ in 0..30 {
+        server.create(5).await;
+    }
+    // Until all of them have failed once, and are due again.
+    let mut attempts = BTreeMap::<String, u32>::new();
+    while attempts.values().filter(|count| **count > 1).count() < 2 {
+        *attempts
+            .entry(hook.next().await.id().to_owned())
+            .or_default() += 1;
+    }
+    server.complete(b"hello").await;
+    let asked = Instant::now();
+    while hook.next().await.kind() != "upload.completed" {}
+    assert!(
+        asked.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        asked.elapsed()
+    );
+}
+
+/// Connections on which nothing comes of the handshake are neither kept nor waited for.
+#[tokio::test]
+async fn a_handshake_without_an_end_holds_up_nothing() {
+    let files = Files::new();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("listen");
+    let port = silent.local_addr().expect("an address").port();
+    let config = files.config(
+        &format!("https://localhost:{port}/"),
+        "allow-private = true",
+    );
+    let server = Server::start(&["--config", &config]).await;
+    server.complete(b"hello").await;
+    let _held = silent.accept().await.expect("it connects");
+    server.sigterm();
+    let exit = server.exited_within(Duration::from_secs(5)).await;
+    assert!(exit.success(), "{exit}");
+    assert!(!server.stderr().contains("not everything has settled"));
+}
+
 #[tokio::test]
 async fn a_redirect_is_a_failure() {
     let (files, mut other) = (Files::new(), Hook::open(|_| status(200)).await);
@@ -410,6 +461,8 @@ async fn a_webhook_that_cannot_work_is_refused_at_the_start() {
         (with_url("ftp://example.org/"), "needs a `url`"),
         (with_url("https://me:pw@example.org/"), "needs a `url`"),
         (with_url("example.org"), "needs a `url`"),
+        (with_url("https://example.org:99999/"), "needs a `url`"),
+        (with_url("https://example.org:/"), "needs a `url`"),
         (good.replace("lab", "The Lab"), "is no name"),
         (good.clone() + &good, "there twice"),
         (good.clone() + "types = 'upload.gone'", "upload.gone"),

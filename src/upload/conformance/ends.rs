@@ -9,7 +9,7 @@ use super::{Clock, HOUR, Subject, new_upload, project, step};
 use crate::db::{Param, Sql, sql};
 use crate::id::UploadId;
 use crate::upload::change::FORESTALLED_MAX;
-use crate::upload::store::{CancelOutcome, Canceller, NewUpload, State, Upload, Which};
+use crate::upload::store::{self, CancelOutcome, Canceller, NewUpload, State, Upload, Which};
 
 pub(super) async fn suite(on: &Subject) {
     cancels(on).await;
@@ -120,7 +120,7 @@ async fn cancels_many(on: &Subject) {
         ids: asked.to_vec(),
     };
     let told = on.store.cancel_many(which, None).await.unwrap();
-    let cancelling = Box::new(on.find(active.id).await);
+    let cancelling = Box::new(store::End::of(&on.find(active.id).await));
     let expected = [
         CancelOutcome::Already(State::Completed),
         CancelOutcome::Begun(cancelling),

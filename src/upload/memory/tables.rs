@@ -10,7 +10,7 @@ use crate::id::UploadId;
 use crate::upload::event;
 use crate::upload::row::millis;
 use crate::upload::store::{
-    Advance, Advanced, CancelOutcome, Canceller, Due, Kind, Made, NewFinal, NewUpload,
+    Advance, Advanced, CancelOutcome, Canceller, Due, End, Kind, Made, NewFinal, NewUpload,
     NotConcatenated, Remains, State, StoreError, Sum, TOO_LARGE, Upload, Which,
 };
 
@@ -260,7 +260,7 @@ impl Tables {
         self.fail_waiting(id);
         self.hold(id);
         match self.rows.get(&id) {
-            Some(row) => CancelOutcome::Begun(Box::new(row.clone())),
+            Some(row) => CancelOutcome::Begun(Box::new(End::of(row))),
             None => CancelOutcome::Unknown,
         }
     }

@@ -262,6 +262,37 @@ async fn a_cancel_does_not_wait_for_a_stuck_disk() {
     );
 }
 
+/// Nor for a sync that has not begun, though its sender left before: nothing is kept for him any more.
+#[tokio::test(start_paused = true)]
+async fn a_cancel_does_not_wait_for_what_a_departure_left_to_do() {
+    let world = World::default();
+    let (gate, uploads) = gated(&world);
+    let id = made(&world).await;
+    // For the write; the sync is stuck.
+    gate.add_permits(1);
+    let mut client = Box::pin(send(
+        &uploads,
+        id,
+        append_at(0),
+        Script::new(vec![data(10)]),
+    ));
+    tokio::select! {
+        _ = &mut client => panic!("nothing is committed yet"),
+        () = get_going() => {}
+    }
+    drop(client);
+    get_going().await;
+    assert_eq!(uploads.delete(id).await, Ok(()));
+    assert_eq!(world.row(id).state, State::Cancelling);
+    // For the removal, and for nobody before it.
+    gate.add_permits(1);
+    get_going().await;
+    assert_eq!(
+        (world.row(id).state, world.blobs.count()),
+        (State::Cancelled, 0)
+    );
+}
+
 /// Who waits for the holder is displaced by whoever ends the upload, and hears that it has ended.
 #[tokio::test(start_paused = true)]
 async fn a_newcomer_in_line_learns_of_a_cancel() {
