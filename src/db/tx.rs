@@ -156,14 +156,15 @@ impl Tx {
         self.end_statement(affected)
     }
 
-    /// Runs a statement that does nothing but lock rows. SQLite's one writer has them all.
+    /// Runs a statement that does nothing but lock rows, and returns whether there are any, as far as
+    /// that is known: SQLite's one writer has them all, and does not ask.
     ///
     /// # Cancel safety
     /// A dropped call dooms the transaction: nobody knows how the statement ended.
-    pub async fn lock(&mut self, sql: &Sql, params: &[Param<'_>]) -> Result<(), DbError> {
+    pub async fn lock(&mut self, sql: &Sql, params: &[Param<'_>]) -> Result<bool, DbError> {
         match self.engine() {
-            Engine::Sqlite => Ok(()),
-            Engine::Postgres => self.execute(sql, params).await.map(drop),
+            Engine::Sqlite => Ok(true),
+            Engine::Postgres => Ok(self.execute(sql, params).await? > 0),
         }
     }
 

@@ -114,8 +114,8 @@ pub async fn record(tx: &mut Tx, draft: Draft) -> Result<(), DbError> {
         Param::Text(&data),
     ];
     // Before the statement that counts: it has to see what was committed by whom this waits for.
-    tx.lock(&LOCK, &params[..1]).await?;
-    if tx.execute(&INSERT, &params).await? == 0 {
+    let is_there = tx.lock(&LOCK, &params[..1]).await?;
+    if !is_there || tx.execute(&INSERT, &params).await? == 0 {
         let epoch = new_epoch();
         tx.execute(&OPEN, &[params[0], Param::Text(&epoch)]).await?;
         tx.lock(&LOCK, &params[..1]).await?;

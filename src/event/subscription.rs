@@ -83,7 +83,7 @@ pub enum Start {
     Now,
     /// Behind this one, in every feed.
     After(u64),
-    /// Where it left off. Feeds that are not in it begin now.
+    /// Where it left off. Feeds that are not in it begin now, unless none is in it.
     At(Cursor),
 }
 
@@ -133,6 +133,12 @@ impl Subscription {
     /// # Cancel safety
     /// Dropping it ends the reader.
     pub async fn open(hub: &Hub, feeds: &[Feed], start: &Start) -> Result<Self, NoSuchPlace> {
+        let is_elsewhere = |at: &Cursor| !feeds.iter().any(|feed| at.0.contains_key(feed));
+        if let (Start::At(at), [first, ..]) = (start, feeds)
+            && is_elsewhere(at)
+        {
+            return Err(NoSuchPlace::Unknown(first.clone()));
+        }
         let mut streams = SelectAll::new();
         let mut cursor = Cursor::default();
         for feed in feeds {

@@ -64,6 +64,7 @@ async fn suite(db: Db) {
     world.an_event_is_a_cloud_event().await;
     world.what_is_rolled_back_is_not_told().await;
     world.writers_count_without_a_hole().await;
+    world.a_new_feed_counts_its_first_events().await;
     world.a_slow_reader_misses_nothing().await;
     world.a_reader_goes_on_where_it_left_off().await;
     world.places_that_never_were_are_refused().await;
@@ -196,6 +197,16 @@ impl World {
         let writers = (0..8).map(|_| self.tell_many(&feed, 40));
         futures_util::future::join_all(writers).await;
         assert_eq!(reader.sequences(320).await, (1..=320).collect::<Vec<_>>());
+    }
+
+    async fn a_new_feed_counts_its_first_events(&self) {
+        for round in 0..20 {
+            let feed = feed(&format!("new {round}"));
+            let writers = (0..8).map(|_| self.tell_many(&feed, 2));
+            futures_util::future::join_all(writers).await;
+            let mut reader = self.reader(&feed, Start::After(0)).await;
+            assert_eq!(reader.sequences(16).await, (1..=16).collect::<Vec<_>>());
+        }
     }
 
     async fn a_slow_reader_misses_nothing(&self) {

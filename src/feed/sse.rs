@@ -89,7 +89,11 @@ impl Reader {
             let delivery = tokio::select! {
                 // Each delivery is taken or stays in the subscription.
                 delivery = self.subscription.next() => delivery?,
-                _ = self.ping.tick() => return Some(Bytes::from_static(b": ping\n\n")),
+                // With the place: events that this reader does not want lie before it.
+                _ = self.ping.tick() => {
+                    let ping = format!(": ping\nid: {}\n\n", self.subscription.cursor());
+                    return Some(ping.into());
+                }
             };
             self.write(&mut piece, &delivery);
             while piece.len() < PIECE_BYTES

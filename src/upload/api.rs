@@ -95,7 +95,9 @@ pub(super) async fn list(uploads: Arc<Uploads>, request: Request) -> Response {
         let project = project.ok_or(Problem::NotFound)?.to_owned();
         let page = Page::of(&request.head)?;
         let state = page.query("state").map(|state| {
-            State::parse(&state).ok_or_else(|| Problem::ValidationFailed {
+            // One that is being deleted is no longer there for anybody.
+            let known = State::parse(&state).filter(|state| *state != State::Deleting);
+            known.ok_or_else(|| Problem::ValidationFailed {
                 field: "state".into(),
                 message: "is not a state of an upload".into(),
             })

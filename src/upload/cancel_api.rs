@@ -1,5 +1,6 @@
 //! Cancel calls: what somebody else than the sender asks for, in JSON (contract, "Cancel").
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -167,6 +168,7 @@ pub(super) async fn many(uploads: Arc<Uploads>, mut request: Request) -> Respons
         let which = match ask.ids {
             Some(ids) => Which::Ids {
                 project,
+                owner: request.caller.user.clone(),
                 ids: all_ids(&ids)?,
             },
             None => Which::Active {
@@ -209,7 +211,12 @@ fn all_ids(texts: &[String]) -> Result<Vec<UploadId>, Problem> {
             message: "must not be more than 10000".into(),
         });
     }
-    texts.iter().map(|text| api::id(text, "ids")).collect()
+    let ids = texts.iter().map(|text| api::id(text, "ids"));
+    let mut ids: Vec<UploadId> = ids.collect::<Result<_, _>>()?;
+    // One that is named twice is cancelled once, and counted once.
+    let mut seen = HashSet::new();
+    ids.retain(|id| seen.insert(*id));
+    Ok(ids)
 }
 
 /// The outcome and the state, as they are told. `None`: there is nothing that the caller may know.

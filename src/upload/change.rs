@@ -347,10 +347,13 @@ async fn cancel(
         }
         return Ok(CancelOutcome::Begun(Box::new(End::of(&ending))));
     }
-    let found = find(tx, &sql::FIND, id).await?;
-    Ok(found.map_or(CancelOutcome::Unknown, |upload| {
-        CancelOutcome::Already(upload.state)
-    }))
+    let Some(found) = find(tx, &sql::FIND, id).await? else {
+        return Ok(CancelOutcome::Unknown);
+    };
+    if by == Canceller::Sender && found.ended_by == Some(Canceller::Other) {
+        tx.execute(&sql::AGREED, &params[..1]).await?;
+    }
+    Ok(CancelOutcome::Already(found.state))
 }
 
 /// As [`cancel`], of an upload that may just be in the making.
@@ -371,20 +374,32 @@ pub(super) async fn forestall(
     changes: &mut Changes,
     id: UploadId,
     owner: String,
+    by: Canceller,
     reason: Option<String>,
 ) -> Result<CancelOutcome, DbError> {
-    let outcome = cancel_one(tx, changes, id, Canceller::Other, reason.clone()).await?;
+    let outcome = cancel_one(tx, changes, id, by, reason.clone()).await?;
     if outcome == CancelOutcome::Unknown {
-        let text = id.to_string();
-        let params = [
-            Param::Text(&text),
-            Param::Text(&owner),
-            Param::OptText(reason.as_deref()),
-            Param::Int(FORESTALLED_MAX),
-        ];
-        tx.execute(&sql::FORESTALL, &params).await?;
+        promise(tx, id, &owner, reason.as_deref()).await?;
     }
     Ok(outcome)
+}
+
+/// Remembers that `owner` is to find an upload cancelled when he makes it.
+async fn promise(
+    tx: &mut Tx,
+    id: UploadId,
+    owner: &str,
+    reason: Option<&str>,
+) -> Result<(), DbError> {
+    let text = id.to_string();
+    let params = [
+        Param::Text(&text),
+        Param::Text(owner),
+        Param::OptText(reason),
+        Param::Int(FORESTALLED_MAX),
+    ];
+    tx.execute(&sql::FORESTALL, &params).await?;
+    Ok(())
 }
 
 pub(super) async fn cancel_many(
@@ -393,8 +408,12 @@ pub(super) async fn cancel_many(
     which: Which,
     reason: Option<String>,
 ) -> Result<Vec<(UploadId, CancelOutcome)>, DbError> {
-    let (project, asked) = match which {
-        Which::Ids { project, ids } => (project, ids),
+    let (project, promised_to, asked) = match which {
+        Which::Ids {
+            project,
+            owner,
+            ids,
+        } => (project, Some(owner), ids),
         Which::Active {
             project,
             owner,
@@ -406,15 +425,24 @@ pub(super) async fn cancel_many(
                 Param::Int(limit.into()),
             ];
             let active = ids(tx, &sql::ACTIVE, params).await?;
-            (project, active)
+            (project, None, active)
         }
     };
     let mut outcomes = Vec::with_capacity(asked.len());
     for id in asked {
-        let found = find(tx, &sql::FIND, id).await?;
-        let outcome = match found.filter(|upload| upload.project == project) {
-            Some(_) => cancel(tx, changes, id, Canceller::Other, reason.clone()).await?,
-            None => CancelOutcome::Unknown,
+        let text = id.to_string();
+        tx.lock(&sql::LOCK_ID, &[Param::Text(&text)]).await?;
+        let outcome = match find(tx, &sql::FIND, id).await? {
+            Some(upload) if upload.project == project => {
+                cancel(tx, changes, id, Canceller::Other, reason.clone()).await?
+            }
+            Some(_) => CancelOutcome::Unknown,
+            None => {
+                if let Some(owner) = &promised_to {
+                    promise(tx, id, owner, reason.as_deref()).await?;
+                }
+                CancelOutcome::Unknown
+            }
         };
         outcomes.push((id, outcome));
     }

@@ -51,6 +51,34 @@ impl Uploads {
         let called = Instant::now();
         let begun = self.store.cancel(id, Canceller::Sender, None).await;
         let begun = begun.map_err(|error| refuse::store(&error))?;
+        self.deleted(id, begun, called).await
+    }
+
+    /// As [`Self::delete`]. If there is no such upload, `owner` will find it cancelled when he makes
+    /// it: the deletion has overtaken the creation.
+    ///
+    /// # Errors
+    /// As [`Self::delete`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::delete`].
+    pub(super) async fn delete_for(
+        self: &Arc<Self>,
+        id: UploadId,
+        owner: String,
+    ) -> Result<(), Problem> {
+        let called = Instant::now();
+        let begun = self.store.forestall(id, owner, Canceller::Sender, None);
+        let begun = begun.await.map_err(|error| refuse::store(&error))?;
+        self.deleted(id, begun, called).await
+    }
+
+    async fn deleted(
+        self: &Arc<Self>,
+        id: UploadId,
+        begun: CancelOutcome,
+        called: Instant,
+    ) -> Result<(), Problem> {
         match self.confirm(vec![(id, begun)], called).await.get(&id) {
             None | Some(Cancelled::Unknown | Cancelled::Already(State::Deleting)) => {
                 Err(Problem::NotFound)
@@ -78,7 +106,10 @@ impl Uploads {
         reason: Option<String>,
     ) -> Result<Cancelled, Problem> {
         let called = Instant::now();
-        let begun = self.store.forestall(id, owner, reason).await;
+        let begun = self
+            .store
+            .forestall(id, owner, Canceller::Other, reason)
+            .await;
         let begun = begun.map_err(|error| refuse::store(&error))?;
         let confirmed = self.confirm(vec![(id, begun)], called).await;
         Ok(confirmed.get(&id).copied().unwrap_or(Cancelled::Unknown))

@@ -118,15 +118,17 @@ fn dispatch(
             let body = request.body;
             async move { appended(receive::append(&uploads, id, append, body).await) }.boxed()
         }
-        (Target::Upload, Request::Cancel, Some(id)) => cancel(uploads, id).boxed(),
+        (Target::Upload, Request::Cancel, Some(id)) => {
+            cancel(uploads, id, request.caller.user).boxed()
+        }
         (Target::Upload, Request::Read, Some(id)) => read(uploads, id, request).boxed(),
         // Not an id, or nothing that decoding gives for this target.
         _ => ready(Problem::NotFound.into()).boxed(),
     }
 }
 
-async fn cancel(uploads: Arc<Uploads>, id: UploadId) -> Answer {
-    match uploads.delete(id).await {
+async fn cancel(uploads: Arc<Uploads>, id: UploadId, owner: String) -> Answer {
+    match uploads.delete_for(id, owner).await {
         Ok(()) => Answer::Protocol(Response::Cancelled),
         Err(problem) => problem.into(),
     }
@@ -373,7 +375,8 @@ async fn retrieve(uploads: Arc<Uploads>, id: UploadId) -> Answer {
             .admit(id, scope, progress, CancelReason::Superseded)
             .await
         {
-            Ok(lease) => drop(lease),
+            // Its sender had vanished. Whoever comes next is told to be back after this.
+            Ok(_lease) => uploads.told(id, uploads.store.interrupted(id).await),
             // Somebody newer writes; what is committed is still true.
             Err(Problem::UploadSuperseded) => {}
             Err(problem) => return problem.into(),

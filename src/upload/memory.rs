@@ -226,14 +226,13 @@ impl UploadStore for MemoryStore {
         &self,
         id: UploadId,
         owner: String,
+        by: Canceller,
         reason: Option<String>,
     ) -> Answer<CancelOutcome> {
         self.transaction("forestall", move |tables| {
-            let outcome = tables.cancel(id, Canceller::Other, reason.clone());
+            let outcome = tables.cancel(id, by, reason.clone());
             if outcome == CancelOutcome::Unknown {
-                let now = tables.now_ms;
-                let promise = tables.forestalled.entry((id, owner));
-                promise.or_insert((now, reason));
+                tables.promise(id, owner, reason);
             }
             Ok(outcome)
         })

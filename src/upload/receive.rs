@@ -160,6 +160,7 @@ impl Uploads {
         scope: Scope,
     ) -> Received {
         let progress = Arc::new(Progress::new());
+        let takes_over = self.live.holder(&id).is_some();
         let admitted = self
             .admit(
                 id,
@@ -178,7 +179,13 @@ impl Uploads {
         let operation = self.operations.begin(event::subject(id));
         let (upload, attempt) = match self.begin(id, append, &progress).await {
             Ok(begun) => begun,
-            Err(received) => return *received,
+            Err(received) => {
+                if takes_over && received.upload.is_some() {
+                    // The one before has been sent away, and nobody sends now.
+                    self.told(id, self.store.interrupted(id).await);
+                }
+                return *received;
+            }
         };
         show(&operation, &upload, progress.clone());
         let attempt = attempt.giving_way(body.is_multiplexed());
@@ -247,7 +254,7 @@ impl Uploads {
     }
 
     /// Nothing depends on whether it could be told that a sender has come or gone.
-    fn told(&self, id: UploadId, told: Result<(), StoreError>) {
+    pub(super) fn told(&self, id: UploadId, told: Result<(), StoreError>) {
         if let Err(error) = told {
             tracing::warn!(upload = %id, error = &error as &dyn std::error::Error, "an event is not told");
         }

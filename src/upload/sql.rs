@@ -169,10 +169,11 @@ impl UploadStore for SqlStore {
         &self,
         id: UploadId,
         owner: String,
+        by: Canceller,
         reason: Option<String>,
     ) -> BoxFuture<'static, Result<CancelOutcome, StoreError>> {
         self.change(move |tx, changes| {
-            forestall(tx, changes, id, owner.clone(), reason.clone()).boxed()
+            forestall(tx, changes, id, owner.clone(), by, reason.clone()).boxed()
         })
     }
 

@@ -127,6 +127,11 @@ pub(super) static DELETE: Sql = sql!(
     columns!()
 );
 
+/// The sender has cancelled as well what somebody else had. $1 id.
+pub(super) static AGREED: Sql = sql!(
+    "UPDATE upload SET ended_by = 'sender' WHERE id = $1 AND state IN ('cancelling', 'cancelled')"
+);
+
 /// Comes before an id that may have no row yet is looked up and something is done about it: of two
 /// transactions that do so at once, the later one has to see the earlier one. $1 id.
 pub(super) static LOCK_ID: Sql = sql!("SELECT {lock:$1}");
@@ -341,6 +346,7 @@ pub(super) static ALL: &[&Sql] = &[
     &RESUMED,
     &CANCEL,
     &DELETE,
+    &AGREED,
     &LOCK_ID,
     &FORESTALL,
     &FORESTALLED,

@@ -415,13 +415,13 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
     /// First step of a cancel: irrevocable from here on.
     fn cancel(&self, id: UploadId, by: Canceller, reason: Option<String>) -> Answer<CancelOutcome>;
 
-    /// As [`Self::cancel`] by somebody else. If there is no such upload yet, `owner` gets it cancelled
-    /// when he makes it; such promises are kept as long as tombstones, and each owner has a bounded
+    /// As [`Self::cancel`]. If there is no such upload yet, `owner` gets it cancelled when he makes it; such promises are kept as long as tombstones, and each owner has a bounded
     /// number of them.
     fn forestall(
         &self,
         id: UploadId,
         owner: String,
+        by: Canceller,
         reason: Option<String>,
     ) -> Answer<CancelOutcome>;
 
@@ -491,8 +491,13 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
 /// What to cancel.
 #[derive(Clone, Debug)]
 pub enum Which {
-    /// These, if they belong to the project.
-    Ids { project: String, ids: Vec<UploadId> },
+    /// These, if they belong to the project. Those that are not there yet, `owner` gets cancelled when
+    /// he makes them.
+    Ids {
+        project: String,
+        owner: String,
+        ids: Vec<UploadId>,
+    },
     /// Up to `limit` active ones of the project, `owner`'s alone if that is given.
     Active {
         project: String,

@@ -219,6 +219,52 @@ async fn readers_get_what_they_ask_for() {
     assert_eq!(rest.next().await.subject(), subject(&next));
 }
 
+/// Else it would be told one day that it has missed them.
+#[tokio::test]
+async fn a_reader_moves_past_what_it_does_not_want() {
+    let server = Server::start(&[]).await;
+    let mut all = Sse::open(&server, FEED, None).await;
+    let query = format!("{FEED}&types=upload.failed");
+    let mut few = Sse::open(&server, &query, None).await;
+    server.create(5).await;
+    all.until("upload.created").await;
+    assert_eq!(few.pinged().await, all.cursor);
+}
+
+/// Whoever comes next is told to be back, whether it was the sender's end that was noticed or its
+/// silence.
+#[tokio::test]
+async fn a_sender_who_was_taken_over_from_had_gone() {
+    let server = Server::start(&[]).await;
+    let mut feed = Sse::open(&server, FEED, None).await;
+    let upload = server.create(10).await;
+    for sent in [0, 3] {
+        let mut silent = server.connect().await;
+        let patch = tus::patch(&upload, sent).declare(10 - sent);
+        silent.send_head_and_wait(patch).await;
+        silent.send(b"abc").await;
+        let somebody_else = async {
+            if sent > 0 {
+                let wrong = tus::patch(&upload, 9).body("x");
+                server.send(wrong).await.expect(409);
+            }
+            // Once it has been silent for long enough, a question takes over.
+            loop {
+                server.offset(&upload).await;
+            }
+        };
+        let answer = tokio::select! {
+            answer = silent.answer() => answer,
+            () = somebody_else => unreachable!("it goes on asking"),
+        };
+        answer.expect_slug(400, "upload-superseded");
+        feed.until("upload.interrupted").await;
+    }
+    server.append(&upload, 6, b"defg").await;
+    let rest = feed.until("upload.completed").await;
+    assert_eq!(kinds(&rest), ["upload.resumed", "upload.completed"]);
+}
+
 #[tokio::test]
 async fn what_cannot_be_read_is_refused() {
     let server = Server::start(&[]).await;
@@ -235,6 +281,11 @@ async fn what_cannot_be_read_is_refused() {
         (get("projectId=default&after=x"), 400, "validation-failed"),
         (get("projectId=default&after=2"), 409, "cursor-unknown"),
         (get("after=1&after=2"), 400, "validation-failed"),
+        (
+            get("projectId=default&after=ab12.user:x=0"),
+            409,
+            "cursor-unknown",
+        ),
         (get(&format!("after={foreign}")), 409, "cursor-unknown"),
         (
             get("").header("Last-Event-ID", "\u{fc}"),

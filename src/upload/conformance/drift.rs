@@ -146,12 +146,14 @@ impl Pair {
             }
             5..8 => {
                 let owner = String::from("somebody");
+                let by = [Canceller::Sender, Canceller::Other][self.rng.usize(0..2)];
                 let _told =
-                    both!(self, store => store.forestall(id, owner.clone(), reason.clone()));
+                    both!(self, store => store.forestall(id, owner.clone(), by, reason.clone()));
             }
             8 => {
                 let which = Which::Ids {
                     project: String::from(PROJECTS[0]),
+                    owner: String::from("somebody"),
                     ids: vec![id, self.pick(), id],
                 };
                 let _told = both!(self, store => store.cancel_many(which.clone(), reason.clone()));

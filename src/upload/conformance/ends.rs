@@ -117,6 +117,7 @@ async fn cancels_many(on: &Subject) {
     let asked = [whole.id, active.id, elsewhere.id, unknown, active.id];
     let which = Which::Ids {
         project: here.clone(),
+        owner: String::from("somebody"),
         ids: asked.to_vec(),
     };
     let told = on.store.cancel_many(which, None).await.unwrap();
@@ -155,7 +156,8 @@ async fn cancels_many(on: &Subject) {
 async fn cancels_in_advance(on: &Subject) {
     let forestall = |id, owner: &str| {
         let reason = Some(String::from("too late"));
-        on.store.forestall(id, owner.to_owned(), reason)
+        on.store
+            .forestall(id, owner.to_owned(), Canceller::Other, reason)
     };
     for length in [Some(100), Some(0), None] {
         let new = NewUpload {
@@ -229,7 +231,10 @@ async fn nobody_uses_up_what_others_may_cancel_in_advance(on: &Subject) {
             owner: String::from(owner),
             ..new_upload("p")
         };
-        let told = on.store.forestall(new.id, String::from(owner), None).await;
+        let told = on
+            .store
+            .forestall(new.id, String::from(owner), Canceller::Other, None)
+            .await;
         assert_eq!(told.unwrap(), CancelOutcome::Unknown);
         assert_eq!(on.create(new).await.state, expected, "{owner}");
     }

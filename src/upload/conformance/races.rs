@@ -113,7 +113,10 @@ async fn a_cancel_in_advance_meets_the_creation(on: &Subject) {
             named: true,
             ..new_final(&project, &[&open_part(on, &project, None).await, &part])
         };
-        let forestall = |id| on.store.forestall(id, String::from("somebody"), None);
+        let forestall = |id| {
+            on.store
+                .forestall(id, String::from("somebody"), Canceller::Other, None)
+        };
         let cancels = [new.id, whole.id].map(|id| (id, start(forestall(id))));
         let made = start(on.store.create(new));
         let concatenated = start(on.store.concatenate(whole));

@@ -251,7 +251,16 @@ impl Tables {
         let state = match (row.state, by) {
             (State::Uploading, _) => State::Cancelling,
             (State::Completed, Canceller::Sender) => State::Deleting,
-            (ended, _) => return CancelOutcome::Already(ended),
+            (ended, by) => {
+                let is_cancelled = matches!(ended, State::Cancelling | State::Cancelled);
+                if is_cancelled
+                    && by == Canceller::Sender
+                    && let Some(row) = self.rows.get_mut(&id)
+                {
+                    row.ended_by = Some(by);
+                }
+                return CancelOutcome::Already(ended);
+            }
         };
         self.end(id, state, reason);
         if let Some(row) = self.rows.get_mut(&id) {
@@ -265,13 +274,23 @@ impl Tables {
         }
     }
 
+    pub(super) fn promise(&mut self, id: UploadId, owner: String, reason: Option<String>) {
+        let now = self.now_ms;
+        let promise = self.forestalled.entry((id, owner));
+        promise.or_insert((now, reason));
+    }
+
     pub(super) fn cancel_many(
         &mut self,
         which: Which,
         reason: &Option<String>,
     ) -> Vec<(UploadId, CancelOutcome)> {
-        let (project, ids) = match which {
-            Which::Ids { project, ids } => (project, ids),
+        let (project, promised_to, ids) = match which {
+            Which::Ids {
+                project,
+                owner,
+                ids,
+            } => (project, Some(owner), ids),
             Which::Active {
                 project,
                 owner,
@@ -283,15 +302,22 @@ impl Tables {
                         && upload.project == project
                         && owner.as_ref().is_none_or(|owner| *owner == upload.owner)
                 });
-                (project, active.into_iter().take(limit as usize).collect())
+                let active = active.into_iter().take(limit as usize).collect();
+                (project, None, active)
             }
         };
         let mut outcomes = Vec::with_capacity(ids.len());
         for id in ids {
             let is_in = |row: &Upload| row.project == project;
-            let outcome = match self.rows.get(&id).is_some_and(is_in) {
-                true => self.cancel(id, Canceller::Other, reason.clone()),
-                false => CancelOutcome::Unknown,
+            let outcome = match self.rows.get(&id).map(is_in) {
+                Some(true) => self.cancel(id, Canceller::Other, reason.clone()),
+                Some(false) => CancelOutcome::Unknown,
+                None => {
+                    if let Some(owner) = &promised_to {
+                        self.promise(id, owner.clone(), reason.clone());
+                    }
+                    CancelOutcome::Unknown
+                }
             };
             outcomes.push((id, outcome));
         }

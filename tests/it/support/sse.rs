@@ -100,6 +100,18 @@ impl Sse {
         }
     }
 
+    /// Waits until the server tells a place without an event.
+    pub(crate) async fn pinged(&mut self) -> String {
+        loop {
+            let mut block = self.block().await.expect("the feed goes on");
+            if !block.contains_key("data")
+                && let Some(id) = block.remove("id")
+            {
+                return id;
+            }
+        }
+    }
+
     /// The events up to the first of this type, and this one.
     pub(crate) async fn until(&mut self, kind: &str) -> Vec<Event> {
         let mut events = Vec::new();
