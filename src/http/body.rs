@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::Version;
+use http::{StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -276,12 +276,18 @@ impl Rest {
         self.asked_for
     }
 
-    /// Reads and discards up to the end of the body, or to the first limit, and counts that.
+    /// Reads and discards up to the end of the body, or to the first limit, and counts that by the
+    /// answer which was given before.
     ///
     /// # Cancel safety
     ///
     /// May be dropped at any point: the client's stream is closed then.
-    pub(super) async fn drain(mut self, limits: DrainLimits, metrics: HttpMetrics) {
+    pub(super) async fn drain(
+        mut self,
+        limits: DrainLimits,
+        metrics: HttpMetrics,
+        answered: StatusCode,
+    ) {
         let deadline = Instant::now() + limits.total;
         let mut bytes = 0u64;
         let end = loop {
@@ -292,7 +298,7 @@ impl Rest {
             match timeout_at(deadline.min(idle), self.incoming.frame()).await {
                 Ok(Some(Ok(frame))) => {
                     let discarded = frame.data_ref().map_or(0, Bytes::len) as u64;
-                    metrics.discarded(discarded);
+                    metrics.discarded(answered, discarded);
                     bytes += discarded;
                 }
                 Ok(None) => break "read to its end",

@@ -233,6 +233,7 @@ impl Connection {
     fn part_from(&self, left: Left, version: Version, response: &mut Response) {
         let limits = self.shared.config.drain;
         let metrics = self.shared.metrics.clone();
+        let answered = response.status();
         match left {
             Left::Nothing => return,
             // What it asks for is not wanted, so it has no reason to send its body; nor could more
@@ -241,14 +242,16 @@ impl Connection {
             Left::Remains(Remains::Rest(rest)) => match rest.skim() {
                 // A small body has often come with the head, and costs no connection.
                 None => return,
-                Some(Remains::Rest(rest)) => drop(self.scope.spawn(rest.drain(limits, metrics))),
+                Some(Remains::Rest(rest)) => {
+                    drop(self.scope.spawn(rest.drain(limits, metrics, answered)))
+                }
                 Some(Remains::Broken) => self.discards(),
             },
             Left::Remains(Remains::Broken) => self.discards(),
             Left::Held(back) => drop(self.scope.spawn(async move {
                 match back.await {
                     Ok(Remains::Rest(rest)) if rest.asked_for() => {
-                        rest.drain(limits, metrics).await
+                        rest.drain(limits, metrics, answered).await
                     }
                     // Never asked for, broken off, or read to its end after all.
                     _ => {}

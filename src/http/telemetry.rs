@@ -66,7 +66,7 @@ pub struct HttpMetrics {
     requests: Family<Answered, Counter>,
     durations: Family<Asked, Histogram, fn() -> Histogram>,
     connections: Gauge,
-    discarded: Counter,
+    discarded: Family<Given, Counter>,
 }
 
 /// Stands in `tidegate_http_requests_total` for a request whose client left before the answer. The
@@ -76,6 +76,11 @@ pub(super) const CLIENT_GONE: u16 = 499;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
     method: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Given {
     status: u16,
 }
 
@@ -92,8 +97,10 @@ impl HttpMetrics {
             requests: Family::default(),
             durations: Family::new_with_constructor(buckets),
             connections: Gauge::default(),
-            discarded: Counter::default(),
+            discarded: Family::default(),
         };
+        // What comes after a cancel is shown before there is any.
+        metrics.discarded(StatusCode::GONE, 0);
         let http = registry.sub_registry_with_prefix("http");
         http.register(
             "requests",
@@ -132,8 +139,12 @@ impl HttpMetrics {
     }
 
     /// Counts bytes of request bodies that nobody wanted any more.
-    pub(super) fn discarded(&self, bytes: u64) {
-        self.discarded.inc_by(bytes);
+    /// So much of a request's body came after the answer with this status.
+    pub(super) fn discarded(&self, status: StatusCode, bytes: u64) {
+        let given = Given {
+            status: status.as_u16(),
+        };
+        self.discarded.get_or_create(&given).inc_by(bytes);
     }
 
     /// Counts a connection until the returned value is dropped.

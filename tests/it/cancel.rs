@@ -94,7 +94,7 @@ async fn cancels_are_measured() {
     let wanted = [
         "tidegate_upload_cancel_stopped_seconds_count 1",
         "tidegate_upload_cancel_removed_seconds_count 1",
-        "tidegate_http_discarded_bytes_total 1048576",
+        "tidegate_http_discarded_bytes_total{status=\"410\"} 1048576",
         "tidegate_uploads_open 1",
         "tidegate_uploads_ending 0",
         "tidegate_appends_running 0",
