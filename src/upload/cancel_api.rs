@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use tidegate_protocol::field::media;
 use tidegate_protocol::problem::Problem;
 
 use super::end::Cancelled;
@@ -73,6 +74,18 @@ struct Many {
     /// Whether there may be more active uploads than one call takes.
     more: bool,
     results: Vec<Line>,
+}
+
+/// Why a sender deletes his upload, if he says so: tus has no body there, so any other is passed over.
+///
+/// # Errors
+/// The problem to answer with.
+pub(super) async fn reason_of_deletion(request: &mut Request) -> Result<Option<String>, Problem> {
+    if !media::is(&request.head.headers, "application/json") {
+        return Ok(None);
+    }
+    let ask: Ask = json::read(&request.head.headers, &mut request.body).await?;
+    reason(ask.reason)
 }
 
 /// `POST /api/uploads/{id}/cancel`, also below a project.

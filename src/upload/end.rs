@@ -66,9 +66,10 @@ impl Uploads {
         self: &Arc<Self>,
         id: UploadId,
         owner: String,
+        reason: Option<String>,
     ) -> Result<(), Problem> {
         let called = Instant::now();
-        let begun = self.store.forestall(id, owner, Canceller::Sender, None);
+        let begun = self.store.forestall(id, owner, Canceller::Sender, reason);
         let begun = begun.await.map_err(|error| refuse::store(&error))?;
         self.deleted(id, begun, called).await
     }

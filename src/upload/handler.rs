@@ -17,7 +17,7 @@ use tidegate_protocol::response::{Resource, Response};
 use super::progress::Progress;
 use super::receive::{self, Received};
 use super::store::{Canceller, Kind, Made, NewFinal, NewUpload, State, Upload};
-use super::{DEFAULT_PROJECT, Uploads, content, refuse};
+use super::{DEFAULT_PROJECT, Uploads, cancel_api, content, refuse};
 use crate::cancel::{CancelReason, Settling};
 use crate::http::{self as transport, OutBody, Shared, reject};
 use crate::id::UploadId;
@@ -118,17 +118,20 @@ fn dispatch(
             let body = request.body;
             async move { appended(receive::append(&uploads, id, append, body).await) }.boxed()
         }
-        (Target::Upload, Request::Cancel, Some(id)) => {
-            cancel(uploads, id, request.caller.user).boxed()
-        }
+        (Target::Upload, Request::Cancel, Some(id)) => cancel(uploads, id, request).boxed(),
         (Target::Upload, Request::Read, Some(id)) => read(uploads, id, request).boxed(),
         // Not an id, or nothing that decoding gives for this target.
         _ => ready(Problem::NotFound.into()).boxed(),
     }
 }
 
-async fn cancel(uploads: Arc<Uploads>, id: UploadId, owner: String) -> Answer {
-    match uploads.delete_for(id, owner).await {
+async fn cancel(uploads: Arc<Uploads>, id: UploadId, mut request: transport::Request) -> Answer {
+    let deleted = async {
+        let reason = cancel_api::reason_of_deletion(&mut request).await?;
+        let owner = request.caller.user.clone();
+        uploads.delete_for(id, owner, reason).await
+    };
+    match deleted.await {
         Ok(()) => Answer::Protocol(Response::Cancelled),
         Err(problem) => problem.into(),
     }

@@ -332,6 +332,28 @@ async fn a_cancel_may_overtake_the_creation() {
     assert_eq!(blobs(&server), 0);
 }
 
+#[tokio::test]
+async fn a_deletion_may_have_a_reason() {
+    let server = Server::start(&[]).await;
+    let upload = server.create(5).await;
+    let delete = |body: &str| {
+        tus::delete(&upload)
+            .header("Content-Type", "application/json")
+            .body(body)
+    };
+    let wrong = json!({ "reason": "x".repeat(201) }).to_string();
+    for wrong in ["[]", "{", r#"{"why":"x"}"#, &wrong] {
+        let refused = server.send(delete(wrong)).await;
+        refused.expect_slug(400, "validation-failed");
+    }
+    server.send(tus::head(&upload)).await.expect(200);
+    let right = delete(r#"{"reason":"wrong file"}"#);
+    server.send(right).await.expect(204);
+    let refused = server.send(tus::patch(&upload, 0).body("x")).await;
+    let problem = refused.expect_slug(410, "upload-cancelled");
+    assert_eq!(problem.json()["reason"], "wrong file");
+}
+
 /// Then nobody sends it again.
 #[tokio::test]
 async fn a_sender_who_agrees_to_a_cancel_is_told_so() {
