@@ -662,6 +662,21 @@ pub(crate) async fn scratch_postgres() -> String {
     format!("{server}{and}options[search_path]={schema}")
 }
 
+/// A database with nothing in it, in a directory of its own.
+pub(crate) async fn empty_sqlite() -> (tempfile::TempDir, Db) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let url = DbUrl::Sqlite(dir.path().join("test.db"));
+    let db = open(url, Durability::ProcessCrash).await;
+    (dir, db.expect("an empty database"))
+}
+
+/// As [`empty_sqlite`], a schema on the test server.
+pub(crate) async fn empty_postgres() -> Db {
+    let url = DbUrl::Postgres(scratch_postgres().await);
+    let db = open(url, Durability::PowerLoss).await;
+    db.expect("an empty database")
+}
+
 pub(crate) async fn open(url: DbUrl, durability: Durability) -> Result<Db, DbError> {
     Db::open(&DbConfig { url, durability }, &Scope::root("test")).await
 }

@@ -19,8 +19,8 @@ use super::session::Session;
 use super::{Access, Cancel, CancelCall, Deps};
 use crate::auth::Caller;
 use crate::cancel::{CancelReason, Scope, Settling};
-use crate::db::conformance::open;
-use crate::db::{CORE, Db, DbUrl, Durability};
+use crate::db::conformance::empty_sqlite;
+use crate::db::{CORE, Db};
 use crate::event::{Draft, Feed, Hub, Kind, log};
 use crate::http::{Cors, Origin};
 
@@ -69,9 +69,7 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let url = DbUrl::Sqlite(dir.path().join("test.db"));
-        let db = open(url, Durability::ProcessCrash).await.unwrap();
+        let (dir, db) = empty_sqlite().await;
         db.migrate(&[CORE, log::LINE]).await.unwrap();
         let scope = Scope::root("server");
         let cancels = Arc::new(Held {

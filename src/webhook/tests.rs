@@ -3,21 +3,19 @@
 use std::time::Duration;
 
 use super::store::{Backlog, Delivery, Fate, LINE, backlog, due, find, forget_others, settle};
-use crate::db::conformance::{open, scratch_postgres};
-use crate::db::{CORE, Db, DbUrl, Durability};
+use crate::db::conformance::{empty_postgres, empty_sqlite};
+use crate::db::{CORE, Db};
 use crate::event::Cursor;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite() {
-    let dir = tempfile::tempdir().unwrap();
-    let url = DbUrl::Sqlite(dir.path().join("test.db"));
-    suite(open(url, Durability::ProcessCrash).await.unwrap()).await;
+    let (_dir, db) = empty_sqlite().await;
+    suite(db).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres() {
-    let url = DbUrl::Postgres(scratch_postgres().await);
-    suite(open(url, Durability::PowerLoss).await.unwrap()).await;
+    suite(empty_postgres().await).await;
 }
 
 async fn suite(db: Db) {
