@@ -141,19 +141,9 @@ pub fn run(command: Command) -> ExitCode {
 }
 
 fn fail(error: &dyn std::error::Error) -> ExitCode {
-    let mut words = format!("tidegate: {error}");
-    let mut source = error.source();
-    while let Some(error) = source {
-        // Some say their source themselves.
-        let cause = error.to_string();
-        if !words.contains(&cause) {
-            words.push_str(": ");
-            words.push_str(&cause);
-        }
-        source = error.source();
-    }
+    let words = telemetry::causes(error);
     // Without stderr there is nobody to tell.
-    drop(writeln!(io::stderr(), "{words}"));
+    drop(writeln!(io::stderr(), "tidegate: {words}"));
     ExitCode::FAILURE
 }
 

@@ -19,6 +19,22 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+/// An error with what has caused it, for somebody who sees nothing else of it.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        // Some say their source themselves.
+        let cause = error.to_string();
+        if !words.contains(&cause) {
+            words.push_str(": ");
+            words.push_str(&cause);
+        }
+        source = error.source();
+    }
+    words
+}
+
 /// All metrics of the server.
 ///
 /// The composition root creates it, lends it to each module to register its own, and shares it from

@@ -11,7 +11,7 @@ use super::endpoint::Endpoint;
 use super::sign::signatures;
 use crate::cancel::Scope;
 use crate::clock;
-use crate::http::{Client, TlsError};
+use crate::http::{Client, TlsError, telemetry};
 
 /// How long an endpoint may take to answer.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
@@ -76,7 +76,7 @@ impl Courier {
         };
         match self.client.send(request, ANSWERED_WITHIN).await {
             Ok(answer) => verdict(answer.status(), answer.headers(), timestamp),
-            Err(error) => failed(causes(&error)),
+            Err(error) => failed(telemetry::causes(&error)),
         }
     }
 }
@@ -110,17 +110,6 @@ fn retry_after(headers: &HeaderMap, now: u64) -> Option<Duration> {
     let date = httpdate::parse_http_date(text).ok()?;
     let date = date.duration_since(UNIX_EPOCH).ok()?;
     Some(date.saturating_sub(Duration::from_secs(now)))
-}
-
-/// The whole chain: the first link says no more than that something failed.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        words = format!("{words}: {error}");
-        source = error.source();
-    }
-    words
 }
 
 #[cfg(test)]
