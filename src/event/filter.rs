@@ -23,6 +23,19 @@ impl Filter {
         kind == Kind::FeedGap || self.0.as_ref().is_none_or(wanted)
     }
 
+    /// The same without what is live only.
+    #[must_use]
+    pub fn logged(&self) -> Self {
+        let wanted = |kind: &Kind| !kind.is_live_only() && self.wants(*kind);
+        Self(Some(Kind::ALL.into_iter().filter(wanted).collect()))
+    }
+
+    /// Whether it wants anything that is live only.
+    pub(super) fn wants_live(&self) -> bool {
+        let is_live = |kind: Kind| kind.is_live_only() && self.wants(kind);
+        Kind::ALL.into_iter().any(is_live)
+    }
+
     /// Whether it wants anything of the log but gaps.
     pub fn wants_logged(&self) -> bool {
         let is_logged = |kind: &Kind| !kind.is_live_only() && *kind != Kind::FeedGap;
@@ -95,5 +108,15 @@ mod tests {
         assert!(Filter::ALL.wants_logged() && wants_logged("upload.*"));
         assert!(wants_logged("upload.progress,upload.failed"));
         assert!(!wants_logged("upload.progress,feed.gap"));
+    }
+
+    #[test]
+    fn what_is_live_can_be_left_out() {
+        let family: Filter = "upload.*".parse().unwrap();
+        for filter in [Filter::ALL, family] {
+            assert!(filter.wants_live());
+            let logged = filter.logged();
+            assert!(!logged.wants_live() && logged.wants_logged());
+        }
     }
 }

@@ -50,6 +50,15 @@ struct Inner {
 struct Channel {
     sender: broadcast::Sender<Item>,
     wake: Notify,
+    /// Held once by itself, and by each listener that wants what is live only.
+    live: Arc<()>,
+}
+
+/// Somebody who is sent what happens on a feed, until it is dropped.
+pub(super) struct Listener {
+    pub(super) receiver: broadcast::Receiver<Item>,
+    /// Of a channel, if it wants what is live only.
+    _live: Option<Arc<()>>,
 }
 
 /// What listeners are sent.
@@ -123,17 +132,25 @@ impl Hub {
         &self.0.scope
     }
 
-    /// What is sent on `feed` from now on.
-    pub(super) fn listen(&self, feed: &Feed) -> broadcast::Receiver<Item> {
+    /// Listens to what is sent on `feed` from now on. As long as nobody wants what is live only, it is
+    /// not made.
+    pub(super) fn listen(&self, feed: &Feed, wants_live: bool) -> Listener {
         let mut channels = self.channels();
-        if let Some(channel) = channels.get(feed) {
-            return channel.sender.subscribe();
-        }
-        let (sender, receiver) = broadcast::channel(RING);
-        let channel = Arc::new(Channel {
-            sender,
-            wake: Notify::new(),
+        let known = channels.get(feed).cloned();
+        let channel = known.clone().unwrap_or_else(|| {
+            Arc::new(Channel {
+                sender: broadcast::Sender::new(RING),
+                wake: Notify::new(),
+                live: Arc::default(),
+            })
         });
+        let listener = Listener {
+            receiver: channel.sender.subscribe(),
+            _live: wants_live.then(|| channel.live.clone()),
+        };
+        if known.is_some() {
+            return listener;
+        }
         channels.insert(feed.clone(), channel.clone());
         let pump = Pump {
             hub: self.clone(),
@@ -142,7 +159,7 @@ impl Hub {
             last: 0,
         };
         self.0.scope.spawn(pump.run());
-        receiver
+        listener
     }
 
     fn channels(&self) -> MutexGuard<'_, HashMap<Feed, Arc<Channel>>> {
@@ -277,6 +294,10 @@ impl Pump {
     }
 
     fn tell_progress(&self) {
+        if Arc::strong_count(&self.channel.live) == 1 {
+            // Nobody wants it.
+            return;
+        }
         let mut told = Vec::new();
         for (subject, running) in self.hub.0.operations.running().iter_mut() {
             if let Some((feed, kind, progress)) = &mut running.shown

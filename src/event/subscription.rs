@@ -10,11 +10,10 @@ use std::task::{Context, Poll, ready};
 use futures_util::future;
 use futures_util::stream::{self, BoxStream, SelectAll, Stream, StreamExt};
 use serde_json::json;
-use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::hub::{Hub, Item};
-use super::{Draft, Event, Feed, Kind, log};
+use super::hub::{Hub, Item, Listener};
+use super::{Draft, Event, Feed, Filter, Kind, log};
 use crate::db::DbError;
 
 /// Events that a reader who is behind takes from the log at once: what it holds in memory.
@@ -122,17 +121,23 @@ pub struct Subscription {
     /// The last item of each is `None`.
     streams: SelectAll<BoxStream<'static, Option<Delivery>>>,
     cursor: Cursor,
+    filter: Filter,
 }
 
 impl Subscription {
-    /// Begins to read `feeds`.
+    /// Begins to read what `filter` wants of `feeds`.
     ///
     /// # Errors
     /// There is no such place.
     ///
     /// # Cancel safety
     /// Dropping it ends the reader.
-    pub async fn open(hub: &Hub, feeds: &[Feed], start: &Start) -> Result<Self, NoSuchPlace> {
+    pub async fn open(
+        hub: &Hub,
+        feeds: &[Feed],
+        start: &Start,
+        filter: Filter,
+    ) -> Result<Self, NoSuchPlace> {
         let is_elsewhere = |at: &Cursor| !feeds.iter().any(|feed| at.0.contains_key(feed));
         if let (Start::At(at), [first, ..]) = (start, feeds)
             && is_elsewhere(at)
@@ -143,7 +148,7 @@ impl Subscription {
         let mut cursor = Cursor::default();
         for feed in feeds {
             // Before the place is looked up: nothing is missed in between.
-            let receiver = hub.listen(feed);
+            let listener = hub.listen(feed, filter.wants_live());
             let place = log::place(hub.db(), feed).await?;
             let (sequence, is_of_here) = match start {
                 Start::Now => (place.head, true),
@@ -166,7 +171,7 @@ impl Subscription {
                 hub: hub.clone(),
                 epoch,
                 feed: feed.clone(),
-                receiver,
+                listener,
                 last: sequence,
                 page: VecDeque::new(),
                 is_behind: true,
@@ -177,10 +182,14 @@ impl Subscription {
             let end = stream::once(future::ready(None));
             streams.push(deliveries.chain(end).boxed());
         }
-        Ok(Self { streams, cursor })
+        Ok(Self {
+            streams,
+            cursor,
+            filter,
+        })
     }
 
-    /// The place behind all that was delivered.
+    /// The place behind all that was delivered, or was not wanted.
     pub fn cursor(&self) -> &Cursor {
         &self.cursor
     }
@@ -191,17 +200,21 @@ impl Stream for Subscription {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
         let this = self.get_mut();
-        let Some(delivery) = ready!(this.streams.poll_next_unpin(context)).flatten() else {
-            this.streams.clear();
-            return Poll::Ready(None);
-        };
-        if let Delivery::Logged(event) = &delivery
-            && let Some(sequence) = event.sequence
-            && let Some(mark) = this.cursor.0.get_mut(&event.feed)
-        {
-            mark.sequence = sequence;
+        loop {
+            let Some(delivery) = ready!(this.streams.poll_next_unpin(context)).flatten() else {
+                this.streams.clear();
+                return Poll::Ready(None);
+            };
+            if let Delivery::Logged(event) = &delivery
+                && let Some(sequence) = event.sequence
+                && let Some(mark) = this.cursor.0.get_mut(&event.feed)
+            {
+                mark.sequence = sequence;
+            }
+            if this.filter.wants(delivery.event().kind) {
+                return Poll::Ready(Some(delivery));
+            }
         }
-        Poll::Ready(Some(delivery))
     }
 }
 
@@ -218,7 +231,7 @@ struct Reader {
     hub: Hub,
     epoch: String,
     feed: Feed,
-    receiver: Receiver<Item>,
+    listener: Listener,
     /// The sequence of the last event that was delivered.
     last: u64,
     page: VecDeque<Event>,
@@ -250,7 +263,7 @@ impl Reader {
                 // The reader ends with it.
                 _ = scope.cancelled() => return None,
                 // An item is received or stays in the ring.
-                item = self.receiver.recv() => item,
+                item = self.listener.receiver.recv() => item,
             };
             match item {
                 Ok(Item::Logged(event)) => match event.sequence {

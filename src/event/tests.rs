@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::hub::Hub;
-use super::{Cursor, Delivery, Draft, Event, Feed, Kind, NoSuchPlace, Start, Subscription, log};
+use super::{
+    Cursor, Delivery, Draft, Event, Feed, Filter, Kind, NoSuchPlace, Start, Subscription, log,
+};
 use crate::cancel::{CancelReason, Scope, Settling};
-use crate::db::conformance::{open, scratch_postgres};
-use crate::db::{CORE, Db, DbUrl, Durability, Sql, sql};
+use crate::db::conformance::{empty_postgres, empty_sqlite};
+use crate::db::{CORE, Db, Sql, sql};
 
 const EVENTS: &str = include_str!("../../docs/events.md");
 const ASYNCAPI: &str = include_str!("../../docs/asyncapi.yaml");
@@ -43,15 +45,13 @@ fn the_pages_name_every_type_that_there_is_and_no_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite() {
-    let dir = tempfile::tempdir().unwrap();
-    let url = DbUrl::Sqlite(dir.path().join("test.db"));
-    suite(open(url, Durability::ProcessCrash).await.unwrap()).await;
+    let (_dir, db) = empty_sqlite().await;
+    suite(db).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres() {
-    let url = DbUrl::Postgres(scratch_postgres().await);
-    suite(open(url, Durability::PowerLoss).await.unwrap()).await;
+    suite(empty_postgres().await).await;
 }
 
 async fn suite(db: Db) {
@@ -143,7 +143,11 @@ impl World {
 
     async fn reader(&self, feed: &Feed, start: Start) -> Reader {
         let feeds = [feed.clone()];
-        Reader(Subscription::open(&self.hub, &feeds, &start).await.unwrap())
+        Reader(
+            Subscription::open(&self.hub, &feeds, &start, Filter::ALL)
+                .await
+                .unwrap(),
+        )
     }
 
     async fn an_event_is_a_cloud_event(&self) {
@@ -226,7 +230,7 @@ impl World {
     async fn a_reader_goes_on_where_it_left_off(&self) {
         let (one, two) = (feed("one of two"), feed("two of two"));
         let feeds = [one.clone(), two.clone()];
-        let open = |start| Subscription::open(&self.hub, &feeds, start);
+        let open = |start| Subscription::open(&self.hub, &feeds, start, Filter::ALL);
         let mut reader = Reader(open(&Start::Now).await.unwrap());
         self.tell_many(&one, 3).await;
         self.tell_many(&two, 2).await;
@@ -263,7 +267,9 @@ impl World {
             (Start::At(future.parse().unwrap()), false),
             (Start::At(foreign.parse().unwrap()), false),
         ] {
-            let opened = Subscription::open(&self.hub, std::slice::from_ref(&feed), &start).await;
+            let opened =
+                Subscription::open(&self.hub, std::slice::from_ref(&feed), &start, Filter::ALL)
+                    .await;
             let known = !matches!(opened, Err(NoSuchPlace::Unknown(_)));
             assert_eq!(known, is_known, "{start:?}");
         }
@@ -298,7 +304,7 @@ impl World {
         self.tell_many(&feeds[1], 1).await;
         let spoilt = self.db.write(|tx| tx.execute(&SPOIL, &[]).boxed());
         spoilt.await.unwrap();
-        let opened = Subscription::open(&self.hub, &feeds, &Start::After(0)).await;
+        let opened = Subscription::open(&self.hub, &feeds, &Start::After(0), Filter::ALL).await;
         let reading = opened.unwrap().count();
         assert!(timeout(AT_MOST, reading).await.expect("an end") <= 3);
     }

@@ -55,16 +55,15 @@ impl Ask {
 
     /// # Errors
     /// The problem to answer with.
-    pub(super) async fn open(self, deps: &Deps) -> Result<(Subscription, Filter), Problem> {
-        let opened = Subscription::open(&deps.hub, &self.feeds, &self.start).await;
-        let subscription = opened.map_err(|error| match error {
+    pub(super) async fn open(self, deps: &Deps) -> Result<Subscription, Problem> {
+        let opened = Subscription::open(&deps.hub, &self.feeds, &self.start, self.filter).await;
+        opened.map_err(|error| match error {
             NoSuchPlace::Unknown(_) => Problem::CursorUnknown,
             NoSuchPlace::Db(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "feed");
                 Problem::Unavailable { retry_after: 5 }
             }
-        })?;
-        Ok((subscription, self.filter))
+        })
     }
 }
 

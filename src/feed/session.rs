@@ -29,7 +29,7 @@ use super::command::{Asked, CancelCall, Command, Reference};
 use super::{Deps, PATH, pings};
 use crate::auth::Caller;
 use crate::cancel::Scope;
-use crate::event::{Filter, Subscription};
+use crate::event::Subscription;
 
 /// A silent client is asked this often whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(25);
@@ -215,11 +215,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 format!("is one more than the {SUBSCRIPTIONS_MAX} that a socket may have"),
             ));
         }
-        let (subscription, filter) = ask.open(&self.deps).await?;
+        let subscription = ask.open(&self.deps).await?;
         let reading = Reading {
             project,
             subscription,
-            filter,
         };
         let data = reading.place();
         self.readings.put(reading);
@@ -307,7 +306,6 @@ struct Reading {
     /// What it was asked for, and is known by.
     project: Option<String>,
     subscription: Subscription,
-    filter: Filter,
 }
 
 impl Readings {
@@ -363,11 +361,7 @@ impl Reading {
             let Some(delivery) = ready!(self.subscription.poll_next_unpin(cx)) else {
                 return Poll::Ready(None);
             };
-            let event = delivery.event();
-            if !self.filter.wants(event.kind) {
-                continue;
-            }
-            match Utf8Bytes::try_from(event.json.clone()) {
+            match Utf8Bytes::try_from(delivery.event().json.clone()) {
                 Ok(text) => return Poll::Ready(Some(text)),
                 Err(error) => tracing::error!(%error, "an event that is no text"),
             }

@@ -15,7 +15,7 @@ use tokio::time::Interval;
 
 use super::ask::Ask;
 use super::{Deps, pings};
-use crate::event::{Delivery, Filter, Subscription};
+use crate::event::{Delivery, Subscription};
 use crate::http::{OutBody, Request, Response, reject};
 
 /// Something is sent at least this often, so that neither side takes the other for dead.
@@ -35,16 +35,16 @@ pub(super) async fn serve(deps: Arc<Deps>, request: Request) -> Response {
             .await
     };
     match opened.await {
-        Ok((subscription, filter)) => answer(subscription, filter),
+        Ok(subscription) => answer(subscription),
         Err(problem) => reject::problem(&request.head.method, request.head.uri.path(), &problem),
     }
 }
 
-fn answer(subscription: Subscription, filter: Filter) -> Response {
+fn answer(subscription: Subscription) -> Response {
     let cursor = subscription.cursor().to_string();
     let begin = format!("retry: 1000\nid: {cursor}\n\n");
     let begin = stream::iter([Bytes::from(begin)]);
-    let pieces = begin.chain(pieces(subscription, filter));
+    let pieces = begin.chain(pieces(subscription));
     let frames = pieces.map(|piece| Ok::<_, io::Error>(Frame::data(piece)));
     let mut response = Response::new(OutBody::stream(StreamBody::new(frames)));
     let headers = response.headers_mut();
@@ -63,18 +63,13 @@ fn answer(subscription: Subscription, filter: Filter) -> Response {
 
 struct Reader {
     subscription: Subscription,
-    filter: Filter,
     ping: Interval,
 }
 
 /// The events as text, in pieces of as many as are at hand.
-fn pieces(subscription: Subscription, filter: Filter) -> impl Stream<Item = Bytes> {
+fn pieces(subscription: Subscription) -> impl Stream<Item = Bytes> {
     let ping = pings(PING_EVERY);
-    let reader = Reader {
-        subscription,
-        filter,
-        ping,
-    };
+    let reader = Reader { subscription, ping };
     stream::unfold(reader, async |mut reader| {
         let piece = reader.piece().await?;
         Some((piece, reader))
@@ -85,33 +80,26 @@ impl Reader {
     /// `None` at the end.
     async fn piece(&mut self) -> Option<Bytes> {
         let mut piece = BytesMut::new();
-        loop {
-            let delivery = tokio::select! {
-                // Each delivery is taken or stays in the subscription.
-                delivery = self.subscription.next() => delivery?,
-                // With the place: events that this reader does not want lie before it.
-                _ = self.ping.tick() => {
-                    let ping = format!(": ping\nid: {}\n\n", self.subscription.cursor());
-                    return Some(ping.into());
-                }
-            };
+        let delivery = tokio::select! {
+            // Each delivery is taken or stays in the subscription.
+            delivery = self.subscription.next() => delivery?,
+            // With the place: events that this reader does not want lie before it.
+            _ = self.ping.tick() => {
+                let ping = format!(": ping\nid: {}\n\n", self.subscription.cursor());
+                return Some(ping.into());
+            }
+        };
+        self.write(&mut piece, &delivery);
+        while piece.len() < PIECE_BYTES
+            && let Some(Some(delivery)) = self.subscription.next().now_or_never()
+        {
             self.write(&mut piece, &delivery);
-            while piece.len() < PIECE_BYTES
-                && let Some(Some(delivery)) = self.subscription.next().now_or_never()
-            {
-                self.write(&mut piece, &delivery);
-            }
-            if !piece.is_empty() {
-                self.ping.reset();
-                return Some(piece.freeze());
-            }
         }
+        self.ping.reset();
+        Some(piece.freeze())
     }
 
     fn write(&self, piece: &mut BytesMut, delivery: &Delivery) {
-        if !self.filter.wants(delivery.event().kind) {
-            return;
-        }
         let event = match delivery {
             // Its place: a browser sends it back in `Last-Event-ID`.
             Delivery::Logged(event) => {

@@ -12,7 +12,7 @@ use super::schedule::{Health, pause};
 use super::store::{self, Backlog, Delivery, Fate};
 use crate::cancel::Scope;
 use crate::db::{Db, DbError};
-use crate::event::{self, Cursor, Feed, Filter, Hub, NoSuchPlace, Start, Subscription};
+use crate::event::{Cursor, Feed, Hub, NoSuchPlace, Start, Subscription};
 use crate::work::{Next, Worker};
 
 /// Deliveries that may wait for another attempt. With so many, events stay in the log.
@@ -113,11 +113,15 @@ impl Dispatcher {
     async fn open(&mut self) -> Result<Subscription, DbError> {
         let cursor = store::find(self.hub.db(), self.name()).await?;
         let start = cursor.map_or(Start::Now, Start::At);
-        let subscription = match Subscription::open(&self.hub, &self.feeds, &start).await {
+        // Nobody reads with it, so what is live only is not sent.
+        let filter = self.courier.endpoint.filter.logged();
+        let (hub, feeds) = (&self.hub, &self.feeds);
+        let open = async |start| Subscription::open(hub, feeds, &start, filter.clone()).await;
+        let subscription = match open(start).await {
             Err(NoSuchPlace::Unknown(feed)) => {
                 let webhook = self.name();
                 tracing::warn!(webhook, %feed, "is not as it was left: what comes now is sent");
-                Subscription::open(&self.hub, &self.feeds, &Start::Now).await
+                open(Start::Now).await
             }
             opened => opened,
         };
@@ -153,7 +157,7 @@ impl Dispatcher {
             self.is_new_first = false;
             tokio::select! {
                 // The subscription is behind what was taken only after it is returned.
-                taken = take(subscription, &self.courier.endpoint.filter, limit), if has_room => {
+                taken = take(subscription, limit), if has_room => {
                     return taken.ok_or(Interrupted::Ended);
                 }
                 () = sleep(wait) => {}
@@ -261,15 +265,11 @@ impl Worker for Dispatcher {
     }
 }
 
-/// Up to `limit` wanted events, once there is one. `None`: the subscription has ended.
+/// Up to `limit` events, once there is one. `None`: the subscription has ended.
 ///
 /// # Cancel safety
-/// Dropped before it is done, it has passed over nothing that is wanted.
-async fn take(
-    subscription: &mut Subscription,
-    filter: &Filter,
-    limit: u32,
-) -> Option<Vec<Delivery>> {
+/// Dropped before it is done, it has taken nothing.
+async fn take(subscription: &mut Subscription, limit: u32) -> Option<Vec<Delivery>> {
     let mut taken = Vec::new();
     while taken.len() < limit as usize {
         let next = match taken.is_empty() {
@@ -280,15 +280,12 @@ async fn take(
                 None => break,
             },
         };
-        if let event::Delivery::Logged(event) = &next
-            && filter.wants(event.kind)
-        {
-            taken.push(Delivery {
-                id: event.id.clone(),
-                body: event.json.clone(),
-                attempts: 0,
-            });
-        }
+        let event = next.event();
+        taken.push(Delivery {
+            id: event.id.clone(),
+            body: event.json.clone(),
+            attempts: 0,
+        });
     }
     Some(taken)
 }
