@@ -11,6 +11,7 @@
 //! | what is asked, without dialect | [`request`] |
 //! | what is answered, without dialect | [`response`] |
 //! | wire form: tus 1.0.0 | [`dialect::tus1`] |
+//! | wire form: "Resumable Uploads for HTTP", the IETF draft | [`dialect::rufh`] |
 //! | header fields, one parsed type each | [`field`] |
 //! | refusals (RFC 9457) | [`problem`] |
 

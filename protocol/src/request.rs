@@ -14,13 +14,66 @@ pub enum Request {
     /// Make a new upload, perhaps with its first bytes.
     Create(Create),
     /// How far did the upload come? (HEAD)
-    Retrieve,
+    Retrieve(Retrieve),
     /// Add bytes at an offset.
     Append(Append),
     /// End the upload and remove its bytes (DELETE).
-    Cancel,
+    Cancel {
+        /// Whether one that was cancelled before is answered like one that is cancelled now.
+        again: bool,
+    },
     /// Read the finished content (GET).
-    Read,
+    Read(Unfinished),
+}
+
+/// The protocol whose rules an upload follows, from its creation on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// tus: complete at its length.
+    Tus,
+    /// The IETF draft: complete when its sender says so.
+    Draft,
+}
+
+impl Protocol {
+    /// The word by which it is stored.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tus => "tus",
+            Self::Draft => "draft",
+        }
+    }
+
+    /// The inverse of [`Self::as_str`].
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Tus, Self::Draft]
+            .into_iter()
+            .find(|protocol| protocol.as_str() == text)
+    }
+}
+
+/// How the offset of an upload is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retrieve {
+    /// A sender that makes progress is not disturbed, and the offset of an upload that somebody else
+    /// has cancelled is still told: stock tus clients take anything else for a reason to begin anew.
+    Quietly,
+    /// Whoever still sends is sent away first, so that the next append must be accepted (draft,
+    /// "Offset Retrieval").
+    Finally,
+}
+
+/// What a GET of an upload that is not complete is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfinished {
+    /// A refusal.
+    Refused,
+    /// How far it is. Whoever sends goes on.
+    Described,
+    /// As to [`Retrieve::Finally`].
+    Retrieved,
 }
 
 /// The creation of an upload.
@@ -32,6 +85,10 @@ pub struct Create {
     pub content: NewContent,
     /// Stored and echoed byte for byte.
     pub metadata: Metadata,
+    /// The rules that it follows.
+    pub protocol: Protocol,
+    /// The SHA-256 that the whole content must have.
+    pub digest: Option<Checksum>,
     /// The first append, when the request carries content. Its offset is 0.
     pub append: Option<Append>,
 }
@@ -87,10 +144,21 @@ pub enum Completion {
     Later,
 }
 
+impl Completion {
+    /// The protocol that knows it.
+    #[must_use]
+    pub fn protocol(self) -> Protocol {
+        match self {
+            Self::AtLength => Protocol::Tus,
+            Self::AtEnd | Self::Later => Protocol::Draft,
+        }
+    }
+}
+
 /// What happens to bytes past the upload's length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overrun {
-    /// Keep what fits, refuse the rest (tus).
+    /// Keep what fits, refuse the rest (tus; IETF draft up to interop version 6).
     KeepToLength,
     /// The upload is no longer usable (IETF draft, "Upload Append").
     Invalidate,

@@ -62,6 +62,10 @@ impl Response {
 pub struct Resource {
     /// Committed bytes. `None` while a final upload waits for its parts (row T105).
     pub offset: Option<u64>,
+    /// Whether it is complete.
+    pub complete: bool,
+    /// The SHA-256 of a complete one, in lower-case hexadecimal.
+    pub sha256: Option<String>,
     /// Its length. `None` only for a final upload with a part of unknown length.
     pub length: Option<Length>,
     /// The creation's metadata field, byte for byte. Empty: there was none.
@@ -70,4 +74,23 @@ pub struct Resource {
     pub concat: Option<String>,
     /// When it will be removed, in seconds since the Unix epoch. `None`: it stays.
     pub expires_at: Option<u64>,
+    /// The same in seconds from now.
+    pub expires_in: Option<u64>,
+}
+
+/// What is told ahead of the answer, while the content of a request still comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interim<'a> {
+    /// The upload exists from now on.
+    Created {
+        /// Absolute URL of the upload; the one that the answer will tell.
+        location: &'a str,
+        /// In how many seconds it will be removed, as in [`Resource`].
+        expires_in: Option<u64>,
+    },
+    /// So many bytes are committed.
+    Progress {
+        /// The committed offset.
+        offset: u64,
+    },
 }

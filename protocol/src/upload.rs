@@ -18,7 +18,7 @@
 
 use crate::field::offset;
 use crate::problem::Problem;
-use crate::request::{Append, Completion, Overrun};
+use crate::request::{Append, Completion, Overrun, Protocol};
 
 /// What the store says of an upload before an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,10 @@ pub struct Facts {
     pub complete: bool,
     /// Whether its content comes from other uploads: then nothing can be appended.
     pub concatenated: bool,
+    /// Whether the whole content has to have a certain digest.
+    pub has_digest: bool,
+    /// The rules that it follows.
+    pub protocol: Protocol,
 }
 
 /// Bounds that come from configuration.
@@ -40,6 +44,8 @@ pub struct Limits {
     pub size_max: Option<u64>,
     /// Largest content of one request, in bytes.
     pub append_max: Option<u64>,
+    /// Smallest content of a request after which more is to follow, in bytes; but it may be empty.
+    pub append_min: Option<u64>,
     /// Bytes after which a running append commits what it has.
     pub checkpoint_bytes: u64,
 }
@@ -58,8 +64,8 @@ pub enum Effect {
     /// Make the bytes up to `to` durable, then commit. Then [`Upload::handle_committed`],
     /// [`Upload::handle_refused`].
     Commit(Commit),
-    /// Compare the digest of this append's bytes. Then [`Upload::handle_verified`].
-    Verify,
+    /// Compare a digest. Then [`Upload::handle_verified`].
+    Verify(Subject),
     /// Remove the staged bytes past `to`. Then [`Upload::handle_truncated`].
     Truncate {
         /// The committed offset.
@@ -67,6 +73,15 @@ pub enum Effect {
     },
     /// The append is over: tell the client. The last effect.
     Answer(Outcome),
+}
+
+/// What a digest is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The bytes of this append.
+    Append,
+    /// All bytes that were written.
+    Whole,
 }
 
 /// One conditional step of an upload from one committed state to the next.
@@ -89,8 +104,17 @@ pub enum Mark {
     Open,
     /// The content is whole.
     Completed,
-    /// It can no longer be used (IETF draft, content past the length).
-    Invalidated,
+    /// It can no longer be used.
+    Invalidated(Invalid),
+}
+
+/// Why an upload can no longer be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invalid {
+    /// Content came past its length (IETF draft, "Upload Append").
+    PastLength,
+    /// Its whole content does not have the digest that it was to have.
+    Digest,
 }
 
 /// How an append ended.
@@ -166,8 +190,8 @@ enum Phase {
 /// What is left to do once no more bytes are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    Verify,
-    Verifying,
+    Verify(Subject),
+    Verifying(Subject),
     Truncate,
     Truncating,
     Commit,
@@ -182,8 +206,8 @@ struct Plan {
     staged: bool,
     completion: Completion,
     overrun: Overrun,
-    /// Set when bytes past the length arrived and the dialect invalidates on that.
-    invalidated: bool,
+    /// Set when this append has made the upload unusable.
+    invalid: Option<Invalid>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -247,7 +271,8 @@ impl Upload {
     }
 
     /// The request's header section is here. Checks it against the upload in the order of the
-    /// rows (final 403, offset 409, length 400, size 413); nothing has changed if it is refused.
+    /// rows (final 403, protocol 400, complete 400, offset 409, content 413 and 400, length 400, size
+    /// 413); nothing has changed if it is refused.
     ///
     /// # Errors
     /// The problem to answer with.
@@ -255,26 +280,28 @@ impl Upload {
         if self.facts.concatenated {
             return Err(Problem::FinalUpload);
         }
+        if append.completion.protocol() != self.facts.protocol {
+            return Err(Problem::OtherProtocol);
+        }
+        self.check_replay(append)?;
         if append.offset != self.facts.offset {
             return Err(Problem::OffsetMismatch {
                 expected: self.facts.offset,
                 provided: append.offset,
             });
         }
+        self.check_content(append)?;
         let declared = self.check_declared(append.length)?;
-        let bound = self.bound(declared.or(self.facts.length));
+        let length = declared.or(self.facts.length);
+        let bound = self.bound(length);
         if let Some(content) = append.content_length {
-            let fits = append
-                .offset
-                .checked_add(content)
-                .is_some_and(|end| end <= bound.offset);
-            // A dialect that invalidates on overrun has to see the bytes come (draft, R46).
-            if !fits && !self.invalidates(bound, append.overrun) {
-                return Err(bound.by.problem());
+            let end = append.offset.saturating_add(content);
+            if append.completion == Completion::AtEnd {
+                Self::check_whole(length, end)?;
             }
-            if fits && append.completion == Completion::AtEnd {
-                let length = declared.or(self.facts.length);
-                Self::check_whole(length, append.offset + content)?;
+            // A dialect that invalidates on overrun has to see the bytes come (draft, R46).
+            if end > bound.offset && !self.invalidates(bound, append.overrun) {
+                return Err(bound.by.problem());
             }
         }
         self.phase = Phase::Receiving(Plan {
@@ -283,7 +310,7 @@ impl Upload {
             staged: append.checksum.is_some(),
             completion: append.completion,
             overrun: append.overrun,
-            invalidated: false,
+            invalid: None,
         });
         Ok(())
     }
@@ -299,7 +326,9 @@ impl Upload {
         self.received += take;
         if take < len {
             let mut plan = *plan;
-            plan.invalidated = self.invalidates(plan.bound, plan.overrun);
+            if self.invalidates(plan.bound, plan.overrun) {
+                plan.invalid = Some(Invalid::PastLength);
+            }
             let problem = plan.bound.by.problem();
             self.end(plan, Some(problem), false);
         }
@@ -381,8 +410,8 @@ impl Upload {
         match &mut self.phase {
             Phase::Receiving(plan) | Phase::Ending { plan, .. } => {
                 plan.declared = None;
-                if commit.mark == Mark::Invalidated {
-                    plan.invalidated = false;
+                if matches!(commit.mark, Mark::Invalidated(_)) {
+                    plan.invalid = None;
                 }
             }
             Phase::Idle | Phase::Over { .. } | Phase::Done => {}
@@ -402,22 +431,34 @@ impl Upload {
 
     /// The digest has been compared.
     pub fn handle_verified(&mut self, verdict: Verdict) {
-        if let Phase::Ending {
-            step: step @ Step::Verifying,
+        let Phase::Ending {
+            step,
+            plan,
             problem,
-            ..
         } = &mut self.phase
-        {
-            let refused = match verdict {
-                Verdict::Match => {
-                    *step = Step::Commit;
-                    return;
-                }
-                Verdict::Mismatch => Problem::ChecksumMismatch,
-                Verdict::Unusable(problem) => problem,
-            };
-            problem.get_or_insert(refused);
-            *step = Step::Truncate;
+        else {
+            return;
+        };
+        let Step::Verifying(subject) = *step else {
+            return;
+        };
+        match (subject, verdict) {
+            (Subject::Append, Verdict::Match) => *step = plan.verify_whole(self.facts),
+            (Subject::Append, Verdict::Mismatch) => {
+                problem.get_or_insert(Problem::ChecksumMismatch);
+                *step = Step::Truncate;
+            }
+            (Subject::Append, Verdict::Unusable(unusable)) => {
+                problem.get_or_insert(unusable);
+                *step = Step::Truncate;
+            }
+            (Subject::Whole, Verdict::Match) => *step = Step::Commit,
+            (Subject::Whole, Verdict::Mismatch | Verdict::Unusable(_)) => {
+                problem.get_or_insert(Problem::DigestMismatch);
+                plan.give_up_completion();
+                plan.invalid = Some(Invalid::Digest);
+                *step = Step::Commit;
+            }
         }
     }
 
@@ -431,13 +472,13 @@ impl Upload {
         {
             self.received = self.facts.offset;
             self.written = self.facts.offset;
-            match plan.invalidated {
+            match plan.invalid {
                 // All that is left to say of it.
-                true => {
+                Some(_) => {
                     plan.declared = None;
                     *step = Step::Commit;
                 }
-                false => {
+                None => {
                     self.phase = Phase::Over {
                         problem: problem.take(),
                     }
@@ -462,36 +503,29 @@ impl Upload {
             // What was taken is still on its way to the blob.
             Phase::Ending { .. } if self.written < self.received => None,
             Phase::Ending {
-                step: Step::Verifying | Step::Truncating,
-                ..
-            } => None,
-            Phase::Ending {
-                step: step @ Step::Verify,
-                ..
-            } => {
-                *step = Step::Verifying;
-                Some(Effect::Verify)
-            }
-            Phase::Ending {
-                step: step @ Step::Truncate,
-                ..
-            } => {
-                *step = Step::Truncating;
-                Some(Effect::Truncate {
-                    to: self.facts.offset,
-                })
-            }
-            Phase::Ending {
-                step: Step::Commit,
+                step,
                 plan,
                 problem,
-            } => {
-                let (plan, problem) = (*plan, problem.clone());
-                match self.has_news(plan) {
-                    true => Some(self.commit(plan)),
-                    false => Some(self.answer(problem)),
+            } => match *step {
+                Step::Verifying(_) | Step::Truncating => None,
+                Step::Verify(subject) => {
+                    *step = Step::Verifying(subject);
+                    Some(Effect::Verify(subject))
                 }
-            }
+                Step::Truncate => {
+                    *step = Step::Truncating;
+                    Some(Effect::Truncate {
+                        to: self.facts.offset,
+                    })
+                }
+                Step::Commit => {
+                    let (plan, problem) = (*plan, problem.clone());
+                    match self.has_news(plan) {
+                        true => Some(self.commit(plan)),
+                        false => Some(self.answer(problem)),
+                    }
+                }
+            },
             Phase::Over { problem } => {
                 let problem = problem.take();
                 Some(self.answer(problem))
@@ -517,10 +551,43 @@ impl Upload {
         }
     }
 
-    /// Row R48: content that says it is the last has to reach the length.
+    /// Row R50: all that a complete upload of the draft takes is its last append once more, without
+    /// content: the answer to the first one may be lost.
+    fn check_replay(&self, append: &Append) -> Result<(), Problem> {
+        let replays = append.completion == Completion::AtEnd
+            && append.offset == self.facts.offset
+            && append.content_length.unwrap_or(0) == 0;
+        match self.facts.complete && append.completion != Completion::AtLength && !replays {
+            true => Err(Problem::UploadCompleted),
+            false => Ok(()),
+        }
+    }
+
+    /// Rows R21 and R22: the bounds of one request's content.
+    fn check_content(&self, append: &Append) -> Result<(), Problem> {
+        let Some(content) = append.content_length else {
+            return Ok(());
+        };
+        if let Some(limit) = self.limits.append_max
+            && content > limit
+        {
+            return Err(Problem::TooLarge { limit });
+        }
+        match self.limits.append_min {
+            Some(limit) if append.completion == Completion::Later => {
+                match (1..limit).contains(&content) {
+                    true => Err(Problem::AppendTooSmall { limit }),
+                    false => Ok(()),
+                }
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Row R48: content that says it is the last has to end at the length.
     fn check_whole(length: Option<u64>, end: u64) -> Result<(), Problem> {
         match length {
-            Some(known) if end < known => Err(Problem::LengthConflict {
+            Some(known) if end != known => Err(Problem::LengthConflict {
                 known,
                 declared: end,
             }),
@@ -557,15 +624,15 @@ impl Upload {
 
     /// No more bytes are taken. `whole`: the content ended as it should.
     fn end(&mut self, plan: Plan, problem: Option<Problem>, whole: bool) {
-        let step = match (plan.staged, whole) {
-            (true, true) => Step::Verify,
-            (true, false) => Step::Truncate,
-            (false, _) => Step::Commit,
-        };
         let mut plan = plan;
         if !whole {
             plan.give_up_completion();
         }
+        let step = match (plan.staged, whole) {
+            (true, true) => Step::Verify(Subject::Append),
+            (true, false) => Step::Truncate,
+            (false, _) => plan.verify_whole(self.facts),
+        };
         self.phase = Phase::Ending {
             plan,
             step,
@@ -577,13 +644,13 @@ impl Upload {
     fn has_news(&self, plan: Plan) -> bool {
         self.written > self.facts.offset
             || plan.declared.is_some()
-            || plan.invalidated
+            || plan.invalid.is_some()
             || (self.mark(plan) == Mark::Completed && !self.facts.complete)
     }
 
     fn mark(&self, plan: Plan) -> Mark {
-        if plan.invalidated {
-            return Mark::Invalidated;
+        if let Some(why) = plan.invalid {
+            return Mark::Invalidated(why);
         }
         let length = plan.declared.or(self.facts.length);
         let ended = matches!(self.phase, Phase::Ending { .. });
@@ -623,6 +690,14 @@ impl Upload {
 }
 
 impl Plan {
+    /// Content that completes an upload with a digest is held against that first.
+    fn verify_whole(&self, facts: Facts) -> Step {
+        match self.completion == Completion::AtEnd && facts.has_digest && !facts.complete {
+            true => Step::Verify(Subject::Whole),
+            false => Step::Commit,
+        }
+    }
+
     /// Some of the content is missing, so that its end completes nothing.
     fn give_up_completion(&mut self) {
         if self.completion == Completion::AtEnd {

@@ -60,7 +60,7 @@ pub fn problem_body(path: &str, problem: &Problem) -> Value {
         body.insert(String::from("errors"), json!({ field: [message] }));
     }
     let fixed = [
-        ("type", json!(format!("/problems/{}", problem.slug()))),
+        ("type", json!(problem.uri())),
         ("title", json!(problem.title())),
         ("status", json!(problem.status().as_u16())),
         ("detail", json!(problem.detail())),

@@ -1,16 +1,20 @@
 //! Wire form: which dialect a request speaks, and its requests and answers in header fields.
 //!
 //! Callers hold a [`Dialect`] value and know nothing else: a new dialect is a new variant here
-//! and a file beside [`tus1`].
+//! and a file beside [`tus1`] and [`rufh`].
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
+use self::rufh::Interop;
+
+use crate::field::media;
 use crate::problem::Problem;
-use crate::request::Request;
-use crate::response::Response;
+use crate::request::{Protocol, Request};
+use crate::response::{Interim, Resource, Response};
 use crate::upload::Limits;
 
+pub mod rufh;
 pub mod tus1;
 
 /// A protocol spoken on the upload URLs.
@@ -18,6 +22,8 @@ pub mod tus1;
 pub enum Dialect {
     /// tus 1.0.0.
     Tus1,
+    /// "Resumable Uploads for HTTP", the IETF draft.
+    Rufh(Interop),
 }
 
 /// What the request's path names.
@@ -38,13 +44,17 @@ pub struct Settings {
     pub limits: Limits,
     /// Longest `Upload-Metadata`, in bytes.
     pub metadata_bytes_max: usize,
+    /// When an upload that nobody goes on with is removed, in seconds.
+    pub expires_after: Option<u64>,
+    /// The newest interop version of the IETF draft that is spoken; [`rufh::NEWEST`] at least.
+    pub interop_max: u64,
 }
 
 /// Replaces the method of a POST (row T7).
 pub const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
 
 /// For `Access-Control-Allow-Methods`.
-pub const CORS_METHODS: &str = "POST, HEAD, PATCH, OPTIONS, GET, DELETE";
+pub const CORS_METHODS: &str = "POST, PUT, HEAD, PATCH, OPTIONS, GET, DELETE";
 
 /// For `Access-Control-Allow-Headers`.
 pub const CORS_REQUEST_FIELDS: &str = "Authorization, Origin, X-Requested-With, X-Request-ID, \
@@ -62,10 +72,26 @@ pub const CORS_RESPONSE_FIELDS: &str = "Upload-Offset, Location, Upload-Length, 
      X-Request-ID, Content-Disposition, Content-Range, Accept-Ranges, ETag";
 
 impl Dialect {
-    /// The dialect of a request.
+    /// The dialect of a request (§2.9 of the rows); `None` if nothing in it tells. One that names tus
+    /// is tus, whatever else it has: there are clients that add the draft's fields to anything.
     #[must_use]
-    pub fn detect(_head: &Parts) -> Self {
-        Self::Tus1
+    pub fn detect(head: &Parts) -> Option<Self> {
+        if head.headers.contains_key(tus1::TUS_RESUMABLE) {
+            return Some(Self::Tus1);
+        }
+        if let Some(interop) = rufh::detect(&head.headers) {
+            return Some(Self::Rufh(interop));
+        }
+        media::is(&head.headers, tus1::MEDIA_TYPE).then_some(Self::Tus1)
+    }
+
+    /// The dialect for a request that tells none, at an upload of `protocol`.
+    #[must_use]
+    pub fn of(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tus => Self::Tus1,
+            Protocol::Draft => Self::Rufh(Interop::UNTOLD),
+        }
     }
 
     /// The request in dialect-free words, statically checked. `content_length` is what the
@@ -82,6 +108,16 @@ impl Dialect {
     ) -> Result<Request, Problem> {
         match self {
             Self::Tus1 => tus1::decode(head, target, content_length, settings),
+            Self::Rufh(interop) => rufh::decode(interop, head, target, content_length, settings),
+        }
+    }
+
+    /// A problem in the words of this dialect.
+    #[must_use]
+    pub fn refusal(self, problem: Problem) -> Problem {
+        match self {
+            Self::Tus1 => problem,
+            Self::Rufh(_) => rufh::refusal(problem),
         }
     }
 
@@ -90,25 +126,52 @@ impl Dialect {
     pub fn status(self, response: &Response) -> StatusCode {
         match self {
             Self::Tus1 => response.status(),
+            Self::Rufh(interop) => rufh::status(interop, response),
         }
     }
 
     /// The header fields that a dialect puts on content that is read, beside HTTP's own.
     #[must_use]
-    pub fn content_fields(self) -> HeaderMap {
+    pub fn content_fields(self, resource: &Resource, settings: &Settings) -> HeaderMap {
         match self {
             Self::Tus1 => tus1::content_fields(),
+            Self::Rufh(interop) => rufh::content_fields(interop, resource, settings),
         }
     }
 
     /// The header fields of an answer.
     #[must_use]
     pub fn fields(self, response: &Response, settings: &Settings) -> HeaderMap {
+        match (self, response) {
+            (_, Response::Discovered) => discovered(settings),
+            (Self::Tus1, response) => tus1::fields(response, settings),
+            (Self::Rufh(interop), response) => rufh::fields(interop, response, settings),
+        }
+    }
+
+    /// The header fields of an interim response (104); `None` if the client must not be sent one.
+    #[must_use]
+    pub fn interim(self, interim: &Interim<'_>, settings: &Settings) -> Option<HeaderMap> {
         match self {
-            Self::Tus1 => tus1::fields(response, settings),
+            Self::Tus1 => None,
+            Self::Rufh(interop) => rufh::interim(interop, interim, settings),
         }
     }
 }
+
+/// What this server can do, in all dialects: whoever asks has not chosen yet.
+fn discovered(settings: &Settings) -> HeaderMap {
+    let mut fields = tus1::fields(&Response::Discovered, settings);
+    rufh::discovered(&mut fields, settings);
+    let both = format!("{}, {}", tus1::MEDIA_TYPE, rufh::MEDIA_TYPE);
+    if let Ok(both) = HeaderValue::try_from(both) {
+        fields.insert(ACCEPT_PATCH, both);
+    }
+    fields
+}
+
+/// The media types of appends (RFC 5789, section 3.1).
+const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 /// The method that a request means: a POST may name another one (row T7). Only a POST may, or a
 /// link could delete things.
@@ -140,6 +203,12 @@ fn override_refused() -> Problem {
     Problem::ValidationFailed {
         field: METHOD_OVERRIDE.as_str().to_owned().into(),
         message: "must be one of PATCH, DELETE, HEAD".into(),
+    }
+}
+
+fn put_location(fields: &mut HeaderMap, location: &str) {
+    if let Ok(location) = HeaderValue::from_str(location) {
+        fields.insert(header::LOCATION, location);
     }
 }
 

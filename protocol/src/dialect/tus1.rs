@@ -4,7 +4,7 @@
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-use super::{Settings, Target, effective_method, is_encoded};
+use super::{Settings, Target, effective_method, is_encoded, put_location};
 use crate::field::checksum::{self, Checksum};
 use crate::field::concat::Concat;
 use crate::field::id::Id;
@@ -12,7 +12,10 @@ use crate::field::length::Length;
 use crate::field::metadata::Metadata;
 use crate::field::{date, media, name, offset};
 use crate::problem::Problem;
-use crate::request::{Append, Completion, Create, Expected, NewContent, Overrun, Request};
+use crate::request::{
+    Append, Completion, Create, Expected, NewContent, Overrun, Protocol, Request, Retrieve,
+    Unfinished,
+};
 use crate::response::{Resource, Response};
 use crate::upload::{Facts, Upload};
 
@@ -26,7 +29,7 @@ pub const EXTENSIONS: &str = "creation,creation-with-upload,creation-defer-lengt
 /// The media type of an append.
 pub const MEDIA_TYPE: &str = "application/offset+octet-stream";
 
-const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
+pub(super) const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
 const TUS_VERSION: HeaderName = HeaderName::from_static("tus-version");
 const TUS_EXTENSION: HeaderName = HeaderName::from_static("tus-extension");
 const TUS_MAX_SIZE: HeaderName = HeaderName::from_static("tus-max-size");
@@ -61,10 +64,10 @@ pub(super) fn decode(
         (Target::Collection, _) => Err(Problem::MethodNotAllowed {
             allow: "OPTIONS, GET, HEAD, POST".into(),
         }),
-        (Target::Upload, Method::HEAD) => Ok(Request::Retrieve),
-        (Target::Upload, Method::GET) => Ok(Request::Read),
+        (Target::Upload, Method::HEAD) => Ok(Request::Retrieve(Retrieve::Quietly)),
+        (Target::Upload, Method::GET) => Ok(Request::Read(Unfinished::Refused)),
         (Target::Upload, Method::PATCH) => append(&head.headers, content_length),
-        (Target::Upload, Method::DELETE) => Ok(Request::Cancel),
+        (Target::Upload, Method::DELETE) => Ok(Request::Cancel { again: true }),
         (Target::Upload, _) => Err(Problem::MethodNotAllowed {
             allow: "OPTIONS, HEAD, GET, PATCH, DELETE".into(),
         }),
@@ -108,6 +111,8 @@ fn create(
             id,
             content,
             metadata,
+            protocol: Protocol::Tus,
+            digest: None,
             append: None,
         }));
     }
@@ -127,6 +132,8 @@ fn create(
             length: length.known(),
             complete: false,
             concatenated: false,
+            has_digest: false,
+            protocol: Protocol::Tus,
         };
         Upload::new(new, settings.limits).handle_append(append)?;
     }
@@ -135,6 +142,8 @@ fn create(
         id,
         content,
         metadata,
+        protocol: Protocol::Tus,
+        digest: None,
         append,
     }))
 }
@@ -281,12 +290,6 @@ fn retrieved(fields: &mut HeaderMap, resource: &Resource) {
         && let Ok(concat) = HeaderValue::from_str(concat)
     {
         fields.insert(UPLOAD_CONCAT, concat);
-    }
-}
-
-fn put_location(fields: &mut HeaderMap, location: &str) {
-    if let Ok(location) = HeaderValue::from_str(location) {
-        fields.insert(header::LOCATION, location);
     }
 }
 

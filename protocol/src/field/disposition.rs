@@ -1,4 +1,5 @@
-//! `Content-Disposition` of a download (RFC 6266): shown or saved, and under which name.
+//! `Content-Disposition` (RFC 6266). Of a download: shown or saved, and under which name. Of an upload:
+//! its name.
 //!
 //! Content comes from strangers and is served from the server's own origin, so it is saved unless
 //! its type is on a short list of those that cannot carry a script.
@@ -7,8 +8,8 @@ use std::fmt::Write as _;
 
 use http::HeaderValue;
 
-use super::display;
-use super::media::MediaType;
+use super::media::{MediaType, split_parameter};
+use super::{display, trim};
 
 /// The types that a browser may show. HTML, SVG, XML and PDF are not among them.
 const INLINE: [&str; 16] = [
@@ -68,6 +69,61 @@ pub fn content_disposition(file_name: Option<&str>, media_type: Option<&str>) ->
     };
     // Both forms are printable ASCII. Saving is the safe choice for the error that cannot come.
     HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static("attachment"))
+}
+
+/// The file's name in the `Content-Disposition` of an upload, as display text
+/// ([`display::file_name`]). `filename*` wins (RFC 6266, section 4.3). `None` for anything that does
+/// not parse.
+#[must_use]
+pub fn file_name(value: &str) -> Option<String> {
+    let (_kind, mut rest) = value.split_at(value.find(';')?);
+    let (mut plain, mut extended) = (None, None);
+    while let Some(tail) = trim(rest).strip_prefix(';') {
+        let ((name, value), tail) = split_parameter(trim(tail))?;
+        if name.eq_ignore_ascii_case("filename") {
+            plain = Some(unquoted(value));
+        } else if name.eq_ignore_ascii_case("filename*") {
+            extended = decoded(value);
+        }
+        rest = tail;
+    }
+    display::file_name(&extended.or(plain)?)
+}
+
+/// A token, or a quoted string without its quotes and escapes.
+fn unquoted(value: &str) -> String {
+    let Some(inner) = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')) else {
+        return value.to_owned();
+    };
+    let mut escaped = false;
+    inner
+        .chars()
+        .filter(|c| {
+            escaped = *c == '\\' && !escaped;
+            !escaped
+        })
+        .collect()
+}
+
+/// A value with its charset in front (RFC 8187, section 3.2.1), of which UTF-8 is the only one.
+fn decoded(value: &str) -> Option<String> {
+    let (charset, rest) = value.split_once('\'')?;
+    let (_language, text) = rest.split_once('\'')?;
+    if !charset.eq_ignore_ascii_case("utf-8") {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let mut nibble = || char::from(rest.next()?).to_digit(16);
+                u8::try_from(nibble()? * 16 + nibble()?).ok()?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// The name in characters that every client reads alike inside quotes: no quote or backslash, and

@@ -87,7 +87,7 @@ pub fn content_type(claimed: Option<&str>) -> HeaderValue {
 }
 
 /// Splits `name=value` off; the value is a token or a quoted string (RFC 9110, section 5.6.6).
-fn split_parameter(text: &str) -> Option<((&str, &str), &str)> {
+pub(super) fn split_parameter(text: &str) -> Option<((&str, &str), &str)> {
     let (name, rest) = text.split_once('=')?;
     let bytes = match rest.strip_prefix('"') {
         Some(inner) => quoted_bytes(inner)? + 1,

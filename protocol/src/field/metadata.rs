@@ -65,6 +65,17 @@ impl Metadata {
             .map_err(|fault| fault.of(name::UPLOAD_METADATA))
     }
 
+    /// The same with `value` under `key`, unless there is something under it already.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: &str) -> Self {
+        if self.value(key).is_none() {
+            let comma = if trim(&self.raw).is_empty() { "" } else { "," };
+            let value = STANDARD.encode(value);
+            self.raw = format!("{}{comma}{key} {value}", self.raw);
+        }
+        self
+    }
+
     /// The metadata whose [`raw`](Self::raw) form was stored. Nothing is checked again: a pair that
     /// does not parse, which only a damaged store can hold, is not among the
     /// [`pairs`](Self::pairs).

@@ -18,6 +18,7 @@
 //! | `If-Match` and its like | [`precondition`] | RFC 9110, section 13 |
 //! | `Content-Type` | [`media`] | RFC 9110, section 8.3 |
 //! | `Content-Disposition` | [`disposition`] | RFC 6266 |
+//! | every field of the IETF draft, digests | [`structured`] | RFC 9651, RFC 9530 |
 
 use http::{HeaderMap, HeaderValue};
 
@@ -33,19 +34,32 @@ pub mod metadata;
 pub mod offset;
 pub mod precondition;
 pub mod range;
+pub mod structured;
 
 /// Names of the fields parsed here, in the lower case in which a header map keeps them.
 pub mod name {
+    /// RFC 9530, section 2.
+    pub const CONTENT_DIGEST: &str = "content-digest";
+    /// RFC 9530, section 3.
+    pub const REPR_DIGEST: &str = "repr-digest";
     /// tus 1.0.0, "Checksum".
     pub const UPLOAD_CHECKSUM: &str = "upload-checksum";
+    /// IETF draft, "Upload-Complete".
+    pub const UPLOAD_COMPLETE: &str = "upload-complete";
     /// tus 1.0.0, "Concatenation".
     pub const UPLOAD_CONCAT: &str = "upload-concat";
     /// tus 1.0.0, "Creation" (creation-defer-length).
     pub const UPLOAD_DEFER_LENGTH: &str = "upload-defer-length";
+    /// IETF draft, "Draft Version Identification".
+    pub const UPLOAD_DRAFT_INTEROP_VERSION: &str = "upload-draft-interop-version";
     /// Ours.
     pub const UPLOAD_ID: &str = "upload-id";
+    /// IETF draft up to interop version 3.
+    pub const UPLOAD_INCOMPLETE: &str = "upload-incomplete";
     /// tus 1.0.0, "Creation".
     pub const UPLOAD_LENGTH: &str = "upload-length";
+    /// IETF draft, "Upload-Limit".
+    pub const UPLOAD_LIMIT: &str = "upload-limit";
     /// tus 1.0.0, "Creation".
     pub const UPLOAD_METADATA: &str = "upload-metadata";
     /// tus 1.0.0, "Core Protocol".

@@ -99,6 +99,24 @@ pub enum Problem {
         /// The largest length, in bytes.
         limit: u64,
     },
+    /// An append of another protocol than that in which the upload was created.
+    OtherProtocol,
+    /// An append to an upload of the draft that is complete (row R50).
+    UploadCompleted,
+    /// Less than a request may have after which more is to follow (row R22).
+    AppendTooSmall {
+        /// The least, in bytes.
+        limit: u64,
+    },
+    /// An append past the upload's length, to the draft (row R46).
+    PastLength {
+        /// The upload's length.
+        length: u64,
+    },
+    /// The bytes of the request do not have its `Content-Digest` (row R75).
+    ContentDigestMismatch,
+    /// The whole content does not have the `Repr-Digest` of the creation (row R76).
+    DigestMismatch,
     /// An append past the upload's length (rows T21, T22 and T48).
     ExceedsLength {
         /// The upload's length.
@@ -206,6 +224,12 @@ impl Problem {
             Self::LengthConflict { .. } => &types::LENGTH_CONFLICT,
             Self::LengthBelowOffset { .. } => &types::LENGTH_BELOW_OFFSET,
             Self::TooLarge { .. } => &types::UPLOAD_TOO_LARGE,
+            Self::OtherProtocol => &types::OTHER_PROTOCOL,
+            Self::UploadCompleted => &types::UPLOAD_COMPLETED,
+            Self::AppendTooSmall { .. } => &types::APPEND_TOO_SMALL,
+            Self::PastLength { .. } => &types::PAST_LENGTH,
+            Self::ContentDigestMismatch => &types::CONTENT_DIGEST_MISMATCH,
+            Self::DigestMismatch => &types::DIGEST_MISMATCH,
             Self::ExceedsLength { .. } => &types::EXCEEDS_LENGTH,
             Self::UnknownChecksumAlgorithm => &types::UNKNOWN_CHECKSUM_ALGORITHM,
             Self::ChecksumMismatch => &types::CHECKSUM_MISMATCH,
@@ -230,6 +254,19 @@ impl Problem {
     #[must_use]
     pub fn slug(&self) -> &'static str {
         self.kind().slug
+    }
+
+    /// The problem's address (RFC 9457, section 3.1.1): the registered one, where the IETF draft has
+    /// one for it, or else that of a page of this server.
+    #[must_use]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "few are registered")]
+    pub fn uri(&self) -> String {
+        const REGISTRY: &str = "https://iana.org/assignments/http-problem-types#";
+        match self {
+            Self::OffsetMismatch { .. } => format!("{REGISTRY}mismatching-upload-offset"),
+            Self::LengthConflict { .. } => format!("{REGISTRY}inconsistent-upload-length"),
+            _ => format!("/problems/{}", self.slug()),
+        }
     }
 
     /// The status of the answer.
@@ -278,9 +315,12 @@ impl Problem {
             ],
             Self::LengthConflict { known: length, .. }
             | Self::ExceedsLength { length }
+            | Self::PastLength { length }
             | Self::RangeNotSatisfiable { length } => vec![("length", Member::Number(*length))],
             Self::LengthBelowOffset { offset, .. } => vec![("offset", Member::Number(*offset))],
-            Self::TooLarge { limit } | Self::BodyTooLarge { limit } => {
+            Self::TooLarge { limit }
+            | Self::AppendTooSmall { limit }
+            | Self::BodyTooLarge { limit } => {
                 vec![("limit", Member::Number(*limit))]
             }
             Self::InvalidPart { part } | Self::PartNotFound { part } => {
@@ -384,7 +424,13 @@ impl fmt::Display for Problem {
             Self::TooLarge { limit } | Self::BodyTooLarge { limit } => {
                 write!(f, "The limit is {limit} bytes.")
             }
-            Self::ExceedsLength { length } => {
+            Self::AppendTooSmall { limit } => {
+                write!(
+                    f,
+                    "At least {limit} bytes, or none, while more is to follow."
+                )
+            }
+            Self::ExceedsLength { length } | Self::PastLength { length } => {
                 write!(
                     f,
                     "The request has more bytes than the upload's length of {length} allows."

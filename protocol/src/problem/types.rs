@@ -39,7 +39,7 @@ pub fn explanation(slug: &str) -> Option<(&'static str, &'static str)> {
 }
 
 /// Every type.
-pub const ALL: [&Type; 39] = [
+pub const ALL: [&Type; 45] = [
     &VALIDATION_FAILED,
     &BAD_REQUEST,
     &NOT_JSON,
@@ -62,6 +62,12 @@ pub const ALL: [&Type; 39] = [
     &LENGTH_CONFLICT,
     &LENGTH_BELOW_OFFSET,
     &UPLOAD_TOO_LARGE,
+    &OTHER_PROTOCOL,
+    &UPLOAD_COMPLETED,
+    &APPEND_TOO_SMALL,
+    &PAST_LENGTH,
+    &CONTENT_DIGEST_MISMATCH,
+    &DIGEST_MISMATCH,
     &EXCEEDS_LENGTH,
     &UNKNOWN_CHECKSUM_ALGORITHM,
     &CHECKSUM_MISMATCH,
@@ -212,10 +218,11 @@ pub(super) const INVALID_CONTENT_TYPE: Type = Type {
     status: 415,
     title: "Invalid content type",
     code: "INVALID_CONTENT_TYPE",
-    summary: "An append must be sent as application/offset+octet-stream.",
+    summary: "An append must be sent with the media type of its protocol.",
     text: "The bytes of an upload must be sent with the media type of the protocol, \
-           `application/offset+octet-stream` for tus. Nothing was stored. What the bytes are is \
-           told by the metadata of the upload.",
+           `application/offset+octet-stream` for tus and `application/partial-upload` for \
+           Resumable Uploads for HTTP. Nothing was stored. What the bytes are is told when the \
+           upload is created.",
 };
 
 pub(super) const UNSUPPORTED_CONTENT_ENCODING: Type = Type {
@@ -310,6 +317,72 @@ pub(super) const UPLOAD_TOO_LARGE: Type = Type {
     text: "The upload is larger than this server takes. The member `limit` is the largest length \
            in bytes. An upload whose length was declared in advance was not created; one of \
            deferred length keeps the bytes up to the limit.",
+};
+
+pub(super) const OTHER_PROTOCOL: Type = Type {
+    slug: "other-protocol",
+    status: 400,
+    title: "Other protocol",
+    code: "OTHER_PROTOCOL",
+    summary: "The upload was created in another protocol.",
+    text: "An upload is complete at its length in tus, and when its sender says so in Resumable \
+           Uploads for HTTP, so bytes are appended in the protocol in which it was created. \
+           Nothing was stored. Asking for the offset, reading and deleting work in both.",
+};
+
+pub(super) const UPLOAD_COMPLETED: Type = Type {
+    slug: "upload-completed",
+    status: 400,
+    title: "Upload completed",
+    code: "UPLOAD_COMPLETED",
+    summary: "The upload is complete and takes no more bytes.",
+    text: "The upload is complete, and its content does not change any more. A sender that has \
+           lost the last answer gets it again with an append without content at the end of the \
+           upload, with `Upload-Complete: ?1`.",
+};
+
+pub(super) const APPEND_TOO_SMALL: Type = Type {
+    slug: "append-too-small",
+    status: 400,
+    title: "Append too small",
+    code: "APPEND_TOO_SMALL",
+    summary: "The request has less bytes than this server takes at a time.",
+    text: "A request after which more is to follow has to have at least as many bytes as the \
+           member `limit` says, which is `min-append-size` of the field `Upload-Limit`. Nothing \
+           was stored. The last request of an upload may be smaller.",
+};
+
+pub(super) const PAST_LENGTH: Type = Type {
+    slug: "past-length",
+    status: 400,
+    title: "Content past the length",
+    code: "PAST_LENGTH",
+    summary: "The content goes past the length of the upload.",
+    text: "More bytes came than the length of the upload allows, so its sender and this server do \
+           not speak of the same content. From interop version 7 of Resumable Uploads for HTTP on \
+           the upload cannot be used any more: check that the file did not grow, and create a new \
+           one. In older versions the bytes up to the length are kept.",
+};
+
+pub(super) const CONTENT_DIGEST_MISMATCH: Type = Type {
+    slug: "content-digest-mismatch",
+    status: 400,
+    title: "Content digest mismatch",
+    code: "CONTENT_DIGEST_MISMATCH",
+    summary: "The bytes of the request do not have its Content-Digest.",
+    text: "The bytes that arrived do not have the digest in `Content-Digest`. They were discarded \
+           and the offset is as before. Send them again.",
+};
+
+pub(super) const DIGEST_MISMATCH: Type = Type {
+    slug: "digest-mismatch",
+    status: 400,
+    title: "Digest mismatch",
+    code: "DIGEST_MISMATCH",
+    summary: "The whole content does not have its Repr-Digest.",
+    text: "All bytes have arrived, and together they do not have the digest that the creation of \
+           the upload announced in `Repr-Digest`. The upload has failed and its bytes are removed. \
+           To send the file, create a new upload.",
 };
 
 pub(super) const EXCEEDS_LENGTH: Type = Type {
