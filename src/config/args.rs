@@ -181,6 +181,33 @@ pub(super) struct Settings {
     )]
     pub(super) max_append_size: Option<ByteSize>,
 
+    /// The least bytes in one request of the IETF draft after which more is to follow
+    #[arg(
+        long,
+        env = "TIDEGATE_MIN_APPEND_SIZE",
+        value_name = "SIZE",
+        help_heading = "Uploads"
+    )]
+    pub(super) min_append_size: Option<ByteSize>,
+
+    /// The newest interop version of the IETF draft to speak as its newest known one [default: 9]
+    #[arg(
+        long,
+        env = "TIDEGATE_MAX_INTEROP_VERSION",
+        value_name = "N",
+        help_heading = "Uploads"
+    )]
+    pub(super) max_interop_version: Option<u64>,
+
+    /// The most 104 responses ahead of one answer; 0 behind a proxy that breaks them [default: 5]
+    #[arg(
+        long,
+        env = "TIDEGATE_MAX_INTERIM_RESPONSES",
+        value_name = "N",
+        help_heading = "Uploads"
+    )]
+    pub(super) max_interim_responses: Option<u32>,
+
     /// An unfinished upload that nobody goes on with is removed after this [default: 1d]
     #[arg(long, env = "TIDEGATE_UPLOAD_EXPIRES_AFTER", value_name = "TIME")]
     #[arg(help_heading = "Uploads")]
@@ -360,6 +387,9 @@ impl Settings {
             digest: self.digest.or(under.digest),
             max_upload_size: self.max_upload_size.or(under.max_upload_size),
             max_append_size: self.max_append_size.or(under.max_append_size),
+            min_append_size: self.min_append_size.or(under.min_append_size),
+            max_interop_version: self.max_interop_version.or(under.max_interop_version),
+            max_interim_responses: self.max_interim_responses.or(under.max_interim_responses),
             upload_expires_after: self.upload_expires_after.or(under.upload_expires_after),
             tombstone_keep: self.tombstone_keep.or(under.tombstone_keep),
             event_keep: self.event_keep.or(under.event_keep),

@@ -108,6 +108,13 @@ pub struct UploadLimits {
     pub upload_bytes_max: Option<u64>,
     /// The most bytes in one request; `None` is without limit. Never zero.
     pub append_bytes_max: Option<u64>,
+    /// The least bytes in one request after which more is to follow. Never zero, and not more than
+    /// the most.
+    pub append_bytes_min: Option<u64>,
+    /// The newest interop version of the IETF draft that is spoken.
+    pub interop_max: u64,
+    /// How many interim responses one request is sent at most.
+    pub interims_max: u32,
     /// An unfinished upload that nobody goes on with is removed after this. Never zero.
     pub expires_after: Duration,
     /// How long the row of a cancelled or expired upload is kept.

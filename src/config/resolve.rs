@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::uri::Authority;
 use http::{HeaderValue, Uri};
+use tidegate_protocol::dialect::rufh;
 use tracing_subscriber::EnvFilter;
 
 use super::args::{Flags, Optional};
@@ -113,9 +114,23 @@ fn upload_limits(settings: &Settings) -> Result<UploadLimits> {
         Some(TimeSpan(Duration::ZERO)) => Err(wrong(setting, "must be longer than nothing")),
         written => Ok(written.map_or(default, |span| span.0)),
     };
+    let append_bytes_max = size("max-append-size", settings.max_append_size)?;
+    let append_bytes_min = size("min-append-size", settings.min_append_size)?;
+    if let (Some(min), Some(max)) = (append_bytes_min, append_bytes_max)
+        && min > max
+    {
+        return Err(wrong("min-append-size", "is more than max-append-size"));
+    }
+    let interop_max = settings.max_interop_version.unwrap_or(rufh::NEWEST);
+    if interop_max < rufh::NEWEST {
+        return Err(wrong("max-interop-version", "must be 9 or more"));
+    }
     Ok(UploadLimits {
         upload_bytes_max: size("max-upload-size", settings.max_upload_size)?,
-        append_bytes_max: size("max-append-size", settings.max_append_size)?,
+        append_bytes_max,
+        append_bytes_min,
+        interop_max,
+        interims_max: settings.max_interim_responses.unwrap_or(5).min(100),
         expires_after: span("upload-expires-after", settings.upload_expires_after, DAY)?,
         // Zero is fine: then nothing is remembered.
         tombstone_keep: settings.tombstone_keep.map_or(DAY * 7, |span| span.0),

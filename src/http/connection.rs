@@ -29,6 +29,7 @@ use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::body::{Left, Remains};
+use super::interim::{Gate, Interim, Interleaved};
 use super::io::{FastReaders, Io, Protocol, Socket};
 use super::route::Router;
 use super::server::Config;
@@ -116,25 +117,21 @@ impl Connection {
     async fn http1(self: &Arc<Self>, io: Io<Socket>) -> hyper::Result<()> {
         let config = &self.shared.config;
         let this = Arc::clone(self);
-        let service = service_fn(move |request| Arc::clone(&this).answer(request));
-        let mut hyper = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(config.header_timeout)
-            .max_header_size(config.header_bytes_max)
-            .max_buf_size(config.read_buffer_bytes_max.max(HYPER_BUFFER_BYTES_MIN))
-            // A client may close its sending side after its request and still gets the answer.
-            // hyper would otherwise take that for a client that left, and drop the handler. The
-            // price: one that really left after its whole body is noticed only when the answer
-            // cannot be written. A body that breaks off is noticed at once in either case.
-            .half_close(true)
-            .serve_connection(TokioIo::new(io), service);
+        let gate = Gate::new();
+        let io = Interleaved::new(io, gate.clone());
+        let service = service_fn(move |request| {
+            let interim = gate.open(request.version());
+            Arc::clone(&this).answer(request, interim)
+        });
+        let mut hyper = speaking_http1(config).serve_connection(TokioIo::new(io), service);
         let ended = drive(&mut hyper, &self.scope, |hyper| hyper.graceful_shutdown()).await;
         let switch = self.switch().take().filter(|_| ended.is_ok());
         if let Some(serve) = switch {
             // Not by hyper's own upgrades: they would put the socket into a box, and it would leave
             // this task, and with it the permit.
             let parts = hyper.into_parts();
-            let socket = Switched::new(&parts.read_buf, parts.io.into_inner());
+            let io = parts.io.into_inner().into_inner();
+            let socket = Switched::new(&parts.read_buf, io);
             drop((parts.read_buf, parts.service));
             serve(socket, self.scope.clone()).await;
             return ended;
@@ -150,7 +147,7 @@ impl Connection {
 
     async fn http2(self: &Arc<Self>, io: Io<Socket>) -> hyper::Result<()> {
         let this = Arc::clone(self);
-        let service = service_fn(move |request| Arc::clone(&this).answer(request));
+        let service = service_fn(move |request| Arc::clone(&this).answer(request, Interim::none()));
         let mut hyper = http2::Builder::new(InScope(self.scope.clone()))
             .timer(TokioTimer::new())
             .max_header_list_size(self.shared.config.header_bytes_max as u32)
@@ -171,6 +168,7 @@ impl Connection {
     async fn answer(
         self: Arc<Self>,
         request: http::Request<Incoming>,
+        interim: Interim,
     ) -> Result<Response, Infallible> {
         let (head, incoming) = request.into_parts();
         let id = RequestId::of(&head.headers);
@@ -190,6 +188,7 @@ impl Connection {
                 head,
                 body,
                 upgrade,
+                interim: interim.clone(),
                 caller: Caller::local(),
                 path: super::PathParams::default(),
                 id: id.clone(),
@@ -209,6 +208,7 @@ impl Connection {
                     })
                 }
             };
+            interim.close().await;
             if let Some(id) = id.to_header() {
                 response.headers_mut().insert(RequestId::HEADER, id);
             }
@@ -269,6 +269,25 @@ impl Connection {
     fn discards(&self) {
         self.discarding.store(true, Ordering::Relaxed);
     }
+}
+
+/// How hyper serves HTTP/1.1.
+///
+/// `pipeline_flush` must stay off. With it, hyper says that it has flushed while it has not, and
+/// interim responses would get into the middle of others, or an answer would wait for them forever.
+pub(super) fn speaking_http1(config: &Config) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout)
+        .max_header_size(config.header_bytes_max)
+        .max_buf_size(config.read_buffer_bytes_max.max(HYPER_BUFFER_BYTES_MIN))
+        // A client may close its sending side after its request and still gets the answer.
+        // hyper would otherwise take that for a client that left, and drop the handler. The
+        // price: one that really left after its whole body is noticed only when the answer
+        // cannot be written. A body that breaks off is noticed at once in either case.
+        .half_close(true);
+    builder
 }
 
 /// The smallest read buffer that hyper takes.

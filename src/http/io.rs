@@ -1,7 +1,7 @@
 //! A client's byte stream, from the accepted socket to what hyper reads and writes.
 //!
-//! Every byte of every connection passes [`Io`]. What has to see the bytes of HTTP/1.1 (interim
-//! responses, which hyper cannot send) or has to come before them (TLS) goes here and nowhere else.
+//! Every byte of every connection passes [`Io`]. What has to come before the bytes of HTTP (TLS) goes
+//! here and nowhere else; what has to come between those that hyper writes, into `interim`.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -10,6 +10,7 @@
 //! | `connection` | one connection: protocol, limits, each request's frame, the gentle close |
 //! | `tls` | certificates and handshakes |
 //! | `io` | the bytes of a connection before hyper sees them |
+//! | `interim` | responses ahead of the answer, between the bytes that hyper writes |
 //! | `client` | requests of our own |
 //! | `reach` | where those may go |
 //! | `body` | request bodies, their remains, response bodies |
@@ -26,6 +27,7 @@ mod body;
 mod client;
 mod connection;
 mod cors;
+mod interim;
 mod io;
 pub mod json;
 mod origin;
@@ -52,6 +54,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub use body::{Body, BodyError, DrainLimits, OutBody};
 pub use client::{Client, ClientError};
 pub use cors::{Cors, Shared};
+pub use interim::Interim;
 pub use origin::Origin;
 pub use page::Page;
 pub use reach::Reach;
@@ -74,6 +77,8 @@ pub struct Request {
     pub body: Body,
     /// An offer to go on in another protocol, if there is one.
     pub upgrade: Option<Upgrade>,
+    /// Sends responses ahead of the answer, where the transport can.
+    pub interim: Interim,
     /// On whose behalf it is made.
     pub caller: Caller,
     /// The variable segments of its path.

@@ -20,11 +20,12 @@ use http_body::{Body, Frame};
 use tidegate_protocol::field::checksum::Checksum;
 use tidegate_protocol::problem::Problem;
 use tidegate_protocol::request::{Append, Expected};
-use tidegate_protocol::upload::{Commit, Effect, Ending, Limits, Outcome, Stop, Verdict};
+use tidegate_protocol::upload::{Commit, Effect, Ending, Limits, Outcome, Stop, Subject, Verdict};
 use tidegate_protocol::upload::{Mark, Upload as Machine};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep};
 
+use super::interim::Interims;
 use super::progress::Progress;
 use super::store::{Advance, Advanced, Upload, UploadStore};
 use super::{recover, refuse};
@@ -62,6 +63,8 @@ pub(super) struct Attempt {
     digests: Option<Digests>,
     /// Whether its connection brings other requests as well.
     gives_way: bool,
+    /// What its sender is told meanwhile, if anything.
+    interims: Option<Box<Interims>>,
     /// Bytes of content received, taken or not.
     received: u64,
     expires_at: Option<i64>,
@@ -76,6 +79,8 @@ pub(super) struct Attempt {
 pub(super) struct Ended {
     pub(super) outcome: Outcome,
     pub(super) expires_at: Option<i64>,
+    /// Of the whole, if this has completed it.
+    pub(super) sha256: Option<String>,
     /// Bytes of content received.
     pub(super) received: u64,
     /// Whether nobody knows what became of the last commit.
@@ -146,6 +151,7 @@ impl Attempt {
             announced: append.content_length,
             digests: Some(digests),
             gives_way: false,
+            interims: None,
             received: 0,
             is_unsynced: false,
             is_uncertain: false,
@@ -155,6 +161,12 @@ impl Attempt {
     /// Lets the connection's other requests go before each write.
     pub(super) fn giving_way(mut self: Box<Self>, gives_way: bool) -> Box<Self> {
         self.gives_way = gives_way;
+        self
+    }
+
+    /// Tells the sender what is committed.
+    pub(super) fn telling(mut self: Box<Self>, interims: Option<Box<Interims>>) -> Box<Self> {
+        self.interims = interims;
         self
     }
 
@@ -175,9 +187,11 @@ impl Attempt {
         }
         let outcome = self.drive(body, scope).await;
         self.leave().await;
+        let digests = self.digests.filter(|_| outcome.facts.complete);
         Ended {
             outcome,
             expires_at: self.expires_at,
+            sha256: digests.as_ref().and_then(Digests::whole_hex),
             received: self.received,
             is_uncertain: self.is_uncertain,
         }
@@ -215,8 +229,11 @@ impl Attempt {
             {
                 match effect {
                     Effect::Commit(step) => commit = Some(self.commit(step)),
-                    Effect::Verify => {
-                        let verdict = self.verdict();
+                    Effect::Verify(subject) => {
+                        let verdict = match subject {
+                            Subject::Append => self.verdict(),
+                            Subject::Whole => self.verdict_on_whole(),
+                        };
                         self.machine.handle_verified(verdict);
                     }
                     Effect::Truncate { to } => self.truncate(to).await,
@@ -355,6 +372,14 @@ impl Attempt {
         }
     }
 
+    fn verdict_on_whole(&self) -> Verdict {
+        let computed = self.digests.as_ref().and_then(Digests::whole_hex);
+        match computed.is_some() && computed == self.upload.expected_sha256 {
+            true => Verdict::Match,
+            false => Verdict::Mismatch,
+        }
+    }
+
     fn cancelled(
         &mut self,
         reason: CancelReason,
@@ -426,7 +451,15 @@ impl Attempt {
             Ok(Advanced::Committed { expires_at }) => {
                 self.expires_at = expires_at;
                 self.machine.handle_committed();
-                self.progress.committed(self.machine.facts().offset);
+                let offset = self.machine.facts().offset;
+                self.progress.committed(offset);
+                if let Some(interims) = self
+                    .interims
+                    .as_mut()
+                    .filter(|_| self.machine.is_receiving())
+                {
+                    interims.committed(offset);
+                }
             }
             // Whoever took it says why; the handler asks the store.
             Ok(Advanced::Refused) => self.machine.handle_refused(Problem::UploadSuperseded),
@@ -459,6 +492,7 @@ impl Attempt {
         Ended {
             outcome,
             expires_at: self.expires_at,
+            sha256: None,
             received: 0,
             is_uncertain: false,
         }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tidegate_protocol::upload::Mark;
+use tidegate_protocol::request::Protocol;
+use tidegate_protocol::upload::{Invalid, Mark};
 
 use super::event;
 use super::row::{STRANGE, find, ids, int, millis, upload};
@@ -68,7 +69,7 @@ pub(super) async fn insert(
     } else {
         Kind::Whole
     };
-    let empty = new.length == Some(0);
+    let empty = new.is_whole();
     let state = if empty {
         State::Completed
     } else {
@@ -89,6 +90,8 @@ pub(super) async fn insert(
         Param::OptBlob(new.digest.as_deref().filter(|_| !empty)),
         Param::OptText(new.sha256_of_nothing.as_deref().filter(|_| empty)),
         Param::OptInt(expires),
+        Param::Text(new.protocol.as_str()),
+        Param::OptText(new.expected_sha256.as_deref()),
     ];
     made(tx, changes, new.id, &new.owner, new.named, &params).await
 }
@@ -186,6 +189,8 @@ pub(super) async fn concatenate(
         Param::OptBlob(None),
         Param::OptText(None),
         Param::OptInt(None),
+        Param::Text(Protocol::Tus.as_str()),
+        Param::OptText(None),
     ];
     let made = made(tx, changes, new.id, &new.owner, new.named, &params).await?;
     if !made.is_new || made.upload.ended_at.is_some() {
@@ -225,7 +230,7 @@ pub(super) async fn advance(
     let (state, reason) = match step.commit.mark {
         Mark::Open => (State::Uploading, None),
         Mark::Completed => (State::Completed, None),
-        Mark::Invalidated => (State::Failed, Some("content past its length")),
+        Mark::Invalidated(why) => (State::Failed, Some(invalid(why))),
     };
     let params = [
         Param::Text(&id),
@@ -263,6 +268,14 @@ pub(super) async fn advance(
         }
     }
     Ok(Advanced::Committed { expires_at })
+}
+
+/// Why an upload has failed, in the words of its row.
+pub(super) fn invalid(why: Invalid) -> &'static str {
+    match why {
+        Invalid::PastLength => "content past its length",
+        Invalid::Digest => "content without the digest that it was to have",
+    }
 }
 
 /// Gives the final uploads for which `part` was the last one without a length theirs (row T105),

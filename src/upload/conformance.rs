@@ -24,7 +24,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tidegate_protocol::field::offset;
-use tidegate_protocol::upload::{Commit, Mark};
+use tidegate_protocol::request::Protocol;
+use tidegate_protocol::upload::{Commit, Invalid, Mark};
 
 use super::event;
 use super::memory::MemoryStore;
@@ -261,6 +262,8 @@ fn new_upload(project: &str) -> NewUpload {
         partial: false,
         length: Some(100),
         metadata: String::from("filename Zg=="),
+        protocol: Protocol::Tus,
+        expected_sha256: None,
         digest: Some(vec![1, 2, 3]),
         sha256_of_nothing: Some(String::from("e3b0")),
         expires_after: HOUR,
@@ -319,6 +322,8 @@ async fn makes_uploads(on: &Subject) {
             end_reason: None,
             ended_by: None,
             interrupted_at: None,
+            protocol: Protocol::Tus,
+            expected_sha256: None,
             released_bytes: None,
         }
     );
@@ -529,7 +534,8 @@ async fn completes(on: &Subject) {
 
 async fn invalidates(on: &Subject) {
     let made = on.create(new_upload("p")).await;
-    on.must_advance(step(&made, 100, Mark::Invalidated)).await;
+    on.must_advance(step(&made, 100, Mark::Invalidated(Invalid::PastLength)))
+        .await;
     let found = on.find(made.id).await;
     assert_eq!(
         (found.state, found.offset, found.expires_at),

@@ -7,17 +7,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 use http::request::Parts;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Frame;
 use http_body_util::StreamBody;
+use tidegate_protocol::dialect::rufh;
 use tidegate_protocol::field::metadata::Metadata;
 use tidegate_protocol::field::precondition::{self, Validators, Verdict};
 use tidegate_protocol::field::range::{self, Selection};
-use tidegate_protocol::field::{date, disposition, media};
+use tidegate_protocol::field::{date, disposition, media, structured};
 use tidegate_protocol::problem::Problem;
+use tidegate_protocol::request::Protocol;
+use tidegate_protocol::response::Resource;
 
 use super::store::{Kind, State, Upload};
-use super::{Uploads, refuse};
+use super::{Uploads, handler, refuse};
 use crate::blob::BlobStore;
 use crate::http::{OutBody, Response};
 use crate::id::UploadId;
@@ -25,7 +28,7 @@ use crate::id::UploadId;
 /// Bytes read from the store at a time.
 const READ_BYTES: u64 = 256 * 1024;
 
-/// Answers a GET of an upload.
+/// Answers a GET of an upload, and says what it is about.
 ///
 /// # Errors
 /// The problem to answer with.
@@ -33,7 +36,7 @@ pub(super) async fn read(
     uploads: &Arc<Uploads>,
     id: UploadId,
     head: &Parts,
-) -> Result<Response, Problem> {
+) -> Result<(Response, Resource), Problem> {
     let upload = uploads.settled(id).await?.ok_or(Problem::NotFound)?;
     if let Some(problem) = refuse::ended(&upload) {
         return Err(problem);
@@ -41,8 +44,9 @@ pub(super) async fn read(
     if upload.state != State::Completed {
         return Err(Problem::UploadIncomplete);
     }
+    let resource = handler::resource(&upload);
     let content = Content::of(uploads, upload).await?;
-    content.answer(head)
+    Ok((content.answer(head)?, resource))
 }
 
 /// The bytes of a complete upload, wherever they are.
@@ -203,13 +207,21 @@ impl Content {
             metadata.filetype().as_deref(),
         );
         let fields = response.headers_mut();
+        if self.upload.protocol == Protocol::Draft {
+            put_coding(fields, &metadata);
+        }
         if let Ok(etag) = HeaderValue::from_str(&self.etag)
             && !etag.is_empty()
         {
             fields.insert(header::ETAG, etag);
         }
         fields.insert(header::LAST_MODIFIED, date::value(modified));
-        if let Some(digest) = self.upload.sha256.as_deref().and_then(repr_digest) {
+        if let Some(digest) = self
+            .upload
+            .sha256
+            .as_deref()
+            .and_then(structured::from_sha256)
+        {
             fields.insert("repr-digest", digest);
         }
         fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -261,6 +273,20 @@ impl Content {
     }
 }
 
+/// Says in which coding and language the content is, as its creation did (IETF draft, row R24).
+fn put_coding(fields: &mut HeaderMap, metadata: &Metadata) {
+    let told = [
+        (header::CONTENT_ENCODING, rufh::CONTENT_ENCODING),
+        (header::CONTENT_LANGUAGE, rufh::CONTENT_LANGUAGE),
+    ];
+    for (field, key) in told {
+        let value = metadata.value(key).map(HeaderValue::try_from);
+        if let Some(Ok(value)) = value {
+            fields.insert(field, value);
+        }
+    }
+}
+
 /// What a response is made of.
 enum Piece {
     Text(Bytes),
@@ -302,14 +328,4 @@ fn read_all(
             }
         },
     )
-}
-
-/// `Repr-Digest` (RFC 9530) of a SHA-256 in hexadecimal.
-fn repr_digest(hex: &str) -> Option<HeaderValue> {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    let bytes: Option<Vec<u8>> = (0..hex.len() / 2)
-        .map(|i| u8::from_str_radix(hex.get(2 * i..2 * i + 2)?, 16).ok())
-        .collect();
-    HeaderValue::from_str(&format!("sha-256=:{}:", STANDARD.encode(bytes?))).ok()
 }

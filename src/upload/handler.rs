@@ -11,14 +11,19 @@ use tidegate_protocol::dialect::{
 use tidegate_protocol::field::concat::{Final, PartFault, part_id};
 use tidegate_protocol::field::length::Length;
 use tidegate_protocol::problem::Problem;
-use tidegate_protocol::request::{Append, Create, NewContent, Request};
+use tidegate_protocol::request::{
+    Append, Create, NewContent, Protocol, Request, Retrieve, Unfinished,
+};
 use tidegate_protocol::response::{Resource, Response};
 
+use super::interim::Interims;
 use super::progress::Progress;
-use super::receive::{self, Received};
+use super::receive::{self, Received, Sender};
 use super::store::{Canceller, Kind, Made, NewFinal, NewUpload, State, Upload};
 use super::{DEFAULT_PROJECT, Uploads, cancel_api, content, refuse};
+use crate::blob::Digests;
 use crate::cancel::{CancelReason, Settling};
+use crate::clock;
 use crate::http::{self as transport, OutBody, Shared, reject};
 use crate::id::UploadId;
 
@@ -42,7 +47,7 @@ const SHARED: Shared = Shared {
 /// What is sent: an answer in the dialect's words, or content.
 enum Answer {
     Protocol(Response),
-    Content(transport::Response),
+    Content(transport::Response, Resource),
 }
 
 impl From<Problem> for Answer {
@@ -61,7 +66,10 @@ pub(super) async fn serve(
     target: Target,
     request: transport::Request,
 ) -> transport::Response {
-    let dialect = Dialect::detect(&request.head);
+    let dialect = match Dialect::detect(&request.head) {
+        Some(dialect) => dialect,
+        None => dialect_of(&uploads, named(&request)).await,
+    };
     let settings = uploads.config.settings;
     let method = request.head.method.clone();
     let path = request.head.uri.path().to_owned();
@@ -71,15 +79,17 @@ pub(super) async fn serve(
         .fields(&method, &request.head.headers, SHARED);
     let length = request.body.size_hint_exact();
     let answer = match dialect.decode(&request.head, target, length, &settings) {
-        Ok(asked) => dispatch(uploads, target, asked, request).await,
+        Ok(asked) => dispatch(uploads, dialect, target, asked, request).await,
         Err(problem) => problem.into(),
     };
     let mut response = match answer {
-        Answer::Content(mut response) => {
-            response.headers_mut().extend(dialect.content_fields());
+        Answer::Content(mut response, resource) => {
+            let fields = dialect.content_fields(&resource, &settings);
+            response.headers_mut().extend(fields);
             response
         }
         Answer::Protocol(answer) => {
+            let answer = in_words_of(dialect, answer);
             let mut response = match &answer {
                 Response::Refused { problem, .. } => reject::problem(&method, &path, problem),
                 _ => transport::Response::new(OutBody::empty()),
@@ -95,38 +105,87 @@ pub(super) async fn serve(
     response
 }
 
+/// The dialect for a request that does not tell: that of the upload.
+async fn dialect_of(uploads: &Uploads, id: Option<UploadId>) -> Dialect {
+    let found = match id {
+        Some(id) => uploads.store.find(id).await.ok().flatten(),
+        None => None,
+    };
+    Dialect::of(found.map_or(Protocol::Tus, |upload| upload.protocol))
+}
+
+/// The upload that the request's path names.
+fn named(request: &transport::Request) -> Option<UploadId> {
+    request.path.get("id").and_then(|id| id.parse().ok())
+}
+
+fn in_words_of(dialect: Dialect, answer: Response) -> Response {
+    match answer {
+        Response::Refused {
+            problem,
+            location,
+            resource,
+        } => Response::Refused {
+            problem: dialect.refusal(problem),
+            location,
+            resource,
+        },
+        answer => answer,
+    }
+}
+
 /// Finds who answers. The future owns no more of the request than that one needs: an append may
 /// last for hours, and the head of its request keeps a read buffer alive.
 fn dispatch(
     uploads: Arc<Uploads>,
+    dialect: Dialect,
     target: Target,
     asked: Request,
     request: transport::Request,
 ) -> BoxFuture<'static, Answer> {
-    let named = |name| request.path.get(name);
-    let id = named("id").and_then(|id| id.parse::<UploadId>().ok());
-    if named("project").is_some_and(|project| project != DEFAULT_PROJECT) {
+    let id = named(&request);
+    let project = request.path.get("project");
+    if project.is_some_and(|project| project != DEFAULT_PROJECT) {
         return ready(Problem::NotFound.into()).boxed();
     }
     match (target, asked, id) {
         (_, Request::Discover, _) => ready(Answer::Protocol(Response::Discovered)).boxed(),
         (Target::Creation | Target::Collection, Request::Create(create), _) => {
-            create_from(uploads, create, request).boxed()
+            create_from(uploads, dialect, create, request).boxed()
         }
-        (Target::Upload, Request::Retrieve, Some(id)) => retrieve(uploads, id).boxed(),
+        (Target::Upload, Request::Retrieve(how), Some(id)) => retrieve(uploads, id, how).boxed(),
         (Target::Upload, Request::Append(append), Some(id)) => {
-            let body = request.body;
-            async move { appended(receive::append(&uploads, id, append, body).await) }.boxed()
+            let sender = Sender {
+                interims: Interims::of(&uploads, dialect, request.interim),
+                body: request.body,
+            };
+            async move { appended(receive::append(&uploads, id, append, sender).await) }.boxed()
         }
-        (Target::Upload, Request::Cancel, Some(id)) => cancel(uploads, id, request).boxed(),
-        (Target::Upload, Request::Read, Some(id)) => read(uploads, id, request).boxed(),
+        (Target::Upload, Request::Cancel { again }, Some(id)) => {
+            cancel(uploads, id, again, request).boxed()
+        }
+        (Target::Upload, Request::Read(unfinished), Some(id)) => {
+            read(uploads, id, unfinished, request).boxed()
+        }
         // Not an id, or nothing that decoding gives for this target.
         _ => ready(Problem::NotFound.into()).boxed(),
     }
 }
 
-async fn cancel(uploads: Arc<Uploads>, id: UploadId, mut request: transport::Request) -> Answer {
+async fn cancel(
+    uploads: Arc<Uploads>,
+    id: UploadId,
+    again: bool,
+    mut request: transport::Request,
+) -> Answer {
     let deleted = async {
+        if !again {
+            let found = uploads.store.find(id).await;
+            let found = found.map_err(|error| refuse::store(&error))?;
+            if let Some(problem) = found.as_ref().and_then(refuse::ended) {
+                return Err(problem);
+            }
+        }
         let reason = cancel_api::reason_of_deletion(&mut request).await?;
         let owner = request.caller.user.clone();
         uploads.delete_for(id, owner, reason).await
@@ -137,15 +196,31 @@ async fn cancel(uploads: Arc<Uploads>, id: UploadId, mut request: transport::Req
     }
 }
 
-async fn read(uploads: Arc<Uploads>, id: UploadId, request: transport::Request) -> Answer {
+async fn read(
+    uploads: Arc<Uploads>,
+    id: UploadId,
+    unfinished: Unfinished,
+    request: transport::Request,
+) -> Answer {
     let transport::Request { head, .. } = request;
-    match content::read(&uploads, id, &head).await {
-        Ok(response) => Answer::Content(response),
-        Err(problem) => problem.into(),
+    match (content::read(&uploads, id, &head).await, unfinished) {
+        (Ok((response, resource)), _) => Answer::Content(response, resource),
+        (Err(Problem::UploadIncomplete), Unfinished::Described) => {
+            described(&uploads, id, Retrieve::Finally).await
+        }
+        (Err(Problem::UploadIncomplete), Unfinished::Retrieved) => {
+            retrieve(uploads, id, Retrieve::Finally).await
+        }
+        (Err(problem), _) => problem.into(),
     }
 }
 
-async fn create_from(uploads: Arc<Uploads>, create: Create, request: transport::Request) -> Answer {
+async fn create_from(
+    uploads: Arc<Uploads>,
+    dialect: Dialect,
+    create: Create,
+    request: transport::Request,
+) -> Answer {
     let named = create.id.as_ref().map(|id| id.as_str().parse::<UploadId>());
     let Ok(named) = named.transpose() else {
         return Problem::Internal.into();
@@ -158,7 +233,11 @@ async fn create_from(uploads: Arc<Uploads>, create: Create, request: transport::
         Ok(new) => new,
         Err(problem) => return problem.into(),
     };
-    let transport::Request { body, .. } = request;
+    let transport::Request { body, interim, .. } = request;
+    let mut sender = Sender {
+        interims: Interims::of(&uploads, dialect, interim),
+        body,
+    };
     let asked = Asked::of(&new);
     let Made { upload, is_new } = match make(&uploads, new).await {
         Ok(made) => made,
@@ -170,10 +249,17 @@ async fn create_from(uploads: Arc<Uploads>, create: Create, request: transport::
     if let Some(problem) = refuse::ended(&upload) {
         return problem.into();
     }
-    if !is_new {
-        return existed(&uploads, location, upload, append, body).await;
+    if is_new {
+        uploads.metrics.created();
     }
-    uploads.metrics.created();
+    // Whoever knows the address can come back to it.
+    let told = match (&append, &mut sender.interims) {
+        (Some(_), Some(interims)) => interims.created(&location, resource(&upload).expires_in),
+        _ => false,
+    };
+    if !is_new {
+        return existed(&uploads, location, upload, append, sender).await;
+    }
     match append {
         None => Answer::Protocol(Response::Created {
             location,
@@ -181,10 +267,9 @@ async fn create_from(uploads: Arc<Uploads>, create: Create, request: transport::
             appended: false,
         }),
         Some(append) => {
-            // Who has named it can come back to it.
-            let received = match named {
-                Some(_) => receive::append(&uploads, id, append, body).await,
-                None => receive::append_first(&uploads, id, append, body).await,
+            let received = match named.is_some() || told {
+                true => receive::append(&uploads, id, append, sender).await,
+                false => receive::append_first(&uploads, id, append, sender).await,
             };
             created_with(location, received)
         }
@@ -199,6 +284,7 @@ struct Asked {
     kind: Kind,
     length: Option<u64>,
     concat: Option<String>,
+    protocol: Protocol,
 }
 
 impl Asked {
@@ -213,6 +299,7 @@ impl Asked {
                 },
                 length: new.length,
                 concat: None,
+                protocol: new.protocol,
             },
             New::Final(new) => Self {
                 project: new.project.clone(),
@@ -220,6 +307,7 @@ impl Asked {
                 kind: Kind::Final,
                 length: None,
                 concat: Some(new.concat.clone()),
+                protocol: Protocol::Tus,
             },
         }
     }
@@ -229,6 +317,7 @@ impl Asked {
             && self.owner == upload.owner
             && self.kind == upload.kind
             && self.concat == upload.concat
+            && self.protocol == upload.protocol
             // A deferred one may have been declared since.
             && (self.length.is_none() || self.length == upload.length)
     }
@@ -240,14 +329,14 @@ async fn existed(
     location: String,
     upload: Upload,
     append: Option<Append>,
-    body: transport::Body,
+    sender: Sender,
 ) -> Answer {
     let Some(append) = append.filter(|_| upload.state == State::Uploading && upload.offset == 0)
     else {
         let resource = resource(&upload);
         return Answer::Protocol(Response::Existed { location, resource });
     };
-    let received = receive::append(uploads, upload.id, append, body).await;
+    let received = receive::append(uploads, upload.id, append, sender).await;
     match (received.problem, received.upload) {
         // The first request had come further than was known when this one began.
         (None | Some(Problem::OffsetMismatch { .. }), Some(upload)) => {
@@ -302,7 +391,10 @@ fn new(
             made.map(|new| New::Final(NewFinal { named, ..new }))
         }
         NewContent::Appended { length, partial } => {
-            let digests = uploads.digests();
+            let digests = match create.digest {
+                Some(_) => Digests::sha256(),
+                None => uploads.digests(),
+            };
             Ok(New::Appended(NewUpload {
                 id,
                 named,
@@ -311,6 +403,8 @@ fn new(
                 partial,
                 length: length.known(),
                 metadata,
+                protocol: create.protocol,
+                expected_sha256: create.digest.map(|digest| digest.hex()),
                 digest: digests.save(),
                 sha256_of_nothing: digests.whole_hex(),
                 expires_after: uploads.config.expires_after,
@@ -367,38 +461,50 @@ fn new_final(
     })
 }
 
-async fn retrieve(uploads: Arc<Uploads>, id: UploadId) -> Answer {
-    if let Some(holder) = uploads.live.holder(&id)
-        && holder.scope.settle(LEAVING).await == Settling::Overdue
-        && holder.shown.silent_for() >= SILENT
-    {
+async fn retrieve(uploads: Arc<Uploads>, id: UploadId, how: Retrieve) -> Answer {
+    if is_to_leave(&uploads, id, how).await {
         let scope = uploads.scope.child("retrieve");
         let progress = Arc::new(Progress::new());
         match uploads
             .admit(id, scope, progress, CancelReason::Superseded)
             .await
         {
-            // Its sender had vanished. Whoever comes next is told to be back after this.
+            // Its sender is gone. Whoever comes next is told to be back after this.
             Ok(_lease) => uploads.told(id, uploads.store.interrupted(id).await),
             // Somebody newer writes; what is committed is still true.
             Err(Problem::UploadSuperseded) => {}
             Err(problem) => return problem.into(),
         }
     }
+    described(&uploads, id, how).await
+}
+
+/// Whether there is somebody who writes to the upload and must not, for an offset that is final.
+async fn is_to_leave(uploads: &Uploads, id: UploadId, how: Retrieve) -> bool {
+    let Some(holder) = uploads.live.holder(&id) else {
+        return false;
+    };
+    match how {
+        Retrieve::Finally => true,
+        Retrieve::Quietly => {
+            holder.scope.settle(LEAVING).await == Settling::Overdue
+                && holder.shown.silent_for() >= SILENT
+        }
+    }
+}
+
+/// How far the upload is.
+async fn described(uploads: &Arc<Uploads>, id: UploadId, how: Retrieve) -> Answer {
     let upload = match uploads.settled(id).await {
         Ok(Some(upload)) => upload,
         Ok(None) => return Problem::NotFound.into(),
         Err(problem) => return problem.into(),
     };
-    if upload.ended_by == Some(Canceller::Other) {
-        // To a stock client any other answer means that the upload is lost, and it sends the whole
-        // file again. Its next PATCH is answered 410, which stops it.
-        return Answer::Protocol(Response::Retrieved(resource(&upload)));
+    let is_frozen = how == Retrieve::Quietly && upload.ended_by == Some(Canceller::Other);
+    match refuse::ended(&upload).filter(|_| !is_frozen) {
+        Some(problem) => problem.into(),
+        None => Answer::Protocol(Response::Retrieved(resource(&upload))),
     }
-    if let Some(problem) = refuse::ended(&upload) {
-        return problem.into();
-    }
-    Answer::Protocol(Response::Retrieved(resource(&upload)))
 }
 
 fn appended(received: Received) -> Answer {
@@ -409,13 +515,14 @@ fn appended(received: Received) -> Answer {
 }
 
 /// What a client is told about an upload.
-fn resource(upload: &Upload) -> Resource {
+pub(super) fn resource(upload: &Upload) -> Resource {
     let waits = upload.kind == Kind::Final && upload.state != State::Completed;
     let concat = match upload.kind {
         Kind::Whole => None,
         Kind::Partial => Some(String::from("partial")),
         Kind::Final => upload.concat.clone(),
     };
+    let expires_at = upload.expires_at.and_then(|ms| u64::try_from(ms).ok());
     Resource {
         offset: (!waits).then_some(upload.offset),
         length: match upload.length {
@@ -423,12 +530,12 @@ fn resource(upload: &Upload) -> Resource {
             None if waits => None,
             None => Some(Length::Deferred),
         },
+        complete: upload.state == State::Completed,
+        sha256: upload.sha256.clone(),
         metadata: upload.metadata.clone(),
         concat,
         // Rounded up: it is there at least until then.
-        expires_at: upload
-            .expires_at
-            .and_then(|ms| u64::try_from(ms).ok())
-            .map(|ms| ms.div_ceil(1000)),
+        expires_at: expires_at.map(|ms| ms.div_ceil(1000)),
+        expires_in: expires_at.map(|ms| ms.saturating_sub(clock::unix_ms()) / 1000),
     }
 }

@@ -31,6 +31,11 @@ pub const LINE: Line = Line {
             "interrupted",
             include_str!("../../migrations/sqlite/upload/0005_interrupted.sql"),
         ),
+        (
+            6,
+            "protocol",
+            include_str!("../../migrations/sqlite/upload/0006_protocol.sql"),
+        ),
     ],
     postgres: &[
         (
@@ -57,6 +62,11 @@ pub const LINE: Line = Line {
             5,
             "interrupted",
             include_str!("../../migrations/postgres/upload/0005_interrupted.sql"),
+        ),
+        (
+            6,
+            "protocol",
+            include_str!("../../migrations/postgres/upload/0006_protocol.sql"),
         ),
     ],
 };

@@ -39,6 +39,7 @@ mod end;
 mod event;
 pub mod fsck;
 mod handler;
+mod interim;
 #[cfg(test)]
 mod memory;
 mod metrics;
@@ -92,6 +93,8 @@ pub struct Config {
     pub stall_timeout: Duration,
     /// Bytes per second.
     pub rate_min: u64,
+    /// How many interim responses one request is sent at most.
+    pub interims_max: u32,
     pub cors: Cors,
     /// How absolute URLs are made.
     pub origin: Origin,

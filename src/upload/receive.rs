@@ -7,9 +7,10 @@ use tidegate_protocol::problem::Problem;
 use tidegate_protocol::request::Append;
 
 use super::attempt::{Attempt, Ended};
+use super::interim::Interims;
 use super::progress::Progress;
 use super::refuse;
-use super::store::{StoreError, Upload};
+use super::store::{State, StoreError, Upload};
 use super::{Uploads, event, recover};
 use crate::cancel::{CancelReason, Lease, Scope};
 use crate::event::{Kind, Operation};
@@ -44,7 +45,14 @@ impl Received {
     }
 }
 
-/// Appends `body` to the upload `id`.
+/// Where the content of a request comes from.
+pub(super) struct Sender {
+    pub(super) body: Body,
+    /// What it is told before its answer.
+    pub(super) interims: Option<Box<Interims>>,
+}
+
+/// Appends what `sender` sends to the upload `id`.
 ///
 /// # Cancel safety
 /// Dropping the future tells the running attempt that its client is gone; it settles by itself.
@@ -52,12 +60,12 @@ pub(super) async fn append(
     uploads: &Arc<Uploads>,
     id: UploadId,
     append: Append,
-    body: Body,
+    sender: Sender,
 ) -> Received {
-    attempt(uploads, id, append, body, Address::Known).await
+    attempt(uploads, id, append, sender, Address::Known).await
 }
 
-/// As [`append`], with the body of the creation of `id`. If none of it can be kept, the upload is
+/// As [`append`], with the content of the creation of `id`. If none of it can be kept, the upload is
 /// removed again: its client has no address for it (row T76).
 ///
 /// # Cancel safety
@@ -66,9 +74,9 @@ pub(super) async fn append_first(
     uploads: &Arc<Uploads>,
     id: UploadId,
     append: Append,
-    body: Body,
+    sender: Sender,
 ) -> Received {
-    attempt(uploads, id, append, body, Address::Untold).await
+    attempt(uploads, id, append, sender, Address::Untold).await
 }
 
 /// Whether the client could come back to the upload.
@@ -82,7 +90,7 @@ async fn attempt(
     uploads: &Arc<Uploads>,
     id: UploadId,
     append: Append,
-    body: Body,
+    sender: Sender,
     address: Address,
 ) -> Received {
     let scope = uploads.scope.child("append");
@@ -90,7 +98,7 @@ async fn attempt(
     let task = {
         let (uploads, scope) = (uploads.clone(), scope.clone());
         scope.clone().spawn(async move {
-            let mut received = uploads.clone().run(id, append, body, scope).await;
+            let mut received = uploads.clone().run(id, append, sender, scope).await;
             if address == Address::Untold && received.has_kept_nothing() {
                 uploads.remove_untold(id).await;
                 received.upload = None;
@@ -156,7 +164,7 @@ impl Uploads {
         self: Arc<Self>,
         id: UploadId,
         append: Append,
-        body: Body,
+        sender: Sender,
         scope: Scope,
     ) -> Received {
         let progress = Arc::new(Progress::new());
@@ -188,7 +196,8 @@ impl Uploads {
             }
         };
         show(&operation, &upload, progress.clone());
-        let attempt = attempt.giving_way(body.is_multiplexed());
+        let Sender { body, interims } = sender;
+        let attempt = attempt.giving_way(body.is_multiplexed()).telling(interims);
         let ended = attempt.run(body, &scope).await;
         self.note(id, &ended).await;
         drop((operation, lease));
@@ -301,6 +310,10 @@ impl Uploads {
         upload.offset = facts.offset;
         upload.length = facts.length;
         upload.expires_at = ended.expires_at;
+        if facts.complete && upload.state == State::Uploading {
+            upload.state = State::Completed;
+            upload.sha256 = ended.sha256;
+        }
         Received {
             upload: Some(upload),
             problem,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tidegate_protocol::request::Protocol;
+
 use super::statement as sql;
 use super::store::{Canceller, Due, Kind, State, Upload};
 use crate::db::{DbError, Param, Row, Tx};
@@ -90,6 +92,8 @@ pub(super) fn upload(row: &Row) -> Result<Upload, DbError> {
             .transpose()
             .map_err(|_| STRANGE)?,
         interrupted_at: row.opt_int(20)?,
+        protocol: Protocol::parse(row.text(21)?).ok_or(STRANGE)?,
+        expected_sha256: row.opt_text(22)?.map(str::to_owned),
     })
 }
 

@@ -12,7 +12,7 @@ macro_rules! columns {
     () => {
         "id, project_id, owner_id, kind, state, epoch, committed, length, metadata, concat, \
          digest, sha256, created_at, updated_at, completed_at, expires_at, ended_at, end_reason, ended_by, \
-         released_bytes, interrupted_at"
+         released_bytes, interrupted_at, protocol, expected_sha256"
     };
 }
 
@@ -25,12 +25,12 @@ macro_rules! is_held {
 }
 
 /// $1 id … $4 kind, $5 state, $6 committed, $7 length, $8 metadata, $9 concat, $10 digest,
-/// $11 sha256, $12 milliseconds until expiry.
+/// $11 sha256, $12 milliseconds until expiry, $13 protocol, $14 expected SHA-256.
 pub(super) static INSERT: Sql = sql!(
     "INSERT INTO upload (",
     columns!(),
     ") VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8, $9, $10, $11, {now}, {now}, \
-     CASE WHEN $5 = 'completed' THEN {now} END, {now} + $12, NULL, NULL, NULL, NULL, NULL) \
+     CASE WHEN $5 = 'completed' THEN {now} END, {now} + $12, NULL, NULL, NULL, NULL, NULL, $13, $14) \
      ON CONFLICT (id) DO NOTHING RETURNING ",
     columns!()
 );

@@ -9,6 +9,7 @@ use std::fmt;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tidegate_protocol::request::Protocol;
 use tidegate_protocol::upload::{Commit, Facts};
 
 use super::Census;
@@ -137,6 +138,10 @@ pub struct Upload {
     pub ended_by: Option<Canceller>,
     /// Since when its sender has been gone, as far as it was told. Cleared when one is back.
     pub interrupted_at: Option<i64>,
+    /// The rules that it follows.
+    pub protocol: Protocol,
+    /// What the whole content is to have, in lower-case hexadecimal.
+    pub expected_sha256: Option<String>,
     /// Bytes that its end has freed: as many as its blob had, or had committed if a crash came before
     /// that was written down. `None` as long as its blob may still be there.
     pub released_bytes: Option<u64>,
@@ -176,6 +181,8 @@ impl Upload {
             length: self.length,
             complete: self.state == State::Completed,
             concatenated: self.kind == Kind::Final,
+            has_digest: self.expected_sha256.is_some(),
+            protocol: self.protocol,
         }
     }
 }
@@ -200,11 +207,21 @@ pub struct NewUpload {
     pub partial: bool,
     pub length: Option<u64>,
     pub metadata: String,
+    pub protocol: Protocol,
+    /// What the whole content is to have, in lower-case hexadecimal.
+    pub expected_sha256: Option<String>,
     /// The state of a digest of nothing, or `None` without digests.
     pub digest: Option<Vec<u8>>,
-    /// The digest of nothing: an upload of length 0 is complete at once.
+    /// The digest of nothing, for one that is complete at once.
     pub sha256_of_nothing: Option<String>,
     pub expires_after: Duration,
+}
+
+impl NewUpload {
+    /// Whether it is complete as soon as it is made: of nothing, by the rules of tus.
+    pub fn is_whole(&self) -> bool {
+        self.length == Some(0) && self.protocol == Protocol::Tus
+    }
 }
 
 /// A final upload to be.
@@ -383,7 +400,7 @@ type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
 /// The module's transactions. Each tells what it changes on the project's feed, and is durable when its future is done; each goes on to its end
 /// when its future is dropped.
 pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
-    /// Makes an upload; complete at once if its length is 0. If there is one with its id, that is
+    /// Makes an upload; complete at once if it [is whole](NewUpload::is_whole). If there is one with its id, that is
     /// returned as it is.
     fn create(&self, new: NewUpload) -> Answer<Made>;
 

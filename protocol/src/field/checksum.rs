@@ -129,6 +129,15 @@ impl Checksum {
         &self.digest[..self.algorithm.digest_bytes()]
     }
 
+    /// The same in lower-case hexadecimal.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        self.digest()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
     /// Whether a computed raw digest is the expected one. Not in constant time: neither is a
     /// secret.
     #[must_use]

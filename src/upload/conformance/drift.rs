@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use tidegate_protocol::field::offset;
-use tidegate_protocol::upload::{Commit, Mark};
+use tidegate_protocol::upload::{Commit, Invalid, Mark};
 
 use super::{HOUR, Subject, new_upload};
 use crate::db::Durability;
@@ -247,7 +247,7 @@ impl Pair {
                 .min(length.unwrap_or(u64::MAX >> 1)),
         };
         let mark = match self.rng.u8(0..12) {
-            0 => Mark::Invalidated,
+            0 => Mark::Invalidated(Invalid::PastLength),
             1..8 => Mark::Completed,
             _ => Mark::Open,
         };

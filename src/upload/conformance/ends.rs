@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tidegate_protocol::upload::Mark;
+use tidegate_protocol::upload::{Invalid, Mark};
 
 use super::{Clock, HOUR, Subject, new_upload, project, step};
 use crate::db::{Param, Sql, sql};
@@ -334,7 +334,10 @@ impl End {
             }
             Self::Expire => assert!(on.store.expire(made.id).await.unwrap()),
             Self::Fail => on.store.fail(made.id, String::from("lost")).await.unwrap(),
-            Self::Invalidate => on.must_advance(step(&before, 3, Mark::Invalidated)).await,
+            Self::Invalidate => {
+                on.must_advance(step(&before, 3, Mark::Invalidated(Invalid::PastLength)))
+                    .await
+            }
         }
         before
     }
@@ -359,7 +362,11 @@ async fn every_end_is_final(on: &Subject) {
             on.tick().await;
             for _twice in 0..2 {
                 for upload in [&before, &ended] {
-                    for mark in [Mark::Open, Mark::Completed, Mark::Invalidated] {
+                    for mark in [
+                        Mark::Open,
+                        Mark::Completed,
+                        Mark::Invalidated(Invalid::PastLength),
+                    ] {
                         on.must_refuse(step(upload, 100, mark)).await;
                     }
                 }

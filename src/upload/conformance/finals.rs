@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tidegate_protocol::field::offset;
-use tidegate_protocol::upload::Mark;
+use tidegate_protocol::request::Protocol;
+use tidegate_protocol::upload::{Invalid, Mark};
 
 use super::ends::End;
 use super::{HOUR, ODD_TEXT, Subject, new_upload, project, step};
@@ -122,6 +123,8 @@ async fn concatenates_what_is_complete(on: &Subject) {
             end_reason: None,
             ended_by: None,
             interrupted_at: None,
+            protocol: Protocol::Tus,
+            expected_sha256: None,
             released_bytes: None,
         }
     );
@@ -414,7 +417,10 @@ async fn an_ended_part_fails_a_waiting_final(on: &Subject) {
                 assert!(on.store.expire(part.id).await.unwrap());
             }
             End::Fail => on.store.fail(part.id, String::from("lost")).await.unwrap(),
-            End::Invalidate => on.must_advance(step(&part, 9, Mark::Invalidated)).await,
+            End::Invalidate => {
+                on.must_advance(step(&part, 9, Mark::Invalidated(Invalid::PastLength)))
+                    .await
+            }
         }
         let found = on.find(made.id).await;
         assert_eq!((found.state, found.epoch), (State::Failed, 2), "{end:?}");

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use tidegate_protocol::request::Protocol;
 use tidegate_protocol::upload::Mark;
 
 use crate::event::Kind as EventKind;
 use crate::id::UploadId;
+use crate::upload::change::invalid;
 use crate::upload::event;
 use crate::upload::row::millis;
 use crate::upload::store::{
@@ -29,7 +31,7 @@ pub(super) struct Tables {
 
 impl Tables {
     pub(super) fn create(&mut self, new: NewUpload) -> Made {
-        let empty = new.length == Some(0);
+        let empty = new.is_whole();
         let now = self.now_ms;
         let upload = Upload {
             id: new.id,
@@ -60,6 +62,8 @@ impl Tables {
             end_reason: None,
             ended_by: None,
             interrupted_at: None,
+            protocol: new.protocol,
+            expected_sha256: new.expected_sha256,
             released_bytes: None,
         };
         self.insert(upload, new.named)
@@ -116,6 +120,8 @@ impl Tables {
             end_reason: None,
             ended_by: None,
             interrupted_at: None,
+            protocol: Protocol::Tus,
+            expected_sha256: None,
             released_bytes: None,
         };
         let made = self.insert(upload, new.named);
@@ -181,10 +187,10 @@ impl Tables {
                 upload.completed_at = Some(now);
                 upload.expires_at = expires_at.filter(|_| is_partial);
             }
-            Mark::Invalidated => {
+            Mark::Invalidated(why) => {
                 upload.state = State::Failed;
                 upload.ended_at = Some(now);
-                upload.end_reason = Some(String::from("content past its length"));
+                upload.end_reason = Some(invalid(why).to_owned());
                 upload.expires_at = None;
             }
         }
@@ -196,7 +202,7 @@ impl Tables {
                 self.complete_waiting(step.id)?;
                 self.hold(step.id);
             }
-            Mark::Invalidated if is_partial => self.fail_waiting(step.id),
+            Mark::Invalidated(_) if is_partial => self.fail_waiting(step.id),
             _ => {}
         }
         let expires_at = self.rows.get(&step.id).and_then(|row| row.expires_at);

@@ -11,12 +11,11 @@ use tidegate_protocol::request::{Append, Expected};
 
 use super::script::Script;
 use super::world::{
-    Crash, HOUR, World, append_at, content, new_final, new_upload, on_a_moving_clock, send, sweep,
-    told,
+    Crash, HOUR, World, append_at, content, new_final, new_upload, on_a_moving_clock, send, sender,
+    sweep, told,
 };
 use crate::blob::memory::{Failure as BlobFailure, Waits};
 use crate::blob::{BlobStore, Digests};
-use crate::http::Body;
 use crate::id::UploadId;
 use crate::upload::Uploads;
 use crate::upload::memory::Failure as RowFailure;
@@ -293,8 +292,9 @@ fn a_creation_with_content_keeps_what_it_tells_and_no_empty_upload_on_a_full_dis
             Trial::each("first", async |trial| {
                 let content = content(BYTES);
                 let id = trial.create(|| new_upload(Some(BYTES as u64))).await;
-                let body = Body::new(Script::new(Script::sending(&content, 7)));
-                let received = receive::append_first(&trial.uploads, id, how(&content), body).await;
+                let sender = sender(Script::new(Script::sending(&content, 7)));
+                let received =
+                    receive::append_first(&trial.uploads, id, how(&content), sender).await;
                 trial.calm();
                 let row = trial.world.row(id);
                 let is_kept = matches!(row.state, State::Uploading | State::Completed);

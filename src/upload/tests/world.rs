@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_protocol::dialect::Settings;
+use tidegate_protocol::dialect::{Settings, rufh};
 use tidegate_protocol::field::offset;
 use tidegate_protocol::problem::Problem;
-use tidegate_protocol::request::{Append, Completion, Overrun};
+use tidegate_protocol::request::{Append, Completion, Overrun, Protocol};
 use tidegate_protocol::upload::Limits;
 
 use super::script::Script;
@@ -17,7 +17,7 @@ use crate::event::Operations;
 use crate::http::{Body, Cors, Origin};
 use crate::id::UploadId;
 use crate::upload::memory::MemoryStore as MemoryRows;
-use crate::upload::receive::{self, Received};
+use crate::upload::receive::{self, Received, Sender};
 use crate::upload::recover::Tails;
 use crate::upload::store::{NewFinal, NewUpload, State, Upload, UploadStore};
 use crate::upload::sweep::Sweeper;
@@ -61,10 +61,14 @@ pub(super) fn config() -> Config {
             limits: Limits {
                 size_max: None,
                 append_max: None,
+                append_min: None,
                 checkpoint_bytes: 16,
             },
             metadata_bytes_max: 1_000,
+            expires_after: Some(3_600),
+            interop_max: rufh::NEWEST,
         },
+        interims_max: 5,
         digest: true,
         expires_after: HOUR,
         tombstone_keep: HOUR,
@@ -115,6 +119,8 @@ pub(super) fn new_upload(length: Option<u64>) -> NewUpload {
         partial: false,
         length,
         metadata: String::new(),
+        protocol: Protocol::Tus,
+        expected_sha256: None,
         digest: nothing.save(),
         sha256_of_nothing: nothing.whole_hex(),
         expires_after: HOUR,
@@ -134,6 +140,14 @@ pub(super) fn new_final(parts: Vec<UploadId>) -> NewFinal {
     }
 }
 
+/// One who sends what the script says and is told nothing meanwhile.
+pub(super) fn sender(script: Script) -> Sender {
+    Sender {
+        body: Body::new(script),
+        interims: None,
+    }
+}
+
 /// Sends one append through the module.
 pub(super) async fn send(
     uploads: &Arc<Uploads>,
@@ -141,7 +155,7 @@ pub(super) async fn send(
     append: Append,
     script: Script,
 ) -> Received {
-    receive::append(uploads, id, append, Body::new(script)).await
+    receive::append(uploads, id, append, sender(script)).await
 }
 
 impl World {
