@@ -142,6 +142,10 @@ pub enum Completion {
     AtEnd,
     /// Nothing in this request (IETF draft, `Upload-Complete: ?0`).
     Later,
+    /// The end of this request's content if that is the upload's length, or else nothing in it
+    /// (IETF draft up to interop version 6, `Upload-Complete: ?0`): tus-js-client takes an upload for
+    /// complete at its length, and often does not say so.
+    AtLengthOrLater,
 }
 
 impl Completion {
@@ -150,7 +154,7 @@ impl Completion {
     pub fn protocol(self) -> Protocol {
         match self {
             Self::AtLength => Protocol::Tus,
-            Self::AtEnd | Self::Later => Protocol::Draft,
+            Self::AtEnd | Self::Later | Self::AtLengthOrLater => Protocol::Draft,
         }
     }
 }

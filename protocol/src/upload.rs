@@ -337,11 +337,14 @@ impl Upload {
 
     /// The request's content ended as it should.
     pub fn handle_end(&mut self) {
-        if let Phase::Receiving(plan) = self.phase {
+        if let Phase::Receiving(mut plan) = self.phase {
             let length = plan.declared.or(self.facts.length);
+            if plan.completion == Completion::AtLengthOrLater && length == Some(self.received) {
+                plan.completion = Completion::AtEnd;
+            }
             let problem = match plan.completion {
                 Completion::AtEnd => Self::check_whole(length, self.received).err(),
-                Completion::AtLength | Completion::Later => None,
+                Completion::AtLength | Completion::Later | Completion::AtLengthOrLater => None,
             };
             let whole = problem.is_none();
             self.end(plan, problem, whole);
@@ -657,7 +660,10 @@ impl Upload {
         match plan.completion {
             Completion::AtLength if length == Some(self.written) => Mark::Completed,
             Completion::AtEnd if ended => Mark::Completed,
-            Completion::AtLength | Completion::AtEnd | Completion::Later => Mark::Open,
+            Completion::AtLength
+            | Completion::AtEnd
+            | Completion::Later
+            | Completion::AtLengthOrLater => Mark::Open,
         }
     }
 

@@ -221,6 +221,25 @@ async fn tus_js_client_terminates_a_running_upload() {
 }
 
 #[tokio::test]
+async fn tus_js_client_speaks_draft_03() {
+    speak_draft("ietf-draft-03").await;
+}
+
+#[tokio::test]
+async fn tus_js_client_speaks_draft_05() {
+    speak_draft("ietf-draft-05").await;
+}
+
+/// Everything that tus-js-client can do in one version of the IETF draft.
+async fn speak_draft(protocol: &str) {
+    let server = Server::start(&[]).await;
+    let mut command = node("tus-js/draft.mjs");
+    command.arg(format!("http://{}/files", server.addr()));
+    command.arg(protocol);
+    succeed(command).await;
+}
+
+#[tokio::test]
 async fn tus_js_client_outlasts_a_killed_server() {
     interrupt_with("tus-js/restart.mjs", &["--signal", "SIGKILL"]).await;
 }

@@ -17,6 +17,7 @@ use crate::webhook;
 const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
 const HTTP: &str = include_str!("../../docs/http.md");
+const DRAFT: &str = include_str!("../../docs/draft.md");
 const EVENTS: &str = include_str!("../../docs/events.md");
 const OPENAPI: &str = include_str!("../../docs/openapi.yaml");
 
@@ -57,6 +58,7 @@ async fn no_document_names_a_flag_that_no_command_has() {
         ("configuration", CONFIGURATION),
         ("operations", OPERATIONS),
         ("http", HTTP),
+        ("draft", DRAFT),
         ("events", EVENTS),
     ] {
         for flag in mentioned_flags(text) {
@@ -349,6 +351,9 @@ async fn example_of(server: &Server, path: &str, method: &str) -> Req {
         "POST" if path.ends_with("/cancel") => Req::new(method, &target),
         "POST" if is_upload => request.header("X-HTTP-Method-Override", "HEAD").body(""),
         "POST" => request.header("Upload-Length", "5").body(""),
+        "PUT" => Req::new(method, &target)
+            .header("Upload-Complete", "?1")
+            .body("hello"),
         _ => panic!("this test does not know how to send {method} {path}"),
     }
 }

@@ -37,6 +37,20 @@ pub enum Target {
     Upload,
 }
 
+impl Target {
+    /// That it does not have the method of the request, in any dialect.
+    fn refuses_method(self) -> Problem {
+        let allow = match self {
+            Self::Creation => "OPTIONS, POST, PUT",
+            Self::Collection => "OPTIONS, GET, HEAD, POST, PUT",
+            Self::Upload => "OPTIONS, HEAD, GET, PATCH, DELETE",
+        };
+        Problem::MethodNotAllowed {
+            allow: allow.into(),
+        }
+    }
+}
+
 /// Bounds that are announced and checked before any byte is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {

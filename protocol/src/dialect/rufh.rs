@@ -46,6 +46,8 @@ struct Version {
     completeness: Completeness,
     omitted: Omitted,
     media_type: MediaType,
+    /// What an append means that is not the last one.
+    more: Completion,
     /// The status of an append after which more is to follow.
     appended: StatusCode,
     overrun: Overrun,
@@ -99,6 +101,7 @@ const V3: Version = Version {
     completeness: Completeness::Inverted,
     omitted: Omitted::Last,
     media_type: MediaType::Any,
+    more: Completion::AtLengthOrLater,
     appended: StatusCode::CREATED,
     overrun: Overrun::KeepToLength,
     retrieval: Retrieval::Strict,
@@ -127,6 +130,7 @@ const V6: Version = Version {
 const V7: Version = Version {
     number: 7,
     omitted: Omitted::Refused,
+    more: Completion::Later,
     appended: StatusCode::NO_CONTENT,
     overrun: Overrun::Invalidate,
     retrieval: Retrieval::Lenient,
@@ -205,12 +209,6 @@ pub(super) fn decode(
         (Target::Creation | Target::Collection, Method::POST | Method::PUT) => {
             create(version, headers, content_length, settings)
         }
-        (Target::Creation, _) => Err(Problem::MethodNotAllowed {
-            allow: "OPTIONS, POST, PUT".into(),
-        }),
-        (Target::Collection, _) => Err(Problem::MethodNotAllowed {
-            allow: "OPTIONS, GET, HEAD, POST, PUT".into(),
-        }),
         (Target::Upload, Method::HEAD) => {
             check_retrieval(version, headers)?;
             Ok(Request::Retrieve(Retrieve::Finally))
@@ -225,9 +223,7 @@ pub(super) fn decode(
             check_retrieval(version, headers)?;
             Ok(Request::Cancel { again: false })
         }
-        (Target::Upload, _) => Err(Problem::MethodNotAllowed {
-            allow: "OPTIONS, HEAD, GET, PATCH, DELETE".into(),
-        }),
+        (target, _) => Err(target.refuses_method()),
     }
 }
 
@@ -282,7 +278,7 @@ fn create(
         return Err(Problem::PastLength { length });
     }
     let length = declared.or(content_length.filter(|_| completion == Completion::AtEnd));
-    let is_empty = content_length == Some(0) && completion == Completion::Later;
+    let is_empty = content_length == Some(0) && completion != Completion::AtEnd;
     Ok(Request::Create(Create {
         id,
         content: NewContent::Appended {
@@ -339,7 +335,7 @@ fn completion(version: &Version, headers: &HeaderMap) -> Option<Completion> {
     Some(
         match told == (version.completeness == Completeness::Plain) {
             true => Completion::AtEnd,
-            false => Completion::Later,
+            false => version.more,
         },
     )
 }

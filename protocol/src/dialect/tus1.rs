@@ -58,19 +58,11 @@ pub(super) fn decode(
         (Target::Creation | Target::Collection, Method::POST) => {
             create(&head.headers, content_length, settings)
         }
-        (Target::Creation, _) => Err(Problem::MethodNotAllowed {
-            allow: "OPTIONS, POST".into(),
-        }),
-        (Target::Collection, _) => Err(Problem::MethodNotAllowed {
-            allow: "OPTIONS, GET, HEAD, POST".into(),
-        }),
         (Target::Upload, Method::HEAD) => Ok(Request::Retrieve(Retrieve::Quietly)),
         (Target::Upload, Method::GET) => Ok(Request::Read(Unfinished::Refused)),
         (Target::Upload, Method::PATCH) => append(&head.headers, content_length),
         (Target::Upload, Method::DELETE) => Ok(Request::Cancel { again: true }),
-        (Target::Upload, _) => Err(Problem::MethodNotAllowed {
-            allow: "OPTIONS, HEAD, GET, PATCH, DELETE".into(),
-        }),
+        (target, _) => Err(target.refuses_method()),
     }
 }
 
