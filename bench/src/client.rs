@@ -63,24 +63,78 @@ pub(crate) fn connect(address: &str) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// In which protocol an upload is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Tus,
+    /// The IETF draft.
+    Draft,
+    /// The same, to be told with 104 how far it is.
+    DraftTold,
+}
+
+impl Dialect {
+    /// The fields of every request.
+    fn fields(self) -> &'static str {
+        match self {
+            Self::Tus => "Tus-Resumable: 1.0.0\r\n",
+            Self::Draft => "",
+            Self::DraftTold => "Upload-Draft-Interop-Version: 9\r\n",
+        }
+    }
+
+    /// Those of a creation without content.
+    fn creation(self) -> &'static str {
+        match self {
+            Self::Tus => "",
+            Self::Draft | Self::DraftTold => "Upload-Complete: ?0\r\n",
+        }
+    }
+
+    /// Those of an append that is the last one.
+    fn append(self) -> &'static str {
+        match self {
+            Self::Tus => "Content-Type: application/offset+octet-stream\r\n",
+            Self::Draft | Self::DraftTold => {
+                "Content-Type: application/partial-upload\r\nUpload-Complete: ?1\r\n"
+            }
+        }
+    }
+
+    /// How that is answered.
+    fn appended(self) -> u16 {
+        match self {
+            Self::Tus => 204,
+            Self::Draft | Self::DraftTold => 201,
+        }
+    }
+}
+
 /// One connection to the server, kept alive.
 pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
+    dialect: Dialect,
     /// HOST:PORT
     address: String,
 }
 
 impl Connection {
     pub(crate) fn open(address: &str) -> io::Result<Self> {
+        Self::open_in(Dialect::Tus, address)
+    }
+
+    pub(crate) fn open_in(dialect: Dialect, address: &str) -> io::Result<Self> {
         Ok(Self {
             stream: BufReader::new(connect(address)?),
+            dialect,
             address: address.to_owned(),
         })
     }
 
     /// Creates an upload and returns its path.
     pub(crate) fn create(&mut self, size: u64) -> io::Result<String> {
-        let fields = format!("Upload-Length: {size}\r\nContent-Length: 0\r\n");
+        let creation = self.dialect.creation();
+        let fields = format!("{creation}Upload-Length: {size}\r\nContent-Length: 0\r\n");
         let request = self.head("POST", "/files", &fields);
         self.stream.get_mut().write_all(&request)?;
         let answer = self.answer(201)?;
@@ -103,21 +157,21 @@ impl Connection {
             self.begin_append(path, size, small)
         };
         // A server that refuses does not read everything, and its answer says why.
-        let answer = self.answer(204)?;
+        let answer = self.answer(self.dialect.appended())?;
         sent?;
         let offset = answer.field("upload-offset");
         match offset.and_then(|offset| offset.parse().ok()) == Some(size) {
             true => Ok(()),
-            false => Err(unexpected(&format!("204 with Upload-Offset {offset:?}"))),
+            false => Err(unexpected(&format!(
+                "success with Upload-Offset {offset:?}"
+            ))),
         }
     }
 
     /// Sends the head of such a request and the first bytes of its content, as one write.
     pub(crate) fn begin_append(&mut self, path: &str, size: u64, first: &[u8]) -> io::Result<()> {
-        let fields = format!(
-            "Upload-Offset: 0\r\nContent-Type: application/offset+octet-stream\r\n\
-             Content-Length: {size}\r\n"
-        );
+        let append = self.dialect.append();
+        let fields = format!("{append}Upload-Offset: 0\r\nContent-Length: {size}\r\n");
         let mut request = self.head("PATCH", path, &fields);
         request.extend_from_slice(first);
         self.stream.get_mut().write_all(&request)
@@ -135,19 +189,14 @@ impl Connection {
     }
 
     fn head(&self, method: &str, path: &str, fields: &str) -> Vec<u8> {
-        let address = &self.address;
-        format!(
-            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nTus-Resumable: 1.0.0\r\n{fields}\r\n"
-        )
-        .into_bytes()
+        let (address, common) = (&self.address, self.dialect.fields());
+        format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n{common}{fields}\r\n").into_bytes()
     }
 
     fn answer(&mut self, expected: u16) -> io::Result<Answer> {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if self.stream.read_line(&mut head)? == 0 {
-                return Err(unexpected(&format!("the end, after `{}`", head.trim())));
-            }
+        let mut head = self.answer_head()?;
+        while head.starts_with("HTTP/1.1 1") {
+            head = self.answer_head()?;
         }
         let answer = Answer::parse(&head).ok_or_else(|| unexpected(&head))?;
         let length = answer.field("content-length").unwrap_or("0");
@@ -160,6 +209,16 @@ impl Connection {
             true => Ok(answer),
             false => Err(unexpected(&format!("{head}{content}"))),
         }
+    }
+
+    fn answer_head(&mut self) -> io::Result<String> {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if self.stream.read_line(&mut head)? == 0 {
+                return Err(unexpected(&format!("the end, after `{}`", head.trim())));
+            }
+        }
+        Ok(head)
     }
 }
 

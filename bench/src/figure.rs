@@ -8,13 +8,14 @@ use clap::ValueEnum;
 use tempfile::TempDir;
 
 use crate::Options;
-use crate::client::{self, Connection};
+use crate::client::{self, Connection, Dialect};
 use crate::feed;
 use crate::process::{self, Process, Running};
 use crate::report::{self, Column, GIB, MB, MIB};
 
-pub(crate) const FIGURES: [Figure; 6] = [
+pub(crate) const FIGURES: [Figure; 7] = [
     Figure::Large,
+    Figure::Draft,
     Figure::Many,
     Figure::Small,
     Figure::Idle,
@@ -26,6 +27,8 @@ pub(crate) const FIGURES: [Figure; 6] = [
 pub(crate) enum Figure {
     /// One upload of 1 GiB in one request
     Large,
+    /// One upload of 4 GiB in one request, in tus and in the IETF draft
+    Draft,
     /// 64 uploads of 16 MiB at once, one request each
     Many,
     /// 4,096 uploads of 1 KiB, two requests each, on 32 connections
@@ -48,6 +51,7 @@ pub(crate) fn measure(figure: Figure, options: &Options) -> io::Result<()> {
     let count = |count| options.uploads.unwrap_or(count);
     match figure {
         Figure::Large => transfers("large", &load(1, 1 << 30), options),
+        Figure::Draft => dialects("draft", &load(1, 4 << 30), options),
         Figure::Many => transfers("many", &load(64, 16 << 20), options),
         Figure::Small => small("small", &load(4096, 1 << 10), options),
         Figure::Idle => idle("idle", &load(1000, 1 << 20), options),
@@ -99,7 +103,7 @@ fn transfers(name: &str, load: &Load, options: &Options) -> io::Result<()> {
         drop(sink);
         for (flags, samples) in [(PLAIN, &mut plain), (HASHED, &mut hashed)] {
             let server = start_server(flags, options)?;
-            samples.push(append_all(&server.address, server.process, load)?);
+            samples.push(append_all(Dialect::Tus, &server, load)?);
         }
     }
     let cpu = |sample: &Sample| sample.cpu_seconds / load.bytes() * GIB;
@@ -116,6 +120,36 @@ fn transfers(name: &str, load: &Load, options: &Options) -> io::Result<()> {
         if setup != "limit" {
             columns.push(column("times the limit's CPU", 2, ratios));
         }
+        report::print(name, setup, &columns);
+    }
+    Ok(())
+}
+
+/// All uploads at once, each in one request, in one protocol after the other.
+fn dialects(name: &str, load: &Load, options: &Options) -> io::Result<()> {
+    let setups = [
+        ("tus", Dialect::Tus),
+        ("draft", Dialect::Draft),
+        ("draft with 104", Dialect::DraftTold),
+    ];
+    let mut samples = setups.map(|_| Vec::new());
+    for _ in 0..options.rounds {
+        for ((_, dialect), samples) in setups.iter().zip(&mut samples) {
+            let server = start_server(PLAIN, options)?;
+            samples.push(append_all(*dialect, &server, load)?);
+        }
+    }
+    let rate = |sample: &Sample| load.bytes() / sample.seconds / MB;
+    let cpu = |sample: &Sample| sample.cpu_seconds / load.bytes() * GIB;
+    let (tus_rate, tus_cpu) = (each(&samples[0], rate), each(&samples[0], cpu));
+    for ((setup, _), samples) in setups.iter().zip(&samples) {
+        let (rate, cpu) = (each(samples, rate), each(samples, cpu));
+        let columns = [
+            column("times the rate of tus", 3, report::ratios(&rate, &tus_rate)),
+            column("times its CPU", 3, report::ratios(&cpu, &tus_cpu)),
+            column("MB/s", 0, rate),
+            column("CPU s/GiB", 3, cpu),
+        ];
         report::print(name, setup, &columns);
     }
     Ok(())
@@ -208,9 +242,9 @@ fn pour_all(address: &str, process: Process, load: &Load) -> io::Result<Sample> 
 }
 
 /// The uploads exist before the time starts, as the files of the loop do.
-fn append_all(address: &str, process: Process, load: &Load) -> io::Result<Sample> {
+fn append_all(dialect: Dialect, server: &Running, load: &Load) -> io::Result<Sample> {
     let created = (0..load.uploads).map(|_| {
-        let mut connection = Connection::open(address)?;
+        let mut connection = Connection::open_in(dialect, &server.address)?;
         let path = connection.create(load.size)?;
         Ok((connection, path))
     });
@@ -218,7 +252,7 @@ fn append_all(address: &str, process: Process, load: &Load) -> io::Result<Sample
     let jobs = created
         .into_iter()
         .map(|(mut connection, path)| move || connection.append(&path, load.size, &load.block));
-    timed(process, || client::together(jobs))
+    timed(server.process, || client::together(jobs))
 }
 
 fn create_and_append_all(address: &str, process: Process, load: &Load) -> io::Result<Sample> {

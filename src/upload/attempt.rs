@@ -230,10 +230,7 @@ impl Attempt {
                 match effect {
                     Effect::Commit(step) => commit = Some(self.commit(step)),
                     Effect::Verify(subject) => {
-                        let verdict = match subject {
-                            Subject::Append => self.verdict(),
-                            Subject::Whole => self.verdict_on_whole(),
-                        };
+                        let verdict = self.verdict(subject);
                         self.machine.handle_verified(verdict);
                     }
                     Effect::Truncate { to } => self.truncate(to).await,
@@ -354,7 +351,14 @@ impl Attempt {
         }
     }
 
-    fn verdict(&self) -> Verdict {
+    fn verdict(&self, of: Subject) -> Verdict {
+        match of {
+            Subject::Append => self.verdict_on_append(),
+            Subject::Whole => self.verdict_on_whole(),
+        }
+    }
+
+    fn verdict_on_append(&self) -> Verdict {
         if let Some(problem) = &self.unusable {
             return Verdict::Unusable(problem.clone());
         }

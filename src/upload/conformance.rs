@@ -17,7 +17,7 @@ mod finals;
 mod plans;
 mod races;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,12 +72,14 @@ async fn postgres() {
 
 async fn suite(on: &Subject) {
     makes_uploads(on).await;
+    makes_uploads_that_say_less(on).await;
     an_id_is_used_once(on).await;
     keeps_text_and_bytes_as_they_are(on).await;
     advances_on_condition(on).await;
     declares_a_length(on).await;
     completes(on).await;
     invalidates(on).await;
+    keeps_the_rules_of_a_protocol(on).await;
     keeps_the_largest_numbers(on).await;
     ends::suite(on).await;
     lists_pages(on).await;
@@ -331,7 +333,9 @@ async fn makes_uploads(on: &Subject) {
     assert!((0..=50).contains(&(expires_in - 3_600_000)), "{expires_in}");
     assert_eq!(on.find(new.id).await, made);
     assert_eq!(on.store.find(UploadId::random()).await.unwrap(), None);
+}
 
+async fn makes_uploads_that_say_less(on: &Subject) {
     let deferred = on
         .create(NewUpload {
             length: None,
@@ -533,17 +537,41 @@ async fn completes(on: &Subject) {
 }
 
 async fn invalidates(on: &Subject) {
-    let made = on.create(new_upload("p")).await;
-    on.must_advance(step(&made, 100, Mark::Invalidated(Invalid::PastLength)))
-        .await;
+    let mut reasons = BTreeSet::new();
+    for why in [Invalid::PastLength, Invalid::Digest] {
+        let made = on.create(new_upload("p")).await;
+        on.must_advance(step(&made, 100, Mark::Invalidated(why)))
+            .await;
+        let found = on.find(made.id).await;
+        assert_eq!(
+            (found.state, found.offset, found.expires_at),
+            (State::Failed, 100, None)
+        );
+        assert!(found.ended_at.is_some());
+        reasons.extend(found.end_reason.clone());
+        assert_eq!(found.completed_at, None);
+        on.must_refuse(step(&found, 101, Mark::Open)).await;
+    }
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+}
+
+/// An upload of the draft is complete when its sender says so, and not at its length.
+async fn keeps_the_rules_of_a_protocol(on: &Subject) {
+    let new = NewUpload {
+        length: Some(0),
+        protocol: Protocol::Draft,
+        expected_sha256: Some("ab".repeat(32)),
+        ..new_upload("p")
+    };
+    let made = on.create(new.clone()).await;
+    assert_eq!((made.state, made.length), (State::Uploading, Some(0)));
+    assert!(made.expires_at.is_some() && made.digest.is_some() && made.sha256.is_none());
+    assert_eq!(made.protocol, Protocol::Draft);
+    assert_eq!(made.expected_sha256, new.expected_sha256);
+    assert_eq!(on.find(made.id).await, made);
+    on.must_advance(step(&made, 0, Mark::Completed)).await;
     let found = on.find(made.id).await;
-    assert_eq!(
-        (found.state, found.offset, found.expires_at),
-        (State::Failed, 100, None)
-    );
-    assert!(found.ended_at.is_some() && found.end_reason.is_some());
-    assert_eq!(found.completed_at, None);
-    on.must_refuse(step(&found, 101, Mark::Open)).await;
+    assert_eq!((found.state, found.offset), (State::Completed, 0));
 }
 
 async fn keeps_the_largest_numbers(on: &Subject) {

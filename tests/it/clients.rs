@@ -230,6 +230,11 @@ async fn tus_js_client_speaks_draft_05() {
     speak_draft("ietf-draft-05").await;
 }
 
+#[tokio::test]
+async fn chromium_speaks_the_draft_as_the_readme_says() {
+    upload_with(node("draft/chromium.mjs")).await;
+}
+
 /// Everything that tus-js-client can do in one version of the IETF draft.
 async fn speak_draft(protocol: &str) {
     let server = Server::start(&[]).await;

@@ -79,7 +79,8 @@ const IMPURE: &[&str] = &[
 ];
 
 /// All that the protocol crate may depend on, outside of its tests.
-const PROTOCOL_DEPENDENCIES: [&str; 5] = ["base64", "bytes", "http", "httpdate", "thiserror"];
+const PROTOCOL_DEPENDENCIES: [&str; 6] =
+    ["base64", "bytes", "http", "httpdate", "sfv", "thiserror"];
 
 #[test]
 fn modules_import_only_what_the_table_allows() {

@@ -9,29 +9,15 @@ import assert from 'node:assert/strict'
 import { fileURLToPath } from 'node:url'
 import { setTimeout } from 'node:timers/promises'
 
-import { chromium } from 'playwright-core'
-
+import { launch } from '../lib/browser.mjs'
 import { cancel, check, waits } from '../lib/cancel.mjs'
 import { scenarioAt } from '../lib/scenario.mjs'
 
 const rounds = Number(process.argv[3] ?? 100)
 const bundle = fileURLToPath(new URL('../node_modules/tus-js-client/dist/tus.min.js', import.meta.url))
 
-// Without these a browser asks for updates and the like.
-const QUIET = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-]
-
 await scenarioAt(async (endpoint) => {
-  const args = process.argv[4] === 'http1' ? [...QUIET, '--disable-http2'] : QUIET
-  const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium'
-  const browser = await chromium.launch({ executablePath, args })
+  const browser = await launch(...(process.argv[4] === 'http1' ? ['--disable-http2'] : []))
   try {
     const context = await browser.newContext({ ignoreHTTPSErrors: true })
     const page = await context.newPage()
