@@ -83,7 +83,8 @@ pub const CORS_RESPONSE_FIELDS: &str = "Upload-Offset, Location, Upload-Length, 
      Tus-Resumable, Tus-Max-Size, Tus-Extension, Tus-Checksum-Algorithm, Upload-Metadata, \
      Upload-Defer-Length, Upload-Concat, Upload-Expires, Upload-Incomplete, Upload-Complete, \
      Upload-Limit, Upload-Draft-Interop-Version, Repr-Digest, Content-Digest, Retry-After, \
-     X-Request-ID, Content-Disposition, Content-Range, Accept-Ranges, ETag";
+     X-Request-ID, Content-Disposition, Content-Range, Accept-Ranges, ETag, Accept-Patch, \
+     Want-Content-Digest, Want-Repr-Digest";
 
 impl Dialect {
     /// The dialect of a request (§2.9 of the rows); `None` if nothing in it tells. One that names tus
