@@ -5,7 +5,7 @@
 use self::oracle::{Oracle, Stage};
 use crate::problem::Problem;
 use crate::request::Append;
-use crate::upload::{Effect, Ending, Facts, Limits, Outcome, Stop, Upload, Verdict};
+use crate::upload::{Effect, Ending, Facts, Limits, Outcome, Stop, Subject, Upload, Verdict};
 
 mod oracle;
 
@@ -60,6 +60,9 @@ pub(crate) struct Stored {
     pub(crate) blob: Vec<u8>,
     /// Whether it can no longer be used.
     pub(crate) invalidated: bool,
+    /// The whole content has to have the digest of so many bytes of the file; set if and only if
+    /// [`Facts::has_digest`] is.
+    pub(crate) digest_of: Option<u64>,
 }
 
 /// The file that the client uploads, which never ends.
@@ -115,8 +118,10 @@ impl Driver {
     fn admit(&mut self, append: &Append) -> bool {
         let facts = self.stored.facts;
         let problem = self.machine.handle_append(append).err();
-        let status = problem.as_ref().map(|problem| problem.status().as_u16());
-        assert_eq!(status, self.oracle.refusal());
+        let refusal = problem
+            .as_ref()
+            .map(|problem| (problem.status().as_u16(), problem.slug()));
+        assert_eq!(refusal, self.oracle.refusal());
         assert_eq!(self.machine.facts(), facts);
         assert_eq!(self.machine.poll_effect(), None);
         let taken = problem.is_none();
@@ -186,8 +191,12 @@ impl Driver {
                 self.oracle.committed(commit);
                 self.machine.handle_committed();
             }
-            Some(Effect::Verify) => {
-                self.machine.handle_verified(match self.oracle.is_intact() {
+            Some(Effect::Verify(subject)) => {
+                let matches = match subject {
+                    Subject::Append => self.oracle.is_intact(),
+                    Subject::Whole => self.oracle.verify_whole(),
+                };
+                self.machine.handle_verified(match matches {
                     true => Verdict::Match,
                     false => Verdict::Mismatch,
                 });
@@ -216,7 +225,7 @@ impl Driver {
             let waits = match self.under_way {
                 Some(Effect::Commit(_)) => true,
                 // Nobody waits for these if nothing is to be stored any more.
-                Some(Effect::Verify | Effect::Truncate { .. }) => !given_up,
+                Some(Effect::Verify(_) | Effect::Truncate { .. }) => !given_up,
                 Some(Effect::Answer(_)) | None => false,
             };
             assert!(!waits, "{effect:?} before {:?} has ended", self.under_way);
@@ -231,8 +240,11 @@ impl Driver {
                 Effect::Commit(commit) => {
                     assert_eq!(commit, self.oracle.commit(blob));
                 }
-                Effect::Verify => {
-                    assert!(self.machine.is_staged());
+                Effect::Verify(subject) => {
+                    match subject {
+                        Subject::Append => assert!(self.machine.is_staged()),
+                        Subject::Whole => assert!(self.oracle.awaits_whole()),
+                    }
                     assert!(self.pending.is_empty(), "verified before all is written");
                 }
                 Effect::Truncate { to } => {

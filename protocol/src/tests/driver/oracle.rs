@@ -2,8 +2,8 @@
 
 use super::{STOP_PROBLEM, Script, Stored, WRITE_PROBLEM, file};
 use crate::problem::Problem;
-use crate::request::{Append, Completion, Overrun};
-use crate::upload::{Commit, Ending, Facts, Limits, Mark, Outcome};
+use crate::request::{Append, Completion, Overrun, Protocol};
+use crate::upload::{Commit, Ending, Facts, Invalid, Limits, Mark, Outcome};
 
 /// Keeps the bytes, and knows what becomes of them.
 pub(super) struct Oracle {
@@ -15,6 +15,10 @@ pub(super) struct Oracle {
     pub(super) stage: Stage,
     /// Set once bytes came that are not taken.
     overran: bool,
+    /// The whole content has to be so many bytes of the file.
+    digest_of: Option<u64>,
+    /// Set once the whole content has been compared.
+    verified_whole: bool,
     problem: Option<Problem>,
     pub(super) committed: Facts,
     pub(super) invalidated: bool,
@@ -42,41 +46,85 @@ impl Oracle {
             received: stored.blob.clone(),
             stage: Stage::Open,
             overran: false,
+            digest_of: stored.digest_of,
+            verified_whole: false,
             problem: None,
             committed: stored.facts,
             invalidated: stored.invalidated,
         }
     }
 
-    /// The status with which the append is refused, in the order of the checks.
-    pub(super) fn refusal(&self) -> Option<u16> {
+    /// The status and the name of the problem with which the append is refused, in the order of
+    /// the checks.
+    pub(super) fn refusal(&self) -> Option<(u16, &'static str)> {
         let (known, declared) = (self.before.length, self.append.length);
         let differs = known.is_some() && declared.is_some() && known != declared;
         let declared = declared.filter(|_| known.is_none());
-        let end = self
-            .append
-            .content_length
-            .map(|content| self.append.offset + content);
+        let below = declared.is_some_and(|length| length < self.before.offset);
+        let size_max = self.limits.size_max;
+        let content = self.append.content_length;
+        let end = content.map(|content| self.append.offset + content);
+        let request_max = self.limits.append_max;
+        let past_request = request_max.is_some_and(|most| content > Some(most));
+        let past_bound = end.is_some_and(|end| end > self.bound()) && !self.invalidates();
+        let at_length = self.length().is_some() && self.upload_end() <= self.request_end();
         let checks = [
-            (403, self.before.concatenated),
-            (409, self.append.offset != self.before.offset),
+            (403, "final-upload", self.before.concatenated),
+            (400, "other-protocol", self.is_foreign()),
+            (400, "upload-completed", self.is_late()),
+            (
+                409,
+                "offset-mismatch",
+                self.append.offset != self.before.offset,
+            ),
+            (413, "upload-too-large", past_request),
             (
                 400,
-                differs || declared.is_some_and(|length| length < self.before.offset),
+                "append-too-small",
+                content.is_some_and(|content| self.is_small(content)),
             ),
+            (400, "length-conflict", differs),
+            (400, "length-below-offset", below),
             (
                 413,
-                declared > self.limits.size_max && self.limits.size_max.is_some(),
+                "upload-too-large",
+                size_max.is_some() && declared > size_max,
             ),
             (
-                413,
-                end.is_some_and(|end| end > self.bound()) && !self.invalidates(),
+                400,
+                "length-conflict",
+                end.is_some_and(|end| self.is_not_whole(end)),
             ),
-            (400, end.is_some_and(|end| self.is_short(end))),
+            (413, "exceeds-length", past_bound && at_length),
+            (413, "upload-too-large", past_bound),
         ];
         checks
             .into_iter()
-            .find_map(|(status, fails)| fails.then_some(status))
+            .find_map(|(status, slug, fails)| fails.then_some((status, slug)))
+    }
+
+    fn is_of_tus(&self) -> bool {
+        self.append.completion == Completion::AtLength
+    }
+
+    fn is_foreign(&self) -> bool {
+        self.is_of_tus() != (self.before.protocol == Protocol::Tus)
+    }
+
+    /// Whether it wants more of a complete upload of the draft than the answer it may have missed
+    /// (row R50).
+    fn is_late(&self) -> bool {
+        let (now, append) = (self.before, &self.append);
+        let asks_again = append.completion == Completion::AtEnd
+            && append.offset == now.offset
+            && matches!(append.content_length, None | Some(0));
+        now.complete && !self.is_of_tus() && !asks_again
+    }
+
+    /// Whether so much content is too little to be followed by more (row R22).
+    fn is_small(&self, content: u64) -> bool {
+        let least = self.limits.append_min.unwrap_or(0);
+        self.append.completion == Completion::Later && content > 0 && content < least
     }
 
     fn length(&self) -> Option<u64> {
@@ -112,10 +160,32 @@ impl Oracle {
             && !self.before.complete
     }
 
-    /// Whether a content that ends there, and says that it is the last, is not long enough.
-    fn is_short(&self, end: u64) -> bool {
+    /// Whether a content that ends there, and says that it is the last, does not end at the length.
+    fn is_not_whole(&self, end: u64) -> bool {
         self.append.completion == Completion::AtEnd
-            && self.length().is_some_and(|length| end < length)
+            && self.length().is_some_and(|length| end != length)
+    }
+
+    /// Whether the next thing to do is to compare the digest of the whole content (row R76).
+    pub(super) fn awaits_whole(&self) -> bool {
+        self.digest_of.is_some()
+            && !self.verified_whole
+            && !self.before.complete
+            && self.append.completion == Completion::AtEnd
+            && self.stage == Stage::Ended { whole: true }
+            && self.counts()
+    }
+
+    /// Whether the whole content is what it was to be.
+    pub(super) fn verify_whole(&mut self) -> bool {
+        self.verified_whole = true;
+        !self.is_bad()
+    }
+
+    /// Whether the whole content is not what it was to be.
+    fn is_bad(&self) -> bool {
+        let all = self.received.len() as u64;
+        self.verified_whole && self.digest_of != Some(all)
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -159,9 +229,9 @@ impl Oracle {
     pub(super) fn end(&mut self) {
         if self.is_open() {
             let end = self.received.len() as u64;
-            let short = self.is_short(end);
-            self.stage = Stage::Ended { whole: !short };
-            if let (true, Some(known)) = (short, self.length()) {
+            let differs = self.is_not_whole(end);
+            self.stage = Stage::Ended { whole: !differs };
+            if let (true, Some(known)) = (differs, self.length()) {
                 self.problem = Some(Problem::LengthConflict {
                     known,
                     declared: end,
@@ -194,6 +264,7 @@ impl Oracle {
 
     /// The one commit that is right now, when the blob holds so many bytes.
     pub(super) fn commit(&self, blob: usize) -> Commit {
+        assert!(!self.awaits_whole(), "committed before it was compared");
         let from = self.committed.offset;
         let (to, length) = match self.counts() {
             true => (blob as u64, self.append.length),
@@ -205,10 +276,14 @@ impl Oracle {
             Completion::AtEnd => whole,
             Completion::Later => false,
         };
-        let mark = match self.overran && self.invalidates() {
-            true => Mark::Invalidated,
-            false if completes && self.counts() => Mark::Completed,
-            false => Mark::Open,
+        let mark = if self.overran && self.invalidates() {
+            Mark::Invalidated(Invalid::PastLength)
+        } else if self.is_bad() {
+            Mark::Invalidated(Invalid::Digest)
+        } else if completes && self.counts() {
+            Mark::Completed
+        } else {
+            Mark::Open
         };
         let known_now = (whole && mark == Mark::Completed).then_some(to);
         let length = length.or(known_now);
@@ -223,7 +298,7 @@ impl Oracle {
 
     pub(super) fn committed(&mut self, commit: Commit) {
         assert!(!self.invalidated && self.stage != Stage::Told);
-        self.invalidated = commit.mark == Mark::Invalidated;
+        self.invalidated = matches!(commit.mark, Mark::Invalidated(_));
         self.committed.offset = commit.to;
         self.committed.length = commit.length.or(self.committed.length);
         self.committed.complete |= commit.mark == Mark::Completed;
@@ -241,6 +316,9 @@ impl Oracle {
             if whole && !self.counts() {
                 problem = Some(Problem::ChecksumMismatch);
             }
+            if self.is_bad() {
+                problem = Some(Problem::DigestMismatch);
+            }
             // Nothing that counts is left uncommitted.
             let due = self.commit(self.received.len());
             assert_eq!(self.committed.offset, due.to);
@@ -248,7 +326,7 @@ impl Oracle {
             match due.mark {
                 Mark::Open => {}
                 Mark::Completed => assert!(self.committed.complete),
-                Mark::Invalidated => assert!(self.invalidated),
+                Mark::Invalidated(_) => assert!(self.invalidated),
             }
         }
         assert!(!self.is_open(), "an answer before the end");

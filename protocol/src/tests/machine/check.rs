@@ -153,11 +153,15 @@ fn the_nearer_of_two_bounds_is_the_one_that_is_told() {
         (16, Problem::TooLarge { limit: 5 }),
     ];
     for (length, problem) in table {
-        let append = with_content(append(10), 9);
-        assert_eq!(
-            refusal(facts(10, Some(length)), five_at_most, &append),
-            problem
-        );
+        let facts = facts(10, Some(length));
+        let mut machine = taken(facts, five_at_most, &append(10));
+        assert_eq!(store(&mut machine, 9), 5.min(length - 10));
+        let ended = settle(&mut machine, Verdict::Match);
+        assert_eq!(ended.outcome.problem, Some(problem));
+        // Content that is announced is held against the limit of a request first (row R21).
+        let announced = with_content(append(10), 9);
+        let problem = Problem::TooLarge { limit: 5 };
+        assert_eq!(refusal(facts, five_at_most, &announced), problem);
     }
 }
 

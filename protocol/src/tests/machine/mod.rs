@@ -7,22 +7,25 @@ mod policy;
 mod staged;
 
 use crate::problem::Problem;
-use crate::request::{Append, Completion, Expected, Overrun};
+use crate::request::{Append, Completion, Expected, Overrun, Protocol};
 use crate::upload::{Commit, Effect, Ending, Facts, Limits, Mark, Outcome, Stop, Upload, Verdict};
 
 const NO_LIMITS: Limits = Limits {
     size_max: None,
     append_max: None,
+    append_min: None,
     checkpoint_bytes: 1 << 20,
 };
 
-/// An upload that is not complete.
+/// An upload of tus that is not complete.
 fn facts(offset: u64, length: Option<u64>) -> Facts {
     Facts {
         offset,
         length,
         complete: false,
         concatenated: false,
+        has_digest: false,
+        protocol: Protocol::Tus,
     }
 }
 
@@ -93,7 +96,7 @@ fn settle(machine: &mut Upload, verdict: Verdict) -> Ended {
                 commits.push(commit);
                 machine.handle_committed();
             }
-            Effect::Verify => machine.handle_verified(verdict.clone()),
+            Effect::Verify(_) => machine.handle_verified(verdict.clone()),
             Effect::Truncate { to } => {
                 assert_eq!(to, machine.facts().offset);
                 truncated = true;

@@ -2,12 +2,28 @@
 //! too many bytes make unusable (rows R14 to R18, R23, R40 to R42, R46 to R50, R53).
 
 use super::{
-    NO_LIMITS, answered, append, commit, complete, done, facts, polled_commit, refused, settle,
-    stop, store, taken,
+    NO_LIMITS, answered, append, commit, done, polled_commit, refused, settle, stop, store, taken,
 };
 use crate::problem::Problem;
-use crate::request::{Append, Completion, Expected, Overrun};
-use crate::upload::{Commit, Ending, Limits, Mark, Upload, Verdict};
+use crate::request::{Append, Completion, Expected, Overrun, Protocol};
+use crate::upload::{Commit, Ending, Facts, Invalid, Limits, Mark, Upload, Verdict};
+
+const PAST_LENGTH: Mark = Mark::Invalidated(Invalid::PastLength);
+
+/// An upload of the draft that is not complete.
+fn facts(offset: u64, length: Option<u64>) -> Facts {
+    Facts {
+        protocol: Protocol::Draft,
+        ..super::facts(offset, length)
+    }
+}
+
+fn complete(length: u64) -> Facts {
+    Facts {
+        protocol: Protocol::Draft,
+        ..super::complete(length)
+    }
+}
 
 fn last(offset: u64) -> Append {
     Append {
@@ -165,21 +181,30 @@ fn r48_the_last_content_has_to_reach_the_length() {
 
 #[test]
 fn r46_bytes_past_the_length_make_the_upload_unusable() {
-    for append in [last(10), not_last(10)] {
-        let announced = Append {
-            content_length: Some(15),
-            ..append.clone()
-        };
-        for append in [append, announced] {
-            let mut machine = taken(facts(10, Some(20)), NO_LIMITS, &append);
-            assert_eq!(store(&mut machine, 15), 10);
-            assert!(!machine.is_receiving());
-            let ended = settle(&mut machine, Verdict::Match);
-            assert_eq!(ended.commits, [commit(10, 20, Mark::Invalidated)]);
-            let problem = Problem::ExceedsLength { length: 20 };
-            assert_eq!(ended.outcome, refused(facts(20, Some(20)), problem));
-        }
+    let announced = Append {
+        content_length: Some(15),
+        ..not_last(10)
+    };
+    for append in [last(10), not_last(10), announced] {
+        let mut machine = taken(facts(10, Some(20)), NO_LIMITS, &append);
+        assert_eq!(store(&mut machine, 15), 10);
+        assert!(!machine.is_receiving());
+        let ended = settle(&mut machine, Verdict::Match);
+        assert_eq!(ended.commits, [commit(10, 20, PAST_LENGTH)]);
+        let problem = Problem::ExceedsLength { length: 20 };
+        assert_eq!(ended.outcome, refused(facts(20, Some(20)), problem));
     }
+    // If it says so itself, and is to be the last, its sender is wrong about the length (row R48).
+    let announced = Append {
+        content_length: Some(15),
+        ..last(10)
+    };
+    let mut machine = Upload::new(facts(10, Some(20)), NO_LIMITS);
+    let conflict = Problem::LengthConflict {
+        known: 20,
+        declared: 25,
+    };
+    assert_eq!(machine.handle_append(&announced), Err(conflict));
 }
 
 #[test]
@@ -188,7 +213,7 @@ fn r46_bytes_past_the_length_count_with_a_digest_too() {
     assert_eq!(store(&mut machine, 15), 10);
     let ended = settle(&mut machine, Verdict::Match);
     assert!(ended.truncated);
-    assert_eq!(ended.commits, [commit(10, 10, Mark::Invalidated)]);
+    assert_eq!(ended.commits, [commit(10, 10, PAST_LENGTH)]);
     assert_eq!(ended.outcome.facts, facts(10, Some(20)));
 }
 
@@ -204,7 +229,7 @@ fn r46_an_overrun_while_a_checkpoint_is_under_way_is_not_forgotten() {
     assert_eq!(store(&mut machine, 11), 10);
     machine.handle_committed();
     let ended = settle(&mut machine, Verdict::Match);
-    assert_eq!(ended.commits, [commit(10, 20, Mark::Invalidated)]);
+    assert_eq!(ended.commits, [commit(10, 20, PAST_LENGTH)]);
 }
 
 #[test]
@@ -214,28 +239,27 @@ fn r46_a_write_that_fails_does_not_hide_an_overrun() {
     machine.handle_written(14);
     machine.handle_write_failed(Problem::StorageFull);
     let ended = settle(&mut machine, Verdict::Match);
-    assert_eq!(ended.commits, [commit(10, 14, Mark::Invalidated)]);
+    assert_eq!(ended.commits, [commit(10, 14, PAST_LENGTH)]);
     let problem = Problem::ExceedsLength { length: 20 };
     assert_eq!(ended.outcome, refused(facts(14, Some(20)), problem));
 }
 
 #[test]
 fn r50_bytes_past_the_length_leave_a_complete_upload_alone() {
-    let problem = Problem::ExceedsLength { length: 20 };
     for append in [last(20), not_last(20)] {
         let announced = Append {
             content_length: Some(5),
-            ..append.clone()
+            ..append
         };
         let mut machine = Upload::new(complete(20), NO_LIMITS);
-        assert_eq!(machine.handle_append(&announced), Err(problem.clone()));
-        let mut machine = taken(complete(20), NO_LIMITS, &append);
-        assert_eq!(store(&mut machine, 5), 0);
-        assert_eq!(
-            answered(&mut machine),
-            refused(complete(20), problem.clone())
-        );
+        let refusal = machine.handle_append(&announced);
+        assert_eq!(refusal, Err(Problem::UploadCompleted));
     }
+    // It may be the answer to the last append that is asked for, until bytes come.
+    let mut machine = taken(complete(20), NO_LIMITS, &last(20));
+    assert_eq!(store(&mut machine, 5), 0);
+    let problem = Problem::ExceedsLength { length: 20 };
+    assert_eq!(answered(&mut machine), refused(complete(20), problem));
 }
 
 #[test]

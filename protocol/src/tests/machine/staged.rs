@@ -6,7 +6,7 @@ use super::{
 };
 use crate::problem::Problem;
 use crate::request::{Append, Expected};
-use crate::upload::{Commit, Effect, Ending, Limits, Mark, Outcome, Upload, Verdict};
+use crate::upload::{Commit, Effect, Ending, Limits, Mark, Outcome, Subject, Upload, Verdict};
 
 /// The upload as the append finds it: deferred, with the append declaring its length.
 fn machine() -> Upload {
@@ -58,7 +58,7 @@ fn no_checkpoint_is_made_while_the_digest_is_not_known() {
     machine.handle_checkpoint_due();
     assert_eq!(machine.poll_effect(), None);
     machine.handle_end();
-    assert_eq!(machine.poll_effect(), Some(Effect::Verify));
+    assert_eq!(machine.poll_effect(), Some(Effect::Verify(Subject::Append)));
     machine.handle_checkpoint_due();
     assert_eq!(machine.poll_effect(), None, "the digest is being compared");
 }
@@ -70,7 +70,7 @@ fn the_digest_is_compared_when_all_is_written() {
     machine.handle_end();
     assert_eq!(machine.poll_effect(), None);
     machine.handle_written(15);
-    assert_eq!(machine.poll_effect(), Some(Effect::Verify));
+    assert_eq!(machine.poll_effect(), Some(Effect::Verify(Subject::Append)));
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_verified_append_that_cannot_be_committed_counts_for_nothing() {
     let mut machine = machine();
     store(&mut machine, 10);
     machine.handle_end();
-    assert_eq!(machine.poll_effect(), Some(Effect::Verify));
+    assert_eq!(machine.poll_effect(), Some(Effect::Verify(Subject::Append)));
     machine.handle_verified(Verdict::Match);
     assert!(matches!(machine.poll_effect(), Some(Effect::Commit(_))));
     machine.handle_refused(Problem::Internal);

@@ -3,13 +3,13 @@
 use http::Method;
 
 use super::{
-    LENGTH_5, Lines, OFFSET_5, OFFSET_OCTET_STREAM, VERSION, answer, append, assert_invalid,
-    decode_at, location, patch, refusal, resource, value,
+    LENGTH_5, Lines, OFFSET_5, OFFSET_OCTET_STREAM, SETTINGS, VERSION, answer, append,
+    assert_invalid, decode_at, location, patch, refusal, resource, value,
 };
 use crate::dialect::{Dialect, Settings, Target};
 use crate::field::length::Length;
 use crate::problem::Problem;
-use crate::request::{Append, Request};
+use crate::request::{Append, Request, Retrieve, Unfinished};
 use crate::response::{Resource, Response};
 use crate::upload::Limits;
 
@@ -96,13 +96,13 @@ fn t3_no_version_is_refused_where_something_would_change() {
 #[test]
 fn t4_reading_needs_no_version() {
     let head = decode_at(Target::Upload, &Method::HEAD, &[], None);
-    assert_eq!(head, Ok(Request::Retrieve));
+    assert_eq!(head, Ok(Request::Retrieve(Retrieve::Quietly)));
     let get = decode_at(Target::Upload, &Method::GET, &[], None);
-    assert_eq!(get, Ok(Request::Read));
+    assert_eq!(get, Ok(Request::Read(Unfinished::Refused)));
     // A POST that means HEAD is one.
     let lines = [("x-http-method-override", "HEAD")];
     let head = decode_at(Target::Upload, &Method::POST, &lines, None);
-    assert_eq!(head, Ok(Request::Retrieve));
+    assert_eq!(head, Ok(Request::Retrieve(Retrieve::Quietly)));
 }
 
 #[test]
@@ -138,12 +138,10 @@ fn t5_no_limit_is_told_where_there_is_none() {
     let limits = Limits {
         size_max: None,
         append_max: Some(5),
+        append_min: None,
         checkpoint_bytes: 1,
     };
-    let settings = Settings {
-        limits,
-        metadata_bytes_max: 64,
-    };
+    let settings = Settings { limits, ..SETTINGS };
     let fields = Dialect::Tus1.fields(&Response::Discovered, &settings);
     assert_eq!(value(&fields, "tus-max-size"), None);
 }
@@ -164,8 +162,8 @@ fn t7_a_post_may_mean_another_method() {
     let table = [
         ("PATCH", Request::Append(append())),
         ("patch", Request::Append(append())),
-        ("DELETE", Request::Cancel),
-        ("HEAD", Request::Retrieve),
+        ("DELETE", Request::Cancel { again: true }),
+        ("HEAD", Request::Retrieve(Retrieve::Quietly)),
     ];
     for (other, request) in table {
         let decoded = overriding(Target::Upload, &Method::POST, other);
@@ -205,9 +203,9 @@ fn t7_an_override_that_is_not_offered_is_refused() {
 #[test]
 fn t7_only_a_post_may_mean_another_method() {
     let table = [
-        (Method::GET, Request::Read),
-        (Method::HEAD, Request::Retrieve),
-        (Method::DELETE, Request::Cancel),
+        (Method::GET, Request::Read(Unfinished::Refused)),
+        (Method::HEAD, Request::Retrieve(Retrieve::Quietly)),
+        (Method::DELETE, Request::Cancel { again: true }),
         (Method::PATCH, Request::Append(append())),
         (Method::OPTIONS, Request::Discover),
     ];
@@ -448,7 +446,7 @@ fn t64_what_stays_has_no_expiry() {
 fn t94_a_cancelled_upload_is_answered_204() {
     let lines = [VERSION, ("upload-offset", "nonsense")];
     let decoded = decode_at(Target::Upload, &Method::DELETE, &lines, None);
-    assert_eq!(decoded, Ok(Request::Cancel));
+    assert_eq!(decoded, Ok(Request::Cancel { again: true }));
     let (status, fields) = answer(&Response::Cancelled);
     assert_eq!(status, 204);
     assert_eq!(value(&fields, "upload-offset"), None);

@@ -12,7 +12,7 @@ use crate::dialect::{
 };
 use crate::field::{Fault, name};
 use crate::problem::Problem;
-use crate::request::Request;
+use crate::request::{Request, Unfinished};
 use crate::response::{Resource, Response};
 
 const NOT_COUNTS: [&str; 9] = [
@@ -127,7 +127,7 @@ fn h13_a_link_cannot_change_anything() {
     for other in ["DELETE", "PATCH"] {
         let lines = [VERSION, ("x-http-method-override", other)];
         let decoded = decode_at(Target::Upload, &Method::GET, &lines, None);
-        assert_eq!(decoded, Ok(Request::Read));
+        assert_eq!(decoded, Ok(Request::Read(Unfinished::Refused)));
     }
 }
 
@@ -207,7 +207,7 @@ fn every_field_of_a_browsers_client_is_allowed_and_exposed() {
             );
         }
     }
-    assert_eq!(CORS_METHODS, "POST, HEAD, PATCH, OPTIONS, GET, DELETE");
+    assert_eq!(CORS_METHODS, "POST, PUT, HEAD, PATCH, OPTIONS, GET, DELETE");
 }
 
 #[test]

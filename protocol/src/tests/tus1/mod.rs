@@ -10,10 +10,10 @@ mod field;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request as HttpRequest, StatusCode};
 
-use crate::dialect::{Dialect, Settings, Target};
+use crate::dialect::{Dialect, Settings, Target, rufh};
 use crate::field::length::Length;
 use crate::problem::Problem;
-use crate::request::{Append, Completion, Create, Overrun, Request};
+use crate::request::{Append, Completion, Create, Overrun, Protocol, Request};
 use crate::response::{Resource, Response};
 use crate::upload::Limits;
 
@@ -21,9 +21,12 @@ const SETTINGS: Settings = Settings {
     limits: Limits {
         size_max: Some(1000),
         append_max: None,
+        append_min: None,
         checkpoint_bytes: 1 << 20,
     },
     metadata_bytes_max: 64,
+    expires_after: None,
+    interop_max: rufh::NEWEST,
 };
 
 /// Field lines of a request.
@@ -42,9 +45,9 @@ fn decode_at(
     content_length: Option<u64>,
 ) -> Result<Request, Problem> {
     let head = head(method, lines);
-    let dialect = Dialect::detect(&head);
-    assert_eq!(dialect, Dialect::Tus1);
-    dialect.decode(&head, target, content_length, &SETTINGS)
+    // A request that tells nothing is tus at an upload of tus.
+    assert!(matches!(Dialect::detect(&head), None | Some(Dialect::Tus1)));
+    Dialect::of(Protocol::Tus).decode(&head, target, content_length, &SETTINGS)
 }
 
 fn head(method: &Method, lines: Lines<'_>) -> Parts {
@@ -127,10 +130,13 @@ fn refusal(problem: Problem, resource: Option<Resource>) -> Response {
 fn resource() -> Resource {
     Resource {
         offset: Some(5),
+        complete: false,
+        sha256: None,
         length: Some(Length::Known(10)),
         metadata: String::new(),
         concat: None,
         expires_at: None,
+        expires_in: None,
     }
 }
 
