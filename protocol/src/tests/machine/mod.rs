@@ -2,13 +2,17 @@
 
 mod check;
 mod commit;
+mod draft;
 mod end;
 mod policy;
 mod staged;
+mod whole;
 
 use crate::problem::Problem;
 use crate::request::{Append, Completion, Expected, Overrun, Protocol};
-use crate::upload::{Commit, Effect, Ending, Facts, Limits, Mark, Outcome, Stop, Upload, Verdict};
+use crate::upload::{
+    Commit, Effect, Ending, Facts, Limits, Mark, Outcome, Stop, Subject, Upload, Verdict,
+};
 
 const NO_LIMITS: Limits = Limits {
     size_max: None,
@@ -89,6 +93,11 @@ struct Ended {
 
 /// Lets the append come to its answer, as a store without fault does.
 fn settle(machine: &mut Upload, verdict: Verdict) -> Ended {
+    settle_with(machine, |_| verdict.clone())
+}
+
+/// The same with a verdict for each digest.
+fn settle_with(machine: &mut Upload, verdict: impl Fn(Subject) -> Verdict) -> Ended {
     let (mut commits, mut truncated) = (Vec::new(), false);
     loop {
         match machine.poll_effect().expect("an effect until the answer") {
@@ -96,7 +105,7 @@ fn settle(machine: &mut Upload, verdict: Verdict) -> Ended {
                 commits.push(commit);
                 machine.handle_committed();
             }
-            Effect::Verify(_) => machine.handle_verified(verdict.clone()),
+            Effect::Verify(subject) => machine.handle_verified(verdict(subject)),
             Effect::Truncate { to } => {
                 assert_eq!(to, machine.facts().offset);
                 truncated = true;

@@ -8,24 +8,24 @@ use crate::problem::Problem;
 use crate::request::{Append, Completion, Expected, Overrun, Protocol};
 use crate::upload::{Commit, Ending, Facts, Invalid, Limits, Mark, Upload, Verdict};
 
-const PAST_LENGTH: Mark = Mark::Invalidated(Invalid::PastLength);
+pub(super) const PAST_LENGTH: Mark = Mark::Invalidated(Invalid::PastLength);
 
 /// An upload of the draft that is not complete.
-fn facts(offset: u64, length: Option<u64>) -> Facts {
+pub(super) fn facts(offset: u64, length: Option<u64>) -> Facts {
     Facts {
         protocol: Protocol::Draft,
         ..super::facts(offset, length)
     }
 }
 
-fn complete(length: u64) -> Facts {
+pub(super) fn complete(length: u64) -> Facts {
     Facts {
         protocol: Protocol::Draft,
         ..super::complete(length)
     }
 }
 
-fn last(offset: u64) -> Append {
+pub(super) fn last(offset: u64) -> Append {
     Append {
         completion: Completion::AtEnd,
         overrun: Overrun::Invalidate,
@@ -33,14 +33,14 @@ fn last(offset: u64) -> Append {
     }
 }
 
-fn not_last(offset: u64) -> Append {
+pub(super) fn not_last(offset: u64) -> Append {
     Append {
         completion: Completion::Later,
         ..last(offset)
     }
 }
 
-fn with_digest(append: Append) -> Append {
+pub(super) fn with_digest(append: Append) -> Append {
     Append {
         checksum: Some(Expected::Trailer),
         ..append
