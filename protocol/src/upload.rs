@@ -16,7 +16,7 @@
 //! driver makes them durable inside the commit), then *told*; and a staged append (one with a
 //! checksum) commits all of its bytes or none.
 
-use crate::field::offset;
+use crate::field::{offset, structured};
 use crate::problem::Problem;
 use crate::request::{Append, Completion, Overrun, Protocol};
 
@@ -547,10 +547,19 @@ impl Upload {
                 offset: self.facts.offset,
                 declared,
             }),
-            None => match self.limits.size_max {
-                Some(limit) if declared > limit => Err(Problem::TooLarge { limit }),
-                Some(_) | None => Ok(Some(declared)),
+            None => match self.size_max() {
+                limit if declared > limit => Err(Problem::TooLarge { limit }),
+                _ => Ok(Some(declared)),
             },
+        }
+    }
+
+    /// Largest upload, in bytes: no offset past what its protocol can tell.
+    fn size_max(&self) -> u64 {
+        let size_max = self.limits.upload_bytes_max();
+        match self.facts.protocol {
+            Protocol::Tus => size_max,
+            Protocol::Draft => size_max.min(structured::INTEGER_MAX),
         }
     }
 
@@ -604,7 +613,7 @@ impl Upload {
     }
 
     fn bound(&self, length: Option<u64>) -> Bound {
-        let size_max = self.limits.upload_bytes_max();
+        let size_max = self.size_max();
         // An upload that was accepted keeps its length when the limit is lowered later.
         let whole = length.map_or((size_max, BoundBy::Limit(size_max)), |length| {
             (length, BoundBy::Length(length))

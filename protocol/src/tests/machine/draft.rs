@@ -3,7 +3,7 @@
 
 use super::policy::{complete, facts, last, not_last, with_digest};
 use super::{NO_LIMITS, answered, append, commit, declaring, done, refused, settle, store, taken};
-use crate::field::offset;
+use crate::field::{offset, structured};
 use crate::problem::Problem;
 use crate::request::{Append, Completion, Overrun};
 use crate::upload::{Commit, Facts, Limits, Mark, Upload, Verdict};
@@ -351,5 +351,35 @@ fn up_to_version_6_bytes_past_the_length_are_dropped_and_complete_nothing() {
         assert_eq!(ended.commits, [commit(10, 20, Mark::Open)]);
         let problem = Problem::ExceedsLength { length: 20 };
         assert_eq!(ended.outcome, refused(facts(20, Some(20)), problem));
+    }
+}
+
+#[test]
+fn no_offset_grows_past_what_an_integer_of_the_draft_can_tell() {
+    let most = structured::INTEGER_MAX;
+    let problem = Problem::TooLarge { limit: most };
+    let near = facts(most - 10, None);
+    let huge = Limits {
+        size_max: Some(offset::MAX),
+        ..NO_LIMITS
+    };
+    for limits in [NO_LIMITS, huge] {
+        // A length that follows from the content, as the codec makes it.
+        for content in [11, offset::MAX, u64::MAX] {
+            let end = (most - 10).saturating_add(content);
+            let append = carrying(of_length(last(most - 10), end), content);
+            assert_eq!(refusal(near, limits, &append), problem);
+            let append = carrying(not_last(most - 10), content);
+            assert_eq!(refusal(near, limits, &append), problem);
+        }
+        let mut machine = taken(near, limits, &last(most - 10));
+        assert_eq!(store(&mut machine, 11), 10);
+        let ended = settle(&mut machine, Verdict::Match);
+        assert_eq!(ended.commits, [commit(most - 10, most, Mark::Open)]);
+        taken(
+            near,
+            limits,
+            &carrying(of_length(last(most - 10), most), 10),
+        );
     }
 }
