@@ -46,7 +46,13 @@ pub fn from_boolean(value: bool) -> HeaderValue {
     HeaderValue::from_static(if value { "?1" } else { "?0" })
 }
 
-/// A SHA-256 in lower-case hexadecimal as a dictionary of digests; `None` if it is not one.
+/// A count as a field value; `None` if it is larger than an Integer can be.
+#[must_use]
+pub fn from_count(count: u64) -> Option<HeaderValue> {
+    (count <= INTEGER_MAX).then(|| HeaderValue::from(count))
+}
+
+/// A SHA-256 in hexadecimal as a dictionary of digests; `None` if it is not one.
 #[must_use]
 pub fn from_sha256(hex: &str) -> Option<HeaderValue> {
     use base64::Engine as _;
@@ -56,7 +62,8 @@ pub fn from_sha256(hex: &str) -> Option<HeaderValue> {
         _ => None,
     });
     let digest = bytes.collect::<Option<Vec<u8>>>()?;
-    let digest = base64::engine::general_purpose::STANDARD.encode(digest);
+    let digest = Checksum::new(Algorithm::Sha256, &digest)?;
+    let digest = base64::engine::general_purpose::STANDARD.encode(digest.digest());
     HeaderValue::try_from(format!("{SHA_256}=:{digest}:")).ok()
 }
 

@@ -12,6 +12,7 @@ mod metadata;
 mod offset;
 mod precondition;
 mod range;
+mod structured;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
