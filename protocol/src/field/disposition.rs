@@ -87,6 +87,9 @@ pub fn file_name(value: &str) -> Option<String> {
         }
         rest = tail;
     }
+    if !trim(rest).is_empty() {
+        return None;
+    }
     display::file_name(&extended.or(plain)?)
 }
 

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::field::disposition::{content_disposition, may_inline};
+use crate::field::disposition::{content_disposition, file_name, may_inline};
 
 #[test]
 fn only_harmless_types_are_shown() {
@@ -102,12 +102,121 @@ fn type_and_name_are_independent() {
     );
 }
 
+#[test]
+fn the_name_of_an_upload_is_the_extended_one_or_the_plain_one() {
+    let cases = [
+        ("attachment; filename=a.tif", Some("a.tif")),
+        ("attachment; filename=\"a b.tif\"", Some("a b.tif")),
+        (
+            "form-data; name=\"f\"; filename=\"a;b=c.tif\"",
+            Some("a;b=c.tif"),
+        ),
+        ("inline ; FileName=a", Some("a")),
+        ("x;filename=a;creation-date=\"now\"", Some("a")),
+        ("x; filename*=UTF-8''%e2%82%ac%20rates", Some("€ rates")),
+        ("x; filename*=utf-8'en'a", Some("a")),
+        ("x; filename*=UTF-8''%C3%A4; filename=a", Some("ä")),
+        ("x; filename=a; filename*=UTF-8''%C3%A4", Some("ä")),
+        // Quotes may be escaped, and so may anything else.
+        (r#"x; filename="a\"\\\b""#, Some("b")),
+        (r#"x; filename="a\".tif""#, Some("a\".tif")),
+    ];
+    for (value, name) in cases {
+        assert_eq!(file_name(value).as_deref(), name, "{value}");
+    }
+}
+
+#[test]
+fn an_extended_name_that_is_not_valid_is_none() {
+    let cases = [
+        "iso-8859-1''%e4",
+        "''a",
+        "UTF-8'a",
+        "UTF-8",
+        "UTF-8''%",
+        "UTF-8''%4",
+        "UTF-8''%zz",
+        "UTF-8''%+4",
+        "UTF-8''%ff",
+        "UTF-8''%c3",
+        "\"UTF-8''a\"",
+    ];
+    for extended in cases {
+        let alone = format!("x; filename*={extended}");
+        assert_eq!(file_name(&alone), None, "{alone}");
+        let beside = format!("{alone}; filename=plain");
+        assert_eq!(file_name(&beside).as_deref(), Some("plain"), "{beside}");
+    }
+}
+
+#[test]
+fn a_disposition_that_does_not_parse_has_no_name() {
+    for value in [
+        "",
+        ";",
+        "attachment",
+        "attachment;",
+        "filename=a",
+        "x; filename",
+        "x; filename=",
+        "x; filename=\"\"",
+        "x; filename=\"a",
+        "x; filename=\"a\\",
+        "x; filename=a b",
+        "x; filename=\"a\"b",
+        "x; filename=a, y; filename=b",
+        "x; filename =a",
+        "x; =a",
+        "x; filename=ä",
+        "x; filename=a; b",
+        "x; filename*1=a",
+    ] {
+        assert_eq!(file_name(value), None, "{value}");
+    }
+}
+
+#[test]
+fn r84_the_name_of_an_upload_is_display_text() {
+    let cases = [
+        ("x; filename=\"../../etc/passwd\"", Some("passwd")),
+        ("x; filename=\"C:\\\\temp\\\\x.exe\"", Some("x.exe")),
+        ("x; filename=\"..\"", None),
+        ("x; filename=\"  \"", None),
+        ("x; filename*=UTF-8''a%0d%0aX%3A%20y%00", Some("aX: y")),
+        ("x; filename*=UTF-8''%E2%80%AEa", Some("a")),
+        ("x; filename*=UTF-8''%2e%2e%2fa", Some("a")),
+    ];
+    for (value, name) in cases {
+        assert_eq!(file_name(value).as_deref(), name, "{value}");
+    }
+}
+
 /// The bytes of the extended form: `attr-char` and the percent sign (RFC 8187, section 3.2.1).
 fn is_extended(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"%!#$&+-.^_`|~".contains(&byte)
 }
 
 proptest! {
+    /// What a download is called is what an upload may be called.
+    #[test]
+    fn a_name_that_is_told_is_read(name: String) {
+        let value = content_disposition(Some(&name), None);
+        let told = file_name(value.to_str().expect("printable ASCII"));
+        prop_assert_eq!(told, crate::field::display::file_name(&name));
+    }
+
+    #[test]
+    fn no_disposition_panics(
+        any: String,
+        near in "x; ?filename\\*?=[a\"\\\\%'=;/ 4cüUTF8-]{0,24}",
+    ) {
+        for value in [any, near] {
+            if let Some(name) = file_name(&value) {
+                prop_assert!(!name.is_empty() && !name.contains(['/', '\\']));
+            }
+        }
+    }
+
     #[test]
     fn nothing_breaks_out(
         name: String,
