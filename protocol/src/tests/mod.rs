@@ -5,4 +5,5 @@ mod field;
 mod machine;
 mod oracle;
 mod problem;
+mod rufh;
 mod tus1;

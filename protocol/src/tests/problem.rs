@@ -181,6 +181,50 @@ fn members_carry_what_a_program_needs() {
 }
 
 #[test]
+fn members_of_refusals_of_the_draft() {
+    let number = |name, number| vec![(name, Member::Number(number))];
+    let table = [
+        (Problem::PastLength { length: 9 }, number("length", 9)),
+        (Problem::AppendTooSmall { limit: 9 }, number("limit", 9)),
+        (Problem::OtherProtocol, vec![]),
+        (Problem::UploadCompleted, vec![]),
+        (Problem::ContentDigestMismatch, vec![]),
+        (Problem::DigestMismatch, vec![]),
+    ];
+    for (problem, members) in table {
+        assert_eq!(problem.members(), members, "{problem:?}");
+        assert_eq!(problem.retry_after(), None);
+        assert_eq!(problem.reason_phrase(), None);
+    }
+    let conflict = Problem::LengthConflict {
+        known: 5,
+        declared: 7,
+    };
+    assert_eq!(conflict.members(), number("length", 5));
+    let detail = "At least 9 bytes, or none, while more is to follow.";
+    assert_eq!(Problem::AppendTooSmall { limit: 9 }.detail(), detail);
+}
+
+#[test]
+fn an_address_is_the_registered_one_or_that_of_a_page() {
+    let registered = [
+        ("offset-mismatch", "mismatching-upload-offset"),
+        ("length-conflict", "inconsistent-upload-length"),
+    ];
+    let mut seen = BTreeSet::new();
+    for (problem, _) in rows() {
+        let slug = problem.slug();
+        let name = registered.iter().find(|(ours, _)| *ours == slug);
+        let expected = match name {
+            Some((_, name)) => format!("https://iana.org/assignments/http-problem-types#{name}"),
+            None => format!("/problems/{slug}"),
+        };
+        assert_eq!(problem.uri(), expected);
+        assert!(seen.insert(problem.uri()));
+    }
+}
+
+#[test]
 fn t73_the_reason_phrase_of_460() {
     assert_eq!(
         Problem::ChecksumMismatch.reason_phrase(),
