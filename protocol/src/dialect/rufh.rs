@@ -51,7 +51,7 @@ struct Version {
     /// The status of an append after which more is to follow.
     appended: StatusCode,
     overrun: Overrun,
-    /// Whether HEAD and DELETE must not carry what belongs to an append (row R33).
+    /// What of an append HEAD and DELETE must not carry (row R33).
     retrieval: Retrieval,
     /// Whether it knows 104 with an offset (row R13).
     progress: Progress,
@@ -86,7 +86,10 @@ enum MediaType {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Retrieval {
+    /// Neither the offset nor whether this is the last request.
     Strict,
+    /// Nor the length.
+    Strictest,
     Lenient,
 }
 
@@ -124,6 +127,7 @@ const V5: Version = Version {
 const V6: Version = Version {
     number: 6,
     media_type: MediaType::Required,
+    retrieval: Retrieval::Strictest,
     ..V5
 };
 
@@ -229,12 +233,19 @@ pub(super) fn decode(
 
 /// Row R33.
 fn check_retrieval(version: &Version, headers: &HeaderMap) -> Result<(), Problem> {
-    let appends = [name::UPLOAD_OFFSET, completeness_name(version)];
-    match appends.into_iter().find(|name| headers.contains_key(*name)) {
-        Some(name) if version.retrieval == Retrieval::Strict => {
-            Err(Problem::validation(name, "belongs to an append"))
-        }
-        Some(_) | None => Ok(()),
+    let appends = [
+        name::UPLOAD_OFFSET,
+        completeness_name(version),
+        name::UPLOAD_LENGTH,
+    ];
+    let refused = match version.retrieval {
+        Retrieval::Strict => &appends[..2],
+        Retrieval::Strictest => &appends,
+        Retrieval::Lenient => &[],
+    };
+    match refused.iter().find(|name| headers.contains_key(**name)) {
+        Some(name) => Err(Problem::validation(*name, "belongs to an append")),
+        None => Ok(()),
     }
 }
 

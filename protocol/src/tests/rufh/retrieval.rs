@@ -3,8 +3,9 @@
 use http::Method;
 
 use super::{
-    LAST, Lines, NO_LIMITS, NOT_LAST, NUMBERS, OFFSET_5, PARTIAL, SETTINGS, answer, answer_in,
-    assert_invalid, complete, creation, decode_with, head, refusal, resource, speaking, value,
+    LAST, LENGTH_5, Lines, NO_LIMITS, NOT_LAST, NUMBERS, OFFSET_5, PARTIAL, SETTINGS, answer,
+    answer_in, assert_invalid, complete, creation, decode_with, head, refusal, resource, speaking,
+    value,
 };
 use crate::dialect::{Dialect, Settings, Target};
 use crate::field::length::Length;
@@ -165,6 +166,12 @@ fn r33_up_to_version_6_a_retrieval_has_nothing_of_an_append() {
                     3..=6 => assert_invalid(decoded, name),
                     _ => assert!(decoded.is_ok(), "version {number}"),
                 }
+            }
+            // Which the length is from the version on that has one.
+            let decoded = ask_in(number, &method, &[LENGTH_5]);
+            match number {
+                6 => assert_invalid(decoded, "upload-length"),
+                _ => assert!(decoded.is_ok(), "version {number}"),
             }
             assert!(ask_in(number, &method, &[]).is_ok());
         }

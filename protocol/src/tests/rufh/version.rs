@@ -59,6 +59,7 @@ fn column(number: u64) -> Column {
         5 => to_5,
         6 => Column {
             any_media_type: false,
+            strict: (true, true),
             expires: true,
             ..to_5
         },
