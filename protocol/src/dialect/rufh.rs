@@ -509,11 +509,12 @@ fn put_resource(
     resource: &Resource,
     settings: &Settings,
 ) {
-    if let Some(offset) = resource.offset {
-        fields.insert(UPLOAD_OFFSET, HeaderValue::from(offset));
-    }
-    if let Some(length) = resource.length.and_then(Length::known) {
-        fields.insert(UPLOAD_LENGTH, HeaderValue::from(length));
+    let length = resource.length.and_then(Length::known);
+    for (name, count) in [(UPLOAD_OFFSET, resource.offset), (UPLOAD_LENGTH, length)] {
+        // An upload of tus may be larger than this dialect can tell.
+        if let Some(count) = count.and_then(structured::from_count) {
+            fields.insert(name, count);
+        }
     }
     let limit = limit(interop.version(), settings, resource.expires_in);
     fields.insert(UPLOAD_LIMIT, limit);

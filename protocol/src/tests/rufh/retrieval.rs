@@ -128,6 +128,24 @@ fn r30_a_length_that_nobody_knows_is_not_told() {
 }
 
 #[test]
+fn what_is_larger_than_an_integer_can_be_is_not_told() {
+    // Of an upload of tus, of which any client may ask.
+    for (bytes, told) in [
+        (999_999_999_999_999, Some("999999999999999")),
+        (1_000_000_000_000_000, None),
+        (i64::MAX.unsigned_abs(), None),
+    ] {
+        let (_, fields) = answer(&Response::Retrieved(Resource {
+            offset: Some(bytes),
+            length: Some(Length::Known(bytes)),
+            ..resource()
+        }));
+        assert_eq!(value(&fields, "upload-offset"), told);
+        assert_eq!(value(&fields, "upload-length"), told);
+    }
+}
+
+#[test]
 fn r31_a_get_is_a_retrieval_until_the_content_is_there() {
     for lines in [&[][..], &[LAST], &[OFFSET_5]] {
         let decoded = ask(&Method::GET, lines);
