@@ -355,28 +355,35 @@ fn untold(version: &Version) -> Problem {
     Problem::validation(completeness_name(version), "must be ?0 or ?1")
 }
 
-/// Row R24: what the header section says of the content, in the words of `Upload-Metadata`, which a
-/// client may send as well (row R27).
+/// Row R24: what the header section says of the content, in the words of `Upload-Metadata`, which
+/// tells what the other fields do not (row R27).
 fn metadata(headers: &HeaderMap, settings: &Settings) -> Result<Metadata, Problem> {
+    // A list may come in several lines (RFC 9110, section 5.3).
     let text = |name: HeaderName| {
-        let value = headers.get(name)?.to_str().ok()?;
+        let lines = headers.get_all(name).iter().map(HeaderValue::to_str);
+        let value = lines.collect::<Result<Vec<_>, _>>().ok()?.join(", ");
         (!value.is_empty()).then_some(value)
     };
     let bytes_max = settings.metadata_bytes_max;
-    let mut metadata = Metadata::from_headers(headers, bytes_max)?;
+    let sent = Metadata::from_headers(headers, bytes_max)?;
+    let file_name = text(header::CONTENT_DISPOSITION);
     let content_type = text(header::CONTENT_TYPE).filter(|text| !media::is_same(text, MEDIA_TYPE));
-    let file_name = text(header::CONTENT_DISPOSITION).and_then(disposition::file_name);
     let told = [
-        ("filename", file_name.as_deref()),
+        (
+            "filename",
+            file_name.and_then(|text| disposition::file_name(&text)),
+        ),
         ("filetype", content_type),
         (CONTENT_ENCODING, text(header::CONTENT_ENCODING)),
         (CONTENT_LANGUAGE, text(header::CONTENT_LANGUAGE)),
     ];
-    for (key, value) in told {
-        if let Some(value) = value {
-            metadata = metadata.with(key, value);
-        }
-    }
+    let told = told
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)));
+    let metadata = told.fold(Metadata::default(), |metadata, (key, value)| {
+        metadata.with(key, &value)
+    });
+    let metadata = metadata.or(&sent);
     match metadata.raw().len() > bytes_max {
         true => Err(Fault::TooLong { bytes_max }
             .of(name::UPLOAD_METADATA)

@@ -76,6 +76,22 @@ impl Metadata {
         self
     }
 
+    /// The same with those pairs of `other` under whose keys there is nothing yet.
+    #[must_use]
+    pub fn or(mut self, other: &Self) -> Self {
+        if trim(&self.raw).is_empty() {
+            return other.clone();
+        }
+        for element in elements(&other.raw) {
+            if let Ok((key, _)) = pair(element)
+                && self.value(key).is_none()
+            {
+                self.raw = format!("{},{element}", self.raw);
+            }
+        }
+        self
+    }
+
     /// The metadata whose [`raw`](Self::raw) form was stored. Nothing is checked again: a pair that
     /// does not parse, which only a damaged store can hold, is not among the
     /// [`pairs`](Self::pairs).

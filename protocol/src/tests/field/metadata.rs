@@ -158,6 +158,49 @@ fn t37_types_keep_their_slash() {
 }
 
 #[test]
+fn a_value_is_added_where_there_is_none() {
+    let cases = [
+        ("", "a YQ=="),
+        (" ", " a YQ=="),
+        ("b Yg==", "b Yg==,a YQ=="),
+        ("b ,c", "b ,c,a YQ=="),
+        // There is something already, be it nothing.
+        ("a Yg==", "a Yg=="),
+        ("b, a", "b, a"),
+        ("a ", "a "),
+        ("A Yg==", "A Yg==,a YQ=="),
+    ];
+    for (before, after) in cases {
+        let metadata = parse(before).expect("valid").with("a", "a");
+        assert_eq!(metadata.raw(), after, "{before:?}");
+        assert_eq!(parse(metadata.raw()), Ok(metadata));
+    }
+    let empty = Metadata::default().with("a", "");
+    assert_eq!(empty.value("a"), Some(vec![]));
+}
+
+#[test]
+fn other_metadata_adds_what_is_not_there() {
+    let cases = [
+        ("", "", ""),
+        ("", " a YQ== , b", " a YQ== , b"),
+        (" ", "a", "a"),
+        ("a YQ==", "", "a YQ=="),
+        ("a YQ==", "a Yg==", "a YQ=="),
+        ("a YQ==", " a Yg== , b Yg==,c ", "a YQ==,b Yg==,c"),
+    ];
+    for (first, other, both) in cases {
+        let metadata = parse(first).expect("valid");
+        let metadata = metadata.or(&parse(other).expect("valid"));
+        assert_eq!(metadata.raw(), both, "{first:?} or {other:?}");
+        assert_eq!(parse(both), Ok(metadata));
+    }
+    let damaged = Metadata::from_stored("b !,,c".to_owned());
+    let metadata = parse("a").expect("valid").or(&damaged);
+    assert_eq!(metadata.raw(), "a,c");
+}
+
+#[test]
 fn a_damaged_stored_field_has_only_its_sound_pairs() {
     let metadata = Metadata::from_stored("a YQ==,b !,,c".to_owned());
     let keys: Vec<_> = metadata.pairs().map(|(key, _)| key).collect();

@@ -6,6 +6,7 @@ mod creation;
 mod detect;
 mod field;
 mod interim;
+mod metadata;
 mod refusal;
 mod retrieval;
 mod version;
