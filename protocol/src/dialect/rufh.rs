@@ -288,7 +288,7 @@ fn create(
     {
         return Err(Problem::PastLength { length });
     }
-    let length = declared.or(content_length.filter(|_| completion == Completion::AtEnd));
+    let length = declared.or_else(|| content_length.filter(|_| completion == Completion::AtEnd));
     let is_empty = content_length == Some(0) && completion != Completion::AtEnd;
     Ok(Request::Create(Create {
         id,
@@ -326,7 +326,7 @@ fn append(
     Ok(Request::Append(Append {
         offset,
         // Row R49.
-        length: declared.or(end.filter(|_| completion == Completion::AtEnd)),
+        length: declared.or_else(|| end.filter(|_| completion == Completion::AtEnd)),
         content_length,
         checksum: structured::sha256(headers, name::CONTENT_DIGEST).map(Expected::Header),
         completion,
@@ -394,6 +394,10 @@ fn metadata(headers: &HeaderMap, settings: &Settings) -> Result<Metadata, Proble
 
 /// The problem in the words of this dialect, which has statuses of its own for some (rows R46 and
 /// R75).
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "most problems have the same words in every dialect"
+)]
 pub(super) fn refusal(problem: Problem) -> Problem {
     match problem {
         Problem::ExceedsLength { length } => Problem::PastLength { length },
