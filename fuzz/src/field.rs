@@ -4,13 +4,13 @@ use http::header::{
     CONTENT_TYPE, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
 };
 use http::{HeaderMap, HeaderValue};
-use tidegate_protocol::field::checksum::Checksum;
+use tidegate_protocol::field::checksum::{Algorithm, Checksum};
 use tidegate_protocol::field::concat::{self, Concat, PARTS_MAX};
 use tidegate_protocol::field::id::Id;
 use tidegate_protocol::field::length::Length;
 use tidegate_protocol::field::media::MediaType;
 use tidegate_protocol::field::precondition::{Comparison, Validators, Verdict, evaluate, lists};
-use tidegate_protocol::field::{date, display, media, name, offset};
+use tidegate_protocol::field::{date, display, disposition, media, name, offset, structured};
 use tidegate_protocol::problem::Problem;
 
 /// Gives the input to all of them.
@@ -27,6 +27,8 @@ pub fn field(data: &[u8]) {
     preconditions(data);
     media_types(data);
     shown(data);
+    structured_fields(data);
+    uploaded_name(data);
 }
 
 /// A header section with this value in a field, where it is a legal one.
@@ -81,6 +83,57 @@ fn checksum(value: &[u8]) {
     assert!(checksum.matches(digest) && !checksum.matches(&digest[1..]));
     assert_eq!(Checksum::new(algorithm, digest), Some(checksum));
     assert!(value.starts_with(algorithm.name().as_bytes()));
+}
+
+fn structured_fields(value: &[u8]) {
+    if let Some(hex) = str::from_utf8(value).ok().and_then(structured::from_sha256) {
+        assert_eq!(value.len(), 64);
+        let field = HeaderName::from_static(name::REPR_DIGEST);
+        let headers = HeaderMap::from_iter([(field, hex)]);
+        assert!(structured::sha256(&headers, name::REPR_DIGEST).is_some());
+    }
+    let field = HeaderName::from_static(name::UPLOAD_OFFSET);
+    let Some(mut headers) = section(field.clone(), value) else {
+        return;
+    };
+    // One value has one type.
+    let boolean = structured::boolean(&headers, field.as_str());
+    let count = structured::count(&headers, field.as_str());
+    let digest = structured::sha256(&headers, field.as_str());
+    assert!(boolean.is_none() || count.is_none());
+    assert!(digest.is_none_or(|digest| digest.algorithm() == Algorithm::Sha256));
+    let told = [
+        boolean.map(structured::from_boolean),
+        count.map(|count| structured::from_count(count).expect("in bounds")),
+    ];
+    for told in told.into_iter().flatten() {
+        let again = HeaderMap::from_iter([(field.clone(), told)]);
+        assert_eq!(structured::boolean(&again, field.as_str()), boolean);
+        assert_eq!(structured::count(&again, field.as_str()), count);
+    }
+    // Twice the same is a list, which no item is, and a dictionary of the same.
+    let line = headers[&field].clone();
+    headers.append(&field, line);
+    if boolean.is_some() || count.is_some() {
+        assert_eq!(structured::boolean(&headers, field.as_str()), None);
+        assert_eq!(structured::count(&headers, field.as_str()), None);
+    }
+    if digest.is_some() {
+        assert_eq!(structured::sha256(&headers, field.as_str()), digest);
+    }
+}
+
+fn uploaded_name(value: &[u8]) {
+    let Ok(text) = str::from_utf8(value) else {
+        return;
+    };
+    if let Some(name) = disposition::file_name(text) {
+        assert_eq!(display::file_name(&name).as_ref(), Some(&name));
+        // A download is called the same.
+        let told = disposition::content_disposition(Some(&name), None);
+        let told = told.to_str().expect("visible ASCII");
+        assert_eq!(disposition::file_name(told), Some(name));
+    }
 }
 
 fn concatenation(value: &[u8]) {

@@ -10,7 +10,7 @@
 //! unknown, blanks among them, is skipped.
 
 use crate::driver::{Script, Sent, Step, Stored, file, run};
-use crate::request::{Append, Completion, Expected, Overrun};
+use crate::request::{Append, Completion, Expected, Overrun, Protocol};
 use crate::split_number;
 use crate::upload::{Ending, Facts, Limits};
 
@@ -63,22 +63,40 @@ fn stored(text: &[u8]) -> Stored {
         length: None,
         complete: false,
         concatenated: false,
+        has_digest: false,
+        protocol: Protocol::Tus,
     };
+    let (mut digest_of, mut complete) = (None, false);
     for (letter, number) in words(text) {
         match letter {
             b'O' => facts.offset = number,
             b'L' => facts.length = Some(number),
             b'F' => facts.concatenated = true,
+            b'R' => facts.protocol = Protocol::Draft,
+            b'H' => digest_of = Some(number),
+            b'Z' => complete = true,
             _ => {}
         }
     }
     facts.offset = facts.offset.min(facts.length.unwrap_or(NUMBER_MAX));
-    facts.complete = facts.length == Some(facts.offset);
+    facts.complete = match facts.protocol {
+        Protocol::Tus => facts.length == Some(facts.offset),
+        // It says itself when it is.
+        Protocol::Draft => complete,
+    };
+    if facts.complete {
+        facts.length = Some(facts.offset);
+    }
+    // Only the draft knows the digest of a whole content, and what is complete has it.
+    let digest_of = digest_of.filter(|_| facts.protocol == Protocol::Draft);
+    let digest_of = digest_of.map(|bytes| if complete { facts.offset } else { bytes });
+    facts.has_digest = digest_of.is_some();
     let bytes = usize::try_from(facts.offset).expect("a small number");
     Stored {
         facts,
         blob: (0..bytes).map(file).collect(),
         invalidated: false,
+        digest_of,
     }
 }
 
@@ -87,6 +105,7 @@ fn script(offset: u64, text: &[u8]) -> Script {
         limits: Limits {
             size_max: None,
             append_max: None,
+            append_min: None,
             checkpoint_bytes: NUMBER_MAX,
         },
         append: Append {
@@ -105,6 +124,7 @@ fn script(offset: u64, text: &[u8]) -> Script {
         match letter {
             b'S' => limits.size_max = Some(number),
             b'A' => limits.append_max = Some(number),
+            b'M' => limits.append_min = Some(number),
             b'K' => limits.checkpoint_bytes = number,
             b'X' => append.offset += number,
             b'D' => append.length = Some(number),
@@ -117,6 +137,8 @@ fn script(offset: u64, text: &[u8]) -> Script {
             // The two policies of the draft.
             b'E' => (append.completion, append.overrun) = (Completion::AtEnd, Overrun::Invalidate),
             b'P' => (append.completion, append.overrun) = (Completion::Later, Overrun::Invalidate),
+            // Interop versions up to 6.
+            b'V' => append.overrun = Overrun::KeepToLength,
             _ => script.steps.extend(step(letter, number)),
         }
     }

@@ -26,7 +26,7 @@ const BYTES_MAX: usize = 512;
 const TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Pieces that parsers look at.
-const WORDS: [&[u8]; 36] = [
+const WORDS: [&[u8]; 46] = [
     b"0",
     b"1",
     b"18446744073709551615",
@@ -61,6 +61,16 @@ const WORDS: [&[u8]; 36] = [
     b"Upload-Length:1\n",
     b"Content-Type:application/offset+octet-stream\n",
     b"Trailer:Upload-Checksum\n",
+    b"Upload-Complete:?0\n",
+    b"Upload-Complete:?1\n",
+    b"Upload-Incomplete:?1\n",
+    b"Upload-Draft-Interop-Version:3\n",
+    b"Upload-Draft-Interop-Version:6\n",
+    b"Content-Type:application/partial-upload\n",
+    b"?1",
+    b"999999999999999",
+    b"sha-256=:",
+    b"UTF-8''%c3%a4",
     "\u{202e}".as_bytes(),
     b"\xff",
 ];
