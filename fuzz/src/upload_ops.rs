@@ -139,6 +139,7 @@ fn script(offset: u64, text: &[u8]) -> Script {
             b'P' => (append.completion, append.overrun) = (Completion::Later, Overrun::Invalidate),
             // Interop versions up to 6.
             b'V' => append.overrun = Overrun::KeepToLength,
+            b'L' => append.completion = Completion::AtLengthOrLater,
             _ => script.steps.extend(step(letter, number)),
         }
     }

@@ -53,7 +53,11 @@ fn policies(protocol: Protocol) -> impl Strategy<Value = (Completion, Overrun)> 
         Protocol::Tus => (19, 1),
         Protocol::Draft => (1, 19),
     };
-    let last = prop_oneof![Just(Completion::AtEnd), Just(Completion::Later)];
+    let last = prop_oneof![
+        Just(Completion::AtEnd),
+        Just(Completion::Later),
+        Just(Completion::AtLengthOrLater)
+    ];
     let overrun = prop_oneof![2 => Just(Overrun::Invalidate), 1 => Just(Overrun::KeepToLength)];
     prop_oneof![
         tus => Just((Completion::AtLength, Overrun::KeepToLength)),

@@ -166,12 +166,24 @@ impl Oracle {
             && self.length().is_some_and(|length| end != length)
     }
 
+    /// Whether the end of its content is the end of the upload.
+    fn is_last(&self) -> bool {
+        match self.append.completion {
+            Completion::AtEnd => true,
+            Completion::AtLengthOrLater => {
+                self.length() == Some(self.received.len() as u64)
+                    && self.stage == Stage::Ended { whole: true }
+            }
+            Completion::AtLength | Completion::Later => false,
+        }
+    }
+
     /// Whether the next thing to do is to compare the digest of the whole content (row R76).
     pub(super) fn awaits_whole(&self) -> bool {
         self.digest_of.is_some()
             && !self.verified_whole
             && !self.before.complete
-            && self.append.completion == Completion::AtEnd
+            && self.is_last()
             && self.stage == Stage::Ended { whole: true }
             && self.counts()
     }
@@ -273,7 +285,7 @@ impl Oracle {
         let whole = self.stage == Stage::Ended { whole: true };
         let completes = match self.append.completion {
             Completion::AtLength => self.before.length.or(length) == Some(to),
-            Completion::AtEnd => whole,
+            Completion::AtEnd | Completion::AtLengthOrLater => whole && self.is_last(),
             Completion::Later => false,
         };
         let mark = if self.overran && self.invalidates() {

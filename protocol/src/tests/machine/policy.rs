@@ -87,6 +87,39 @@ fn r41_the_end_of_the_last_content_completes_at_the_length() {
     }
 }
 
+/// tus-js-client in the draft's interop versions 5 and 6 ends like this.
+#[test]
+fn r47_reaching_the_length_completes_what_may_be_the_last() {
+    let append = Append {
+        completion: Completion::AtLengthOrLater,
+        overrun: Overrun::KeepToLength,
+        ..last(10)
+    };
+    for (length, sent, mark) in [
+        (Some(20), 10, Mark::Completed),
+        (Some(20), 9, Mark::Open),
+        (None, 10, Mark::Open),
+    ] {
+        let mut machine = taken(facts(10, length), NO_LIMITS, &append);
+        store(&mut machine, sent);
+        machine.handle_end();
+        let ended = settle(&mut machine, Verdict::Match);
+        assert_eq!(ended.commits, [commit(10, 10 + sent, mark)]);
+        assert_eq!(ended.outcome.problem, None);
+    }
+    // Not if it breaks off there, nor by a checkpoint.
+    let limits = Limits {
+        checkpoint_bytes: 10,
+        ..NO_LIMITS
+    };
+    let mut machine = taken(facts(10, Some(20)), limits, &append);
+    store(&mut machine, 10);
+    assert_eq!(polled_commit(&mut machine), commit(10, 20, Mark::Open));
+    machine.handle_committed();
+    machine.handle_stop(stop(Ending::Settle));
+    assert_eq!(settle(&mut machine, Verdict::Match).commits, []);
+}
+
 #[test]
 fn r41_no_checkpoint_completes() {
     let limits = Limits {

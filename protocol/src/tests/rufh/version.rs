@@ -18,6 +18,8 @@ struct Column {
     /// What an append without the field means.
     omitted: Option<Completion>,
     any_media_type: bool,
+    /// What `?0` means.
+    more: Completion,
     appended: u16,
     /// Whether HEAD with an offset, and with a length, is refused.
     strict: (bool, bool),
@@ -30,6 +32,7 @@ const NEWEST: Column = Column {
     inverted: false,
     omitted: None,
     any_media_type: false,
+    more: Completion::Later,
     appended: 204,
     strict: (false, false),
     overrun: Overrun::Invalidate,
@@ -40,6 +43,7 @@ const NEWEST: Column = Column {
 fn column(number: u64) -> Column {
     let to_5 = Column {
         any_media_type: true,
+        more: Completion::AtLengthOrLater,
         appended: 201,
         strict: (true, false),
         overrun: Overrun::KeepToLength,
@@ -82,7 +86,7 @@ fn observed(version: Option<&str>, settings: &Settings) -> Column {
         &[partial, offset, ("upload-incomplete", "?1")],
     );
     let inverted = matches!(inverted, Ok(Request::Append(append))
-        if append.completion == Completion::Later);
+        if append.completion != Completion::AtEnd);
     let more = match inverted {
         true => ("upload-incomplete", "?1"),
         false => ("upload-complete", "?0"),
@@ -107,6 +111,9 @@ fn observed(version: Option<&str>, settings: &Settings) -> Column {
         inverted,
         omitted: append(&[partial, offset]).map(|append| append.completion),
         any_media_type: append(&[any_type, offset, more]).is_some(),
+        more: append(&[partial, offset, more])
+            .expect("an append")
+            .completion,
         appended: dialect.status(&Response::Appended(resource())).as_u16(),
         strict: (refused(offset), refused(super::LENGTH_5)),
         overrun: append(&[partial, offset, more]).expect("an append").overrun,

@@ -380,7 +380,8 @@ fn t18a_an_append_may_repeat_that_its_length_is_deferred() {
 
 #[test]
 fn t23_other_methods_are_told_which_there_are() {
-    let creation = "OPTIONS, POST";
+    // The other dialect's are named as well.
+    let creation = "OPTIONS, POST, PUT";
     let upload = "OPTIONS, HEAD, GET, PATCH, DELETE";
     let table = [
         (
