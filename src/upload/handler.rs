@@ -484,13 +484,12 @@ async fn is_to_leave(uploads: &Uploads, id: UploadId, how: Retrieve) -> bool {
     let Some(holder) = uploads.live.holder(&id) else {
         return false;
     };
-    match how {
-        Retrieve::Finally => true,
-        Retrieve::Quietly => {
-            holder.scope.settle(LEAVING).await == Settling::Overdue
-                && holder.shown.silent_for() >= SILENT
+    let stays = holder.scope.settle(LEAVING).await == Settling::Overdue;
+    stays
+        && match how {
+            Retrieve::Finally => true,
+            Retrieve::Quietly => holder.shown.silent_for() >= SILENT,
         }
-    }
 }
 
 /// How far the upload is.
