@@ -55,12 +55,6 @@ fn rows() -> Vec<(Problem, u16)> {
         (conflict, 400),
         (below, 400),
         (Problem::TooLarge { limit: 9 }, 413),
-        (Problem::OtherProtocol, 400),
-        (Problem::UploadCompleted, 400),
-        (Problem::AppendTooSmall { limit: 9 }, 400),
-        (Problem::PastLength { length: 9 }, 400),
-        (Problem::ContentDigestMismatch, 400),
-        (Problem::DigestMismatch, 400),
         (Problem::ExceedsLength { length: 9 }, 413),
         (Problem::UnknownChecksumAlgorithm, 400),
         (Problem::ChecksumMismatch, 460),
@@ -82,6 +76,21 @@ fn rows() -> Vec<(Problem, u16)> {
         (Problem::ShuttingDown { retry_after: 5 }, 503),
         (Problem::Unavailable { retry_after: 5 }, 503),
         (Problem::Internal, 500),
+    ]
+    .into_iter()
+    .chain(rows_of_the_draft())
+    .collect()
+}
+
+/// Those that only an upload of the IETF draft, or an append to one, comes to.
+fn rows_of_the_draft() -> [(Problem, u16); 6] {
+    [
+        (Problem::OtherProtocol, 400),
+        (Problem::UploadCompleted, 400),
+        (Problem::AppendTooSmall { limit: 9 }, 400),
+        (Problem::PastLength { length: 9 }, 400),
+        (Problem::ContentDigestMismatch, 400),
+        (Problem::DigestMismatch, 400),
     ]
 }
 

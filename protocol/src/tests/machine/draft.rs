@@ -1,5 +1,5 @@
-//! What an append of the IETF draft is checked for, and which problem wins (rows R19 to R22, R43, R46
-//! to R50).
+//! What an append of the IETF draft is checked for, and which problem wins (rows R19 to R22, R43,
+//! R46 to R50).
 
 use super::policy::{complete, facts, last, not_last, with_digest};
 use super::{NO_LIMITS, answered, append, commit, declaring, done, refused, settle, store, taken};

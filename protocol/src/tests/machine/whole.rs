@@ -1,5 +1,5 @@
-//! Uploads of which the whole content has to have a digest (row R76): it is compared between the last
-//! byte and the commit that would complete.
+//! Uploads of which the whole content has to have a digest (row R76): it is compared between the
+//! last byte and the commit that would complete.
 
 use super::policy::{PAST_LENGTH, facts, last, not_last, with_digest};
 use super::{

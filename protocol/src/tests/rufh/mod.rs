@@ -1,5 +1,5 @@
-//! "Resumable Uploads for HTTP", the IETF draft, as a codec: the rows that a request's header section
-//! decides, and those that the header fields of an answer show.
+//! "Resumable Uploads for HTTP", the IETF draft, as a codec: the rows that a request's header
+//! section decides, and those that the header fields of an answer show.
 
 mod append;
 mod creation;

@@ -1,5 +1,5 @@
-//! What a refusal tells of what can be done about it (rows R19 to R25, R43 to R50, R75, R76, and the
-//! limits that version 9 wants in any refusal because of one).
+//! What a refusal tells of what can be done about it (rows R19 to R25, R43 to R50, R75, R76, and
+//! the limits that version 9 wants in any refusal because of one).
 
 use super::{
     NUMBERS, SETTINGS, answer, answer_in, complete, location, refusal, resource, speaking, untold,
