@@ -135,6 +135,11 @@ fn r44_an_append_says_whether_it_is_the_last() {
             assert_invalid(patch_in(number, lines, Some(5)), "upload-complete");
         }
     }
+    // From version 7 on even at the end of a declared length.
+    for number in [7, 8, 9, 10] {
+        let lines = [PARTIAL, OFFSET_5, LENGTH_10];
+        assert_invalid(patch_in(number, &lines, Some(5)), "upload-complete");
+    }
     assert_invalid(patch(&[OFFSET_5], Some(5)), "upload-complete");
 }
 
