@@ -570,7 +570,10 @@ fn put_refusal(
         }
         _ => {}
     }
-    match resource {
+    // An upload that has failed by this has no offset any more.
+    let is_invalid = matches!(problem, Problem::PastLength { .. })
+        && interop.version().overrun == Overrun::Invalidate;
+    match resource.filter(|resource| resource.complete || !is_invalid) {
         Some(resource) => put_resource(fields, interop, resource, settings),
         None => {
             put_complete(fields, interop, false);

@@ -360,7 +360,7 @@ pub(super) const PAST_LENGTH: Type = Type {
     summary: "The content goes past the length of the upload.",
     text: "More bytes came than the length of the upload allows, so its sender and this server do \
            not speak of the same content. From interop version 7 of Resumable Uploads for HTTP on \
-           the upload cannot be used any more: check that the file did not grow, and create a new \
+           an upload that was not complete cannot be used any more: check that the file did not grow, and create a new \
            one. In older versions the bytes up to the length are kept.",
 };
 

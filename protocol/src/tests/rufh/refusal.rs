@@ -46,6 +46,9 @@ fn a_refusal_tells_that_the_upload_is_not_complete_and_its_limits() {
     for number in NUMBERS {
         for (problem, expected) in mendable() {
             for (resource, offset) in [(None, None), (Some(resource()), Some("5"))] {
+                // An upload that has failed by what it was sent has no offset any more (row R46).
+                let has_failed = matches!(problem, Problem::ExceedsLength { .. }) && number > 6;
+                let offset = offset.filter(|_| !has_failed);
                 let response = refusal(problem.clone(), resource);
                 let (status, fields) = answer_in(speaking(number), &response);
                 assert_eq!(status, expected, "{problem:?}");
