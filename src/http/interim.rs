@@ -97,12 +97,7 @@ fn write_head(bytes: &mut BytesMut, status: StatusCode, reason: &str, fields: &H
         bytes.put_slice(part.as_bytes());
     }
     for (name, value) in fields.iter().filter(|(name, _)| !NOT_OURS.contains(name)) {
-        for part in [
-            name.as_str().as_bytes(),
-            &b": "[..],
-            value.as_bytes(),
-            b"\r\n",
-        ] {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
             bytes.put_slice(part);
         }
     }
@@ -345,5 +340,126 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Interleaved<S> {
         this.claim.gate.shut();
         ready!(this.poll_claimed(cx))?;
         Pin::new(&mut this.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use http::{HeaderMap, HeaderValue, StatusCode, Version};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::{Gate, Interim, Interleaved, Shared};
+
+    fn send(interim: &Interim) -> bool {
+        interim.send(StatusCode::EARLY_HINTS, "", &HeaderMap::new())
+    }
+
+    #[tokio::test]
+    async fn a_head_is_written_as_it_is_given_but_for_what_frames_a_message() {
+        let (mut client, server) = duplex(1024);
+        let gate = Gate::new();
+        let mut server = Interleaved::new(server, gate.clone());
+        let interim = gate.open(Version::HTTP_11);
+        let mut fields = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close"),
+            ("content-length", "5"),
+            ("location", "/\u{e9}\t/"),
+            ("trailer", "x"),
+            ("transfer-encoding", "chunked"),
+        ] {
+            fields.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        fields.append("location", HeaderValue::from_static(""));
+        let status = StatusCode::from_u16(104).unwrap();
+        assert!(interim.send(status, "Upload Resumption Supported", &fields));
+        server.flush().await.unwrap();
+        drop(server);
+        let mut written = String::new();
+        client.read_to_string(&mut written).await.unwrap();
+        assert_eq!(
+            written,
+            "HTTP/1.1 104 Upload Resumption Supported\r\n\
+             location: /\u{e9}\t/\r\nlocation: \r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn what_is_no_interim_response_is_not_taken() {
+        let gate = Gate::new();
+        let interim = gate.open(Version::HTTP_11);
+        let fields = HeaderMap::new();
+        for status in [100, 101, 200, 204, 404, 999] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert!(!interim.send(status, "Reason", &fields), "{status}");
+        }
+        for reason in ["a\r\nb: c", "\n", "\t", "\u{e9}", "\u{7f}"] {
+            let status = StatusCode::PROCESSING;
+            assert!(!interim.send(status, reason, &fields), "{reason:?}");
+        }
+        assert!(gate.queued().is_none());
+        assert!(!send(&Interim::none()));
+        assert!(!send(&gate.open(Version::HTTP_10)));
+    }
+
+    #[tokio::test]
+    async fn only_so_many_wait_for_a_client_that_does_not_read() {
+        let (mut client, server) = duplex(10);
+        let gate = Gate::new();
+        let mut server = Interleaved::new(server, gate.clone());
+        let interim = gate.open(Version::HTTP_11);
+        assert!(send(&interim));
+        assert!(server.flush().now_or_never().is_none(), "half written");
+        for _ in 1..Interim::WAITING_MAX {
+            assert!(send(&interim));
+        }
+        assert!(!send(&interim));
+        assert!(server.flush().now_or_never().is_none());
+        assert!(!send(&interim), "claimed, and not written");
+        let mut written = vec![0; "HTTP/1.1 103 \r\n\r\n".len() * Interim::WAITING_MAX];
+        let (flushed, read) = tokio::join!(server.flush(), client.read_exact(&mut written));
+        flushed.and(read).unwrap();
+        assert!(send(&interim));
+    }
+
+    #[tokio::test]
+    async fn an_answer_waits_until_hyper_has_flushed_but_not_for_the_client() {
+        let (_client, server) = duplex(10);
+        let gate = Gate::new();
+        let mut server = Interleaved::new(server, gate.clone());
+        let interim = gate.open(Version::HTTP_11);
+        assert!(interim.close().now_or_never().is_some(), "nothing is sent");
+        let interim = gate.open(Version::HTTP_11);
+        assert!(send(&interim));
+        let mut closing = Box::pin(interim.close());
+        assert!((&mut closing).now_or_never().is_none());
+        assert!(!send(&interim), "it is closed already");
+        assert!(server.flush().now_or_never().is_none(), "nobody reads");
+        assert!(closing.now_or_never().is_some());
+        let head = server.write(b"HTTP/1.1 200");
+        assert!(head.now_or_never().is_none(), "the other one comes first");
+    }
+
+    #[tokio::test]
+    async fn whoever_outlives_the_connection_keeps_nothing_of_it() {
+        let (_client, server) = duplex(10);
+        let gate = Gate::new();
+        let mut server = Interleaved::new(server, gate.clone());
+        let interim = gate.open(Version::HTTP_11);
+        server.flush().await.unwrap();
+        assert!(send(&interim));
+        server.flush().now_or_never();
+        assert!(send(&interim));
+        drop(server);
+        assert!(!send(&interim));
+        assert!(gate.queued().is_none() && gate.0.task.take().is_none());
+    }
+
+    #[test]
+    fn a_connection_that_sends_none_pays_little() {
+        assert!(size_of::<Shared>() <= 56);
+        assert!(size_of::<Interleaved<()>>() <= 16);
+        assert!(size_of::<Interim>() <= 16);
     }
 }

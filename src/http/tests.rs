@@ -5,10 +5,13 @@
 
 mod early;
 mod http2;
+mod interim;
+mod interim_hyper;
 mod lifecycle;
 mod requests;
 mod tls;
 mod upgrade;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -15,7 +15,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::{Server, head, hello, text};
+use super::wire::{Wire, go_on, send, sent};
+use super::{Handed, Server, by_hand, head, hello, read, text};
 use crate::http::{Config, Route, Tls, TlsError};
 
 const NAME: &str = "tidegate.test";
@@ -88,6 +89,33 @@ async fn http1_is_spoken_with_whoever_wants_it_or_does_not_choose() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert!(answer.ends_with("https"), "{answer}");
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn interim_responses_come_through_it() {
+    let identity = Identity::new();
+    let (route, mut handed) = by_hand("/in");
+    let server = Server::start_with(identity.config(), [route]).await;
+    let mut client = Wire::new(identity.connect(&server, &[b"http/1.1"]).await);
+    for _ in 0..3 {
+        let fields = "Content-Length: 5\r\nExpect: 100-continue\r\n";
+        client.send(head("POST /in", fields)).await;
+        let Handed {
+            mut request,
+            answer,
+        } = handed.recv().await.unwrap();
+        assert!(send(&request.interim, "/1"));
+        assert_eq!(client.message(false).await, sent("/1"));
+        client.send("hello").await;
+        assert_eq!(read(&mut request.body).await.0, 5);
+        assert!(send(&request.interim, "/2"));
+        answer.send(text(201, vec![b'x'; 1 << 20])).unwrap();
+        let (interims, answer) = client.answer(false).await;
+        assert_eq!(interims, [go_on(), sent("/2")]);
+        assert_eq!((answer.status, answer.body.len()), (201, 1 << 20));
+    }
+    drop(client);
     server.stop().await;
 }
 
