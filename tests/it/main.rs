@@ -8,10 +8,11 @@
 //!
 //! Nothing here links the server. Each test starts the real program on a free port and a fresh data
 //! directory, speaks bytes to it, and ends it. What a test may assume stands in the contract and in
-//! the rows of the protocol digest, whose numbers the tests in `tus` carry in their names.
+//! the rows of the protocol digest, whose numbers the tests in `tus` and `rufh` carry in their names.
 //!
 //! Knobs: `TIDEGATE_TEST_ROUNDS` (rounds of every randomised test), `TIDEGATE_TEST_CUTS` (power cuts
-//! of each file system) and `TIDEGATE_TEST_SEED` (their first seed, as printed by a run that failed).
+//! of each file system), `TIDEGATE_TEST_UPLOAD_MIB` (size of the one large upload) and
+//! `TIDEGATE_TEST_SEED` (their first seed, as printed by a run that failed).
 
 mod support;
 
@@ -43,4 +44,18 @@ mod tus {
     mod expiration;
     mod override_;
     mod termination;
+}
+
+/// The same for the rows of the IETF draft, and its tests at random moments.
+mod rufh {
+    mod append;
+    mod both;
+    mod concurrency;
+    mod creation;
+    mod digests;
+    mod discovery;
+    mod interim;
+    mod races;
+    mod retrieval;
+    mod versions;
 }

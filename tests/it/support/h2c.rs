@@ -3,7 +3,8 @@
 
 use std::future::poll_fn;
 use std::net::{Shutdown, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -207,26 +208,43 @@ fn end(body: &mut SendStream<Bytes>, trailers: &[(String, String)]) {
     drop(body.send_trailers(fields));
 }
 
-async fn read_answer(answer: ResponseFuture) -> Result<Answer, h2::Error> {
+async fn read_answer(mut answer: ResponseFuture) -> Result<Answer, h2::Error> {
+    let mut interim = Vec::new();
+    let answer = poll_fn(|cx| {
+        while let Poll::Ready(Some(head)) = answer.poll_informational(cx) {
+            interim.push(bare(&head?));
+        }
+        Pin::new(&mut answer).poll(cx)
+    });
     let (head, mut incoming) = answer.await?.into_parts();
+    let head = http::Response::from_parts(head, ());
     let mut body = Vec::new();
     while let Some(data) = incoming.data().await {
         let data = data?;
         incoming.flow_control().release_capacity(data.len())?;
         body.extend_from_slice(&data);
     }
+    Ok(Answer {
+        body,
+        interim,
+        ..bare(&head)
+    })
+}
+
+/// An answer without its content.
+fn bare(head: &http::Response<()>) -> Answer {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers = head
-        .headers
+        .headers()
         .iter()
         .map(|(name, value)| (name.to_string(), text(value)));
-    Ok(Answer {
-        status: head.status.as_u16(),
+    Answer {
+        status: head.status().as_u16(),
         reason: String::new(),
         headers: headers.collect(),
-        body,
+        body: Vec::new(),
         interim: Vec::new(),
-    })
+    }
 }
 
 async fn within_patience<T>(work: impl Future<Output = Result<T, h2::Error>>, what: &str) -> T {

@@ -2,6 +2,7 @@
 
 pub(crate) mod h2c;
 pub(crate) mod hook;
+pub(crate) mod rufh;
 pub(crate) mod server;
 pub(crate) mod sse;
 pub(crate) mod tus;
