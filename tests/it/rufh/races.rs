@@ -270,7 +270,10 @@ impl Optimist {
                     &mut conn,
                     Conn::try_open(server.addr()).await?,
                 ));
-                conn.try_send_head(&patch.declare(length - at)).await?;
+                let patch = patch.declare(length - at).expect_continue();
+                conn.try_send_head(&patch).await?;
+                // Or else it might come to the server after whoever takes it over next.
+                while conn.try_next_interim().await?.status != 100 {}
             }
             let piece = rng.usize(1..20_000).min(race.rest(at).len());
             race.said_all.set(at + piece as u64 == length);
@@ -287,7 +290,7 @@ impl Optimist {
         }
         let answer = conn.try_answer().await?.expect(201);
         for interim in &answer.interim {
-            assert_eq!(interim.status, 104, "{answer}");
+            assert!(matches!(interim.status, 100 | 104), "{answer}");
         }
         self.is_done = race.judge(race.told.get(), &answer);
         Ok(())
