@@ -563,8 +563,11 @@ fn put_refusal(
         | Problem::UploadCancelled { .. }
         | Problem::UploadExpired
         | Problem::UploadFailed => return,
-        // It has ended: nothing to resume (row R76).
-        Problem::DigestMismatch => return put_complete(fields, interop, true),
+        // It has ended: nothing to resume (row R76). Or it is about content, which only a complete one
+        // has.
+        Problem::DigestMismatch
+        | Problem::PreconditionFailed
+        | Problem::RangeNotSatisfiable { .. } => return put_complete(fields, interop, true),
         Problem::InvalidContentType => {
             fields.insert(super::ACCEPT_PATCH, HeaderValue::from_static(MEDIA_TYPE));
         }
