@@ -252,9 +252,12 @@ async fn create_from(
     if is_new {
         uploads.metrics.created();
     }
-    // Whoever knows the address can come back to it.
-    let told = match (&append, &mut sender.interims) {
-        (Some(_), Some(interims)) => interims.created(&location, resource(&upload).expires_in),
+    // Whoever knows the address can come back to it, and without content need not.
+    let has_content = |append: &Append| append.content_length != Some(0);
+    let told = match &mut sender.interims {
+        Some(interims) if append.as_ref().is_some_and(has_content) => {
+            interims.created(&location, resource(&upload).expires_in)
+        }
         _ => false,
     };
     if !is_new {
