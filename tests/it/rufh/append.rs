@@ -4,7 +4,7 @@ use crate::support::rufh::{self, LAST, MORE};
 use crate::support::server::{Server, files_in};
 use crate::support::tus::Upload;
 use crate::support::wire::{Answer, Req, chunk, problem_type};
-use crate::support::{content, eventually};
+use crate::support::{PATIENCE, content, eventually};
 
 /// Checks a refusal after which the upload is as it was.
 #[track_caller]
@@ -432,6 +432,47 @@ async fn r53_a_chunked_append_without_its_last_chunk_is_not_complete() {
     server.quiesce().await;
     conn.reset();
     server.expect_draft_resumable(&upload, 5, b"hello").await;
+}
+
+/// A client comes back after 5xx, unless it says that all is over.
+#[tokio::test]
+async fn r53_a_shutdown_in_the_last_append_is_503_and_keeps_what_came() {
+    let mut server = Server::start(&["--checkpoint-interval", "1h"]).await;
+    let upload = server.create_draft(11).await;
+    let mut conn = server.connect().await;
+    let last = rufh::patch(&upload, 0, LAST).declare(11);
+    conn.send_head_and_wait(last).await;
+    conn.send(b"hello").await;
+    server.quiesce().await;
+    server.sigterm();
+    let answer = conn.answer().await.expect_slug(503, "shutting-down");
+    answer.expect_open(5).field("Retry-After");
+    drop(conn);
+    let status = server.exited_within(PATIENCE).await;
+    assert!(status.success(), "{status}");
+    server.restart(&[]).await;
+    server
+        .expect_draft_resumable(&upload, 5, b"hello world")
+        .await;
+}
+
+#[tokio::test]
+async fn r20_an_append_over_the_limit_of_an_upload_is_413_and_changes_nothing() {
+    let server = Server::start(&["--max-upload-size", "10"]).await;
+    let upload = server.create_open_draft().await;
+    server.append_draft(&upload, 0, b"hello").await;
+    for wrong in [
+        rufh::patch(&upload, 5, MORE).body(" world"),
+        rufh::patch(&upload, 5, LAST).body(" world"),
+        rufh::patch(&upload, 5, MORE).header("Upload-Length", "11"),
+    ] {
+        let answer = server.send(wrong).await;
+        let answer = expect_refused(answer, 413, "upload-too-large", 5);
+        assert_eq!(answer.limit("max-size"), Some(10), "{answer}");
+    }
+    server
+        .expect_draft_resumable(&upload, 5, b"hello worl")
+        .await;
 }
 
 #[tokio::test]

@@ -379,7 +379,7 @@ async fn r14_a_client_may_name_its_upload_and_ask_again() {
 }
 
 #[tokio::test]
-async fn r17_another_method_is_405_with_allow() {
+async fn another_method_is_405_with_allow() {
     let server = Server::start(&[]).await;
     let upload = server.create_draft(5).await;
     for (method, target) in [
@@ -395,9 +395,9 @@ async fn r17_another_method_is_405_with_allow() {
     server.expect_draft_resumable(&upload, 0, b"hello").await;
 }
 
-/// Row R81: what is asked for is looked at again while it comes in.
+/// What was allowed at the beginning is looked at again while it comes in.
 #[tokio::test]
-async fn r20_content_without_a_length_is_stopped_at_the_limit() {
+async fn r20_r81_content_without_a_length_is_stopped_at_the_limit() {
     let server = Server::start(&["--max-upload-size", "10"]).await;
     let create = rufh::create(LAST).chunked("hello world and more");
     let answer = server.send(create).await;

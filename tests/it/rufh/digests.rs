@@ -81,6 +81,23 @@ async fn r75_content_with_a_digest_that_breaks_off_is_not_kept() {
 }
 
 #[tokio::test]
+async fn r75_r71_content_with_a_digest_that_is_taken_over_is_not_kept() {
+    let server = Server::start(&[]).await;
+    let whole = content(76, 100_000);
+    let upload = server.create_draft(whole.len() as u64).await;
+    let patch = with_digest(rufh::patch(&upload, 0, LAST), &whole);
+    let mut conn = server.connect().await;
+    conn.send_head_and_wait(patch.declare(100_000)).await;
+    conn.send(&whole[..50_000]).await;
+    server.quiesce().await;
+    let head = server.send(rufh::head(&upload)).await.expect(204);
+    head.expect_open(0);
+    let answer = conn.answer().await.expect_slug(400, "upload-superseded");
+    answer.expect_open(0);
+    server.expect_draft_resumable(&upload, 0, &whole).await;
+}
+
+#[tokio::test]
 async fn r75_algorithms_that_are_not_known_are_not_looked_at() {
     let server = Server::start(&[]).await;
     for unknown in [

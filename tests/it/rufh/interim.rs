@@ -137,6 +137,7 @@ async fn r11_nobody_else_is_sent_a_104() {
         rufh::create(LAST).interop(2).body("hello"),
         // No content.
         mine(rufh::create(MORE)),
+        mine(rufh::create(LAST)),
         mine(rufh::create_of(5)),
         // tus, whatever else it says.
         mine(tus::create_with_data(5).header("Upload-Complete", LAST)).body("hello"),

@@ -69,6 +69,21 @@ async fn r31_get_of_a_complete_upload_is_the_file_with_the_fields() {
     answer.expect_header("Upload-Complete", LAST);
 }
 
+/// Whoever reads only the fields must not take the upload for one to go on with.
+#[tokio::test]
+async fn r31_a_refused_look_at_the_file_still_tells_that_it_is_complete() {
+    let server = Server::start(&[]).await;
+    let upload = server.complete_draft(b"hello").await;
+    for (status, name, value) in [
+        (416, "Range", "bytes=99-"),
+        (412, "If-Match", "\"other\""),
+        (304, "If-None-Match", "*"),
+    ] {
+        let answer = server.send(rufh::get(&upload).header(name, value)).await;
+        answer.expect(status).expect_header("Upload-Complete", LAST);
+    }
+}
+
 #[tokio::test]
 async fn r32_the_offset_told_is_one_to_go_on_from() {
     let server = Server::start(&[]).await;
