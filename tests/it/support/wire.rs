@@ -333,7 +333,7 @@ pub(crate) struct Answer {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
     /// The interim answers ahead of it.
-    pub(crate) interim: Vec<Answer>,
+    pub(crate) interim: Vec<Self>,
 }
 
 impl Answer {
