@@ -273,8 +273,8 @@ impl Connection {
 
 /// How hyper serves HTTP/1.1.
 ///
-/// `pipeline_flush` must stay off. With it, hyper says that it has flushed while it has not, and
-/// interim responses would get into the middle of others, or an answer would wait for them forever.
+/// `pipeline_flush` must stay off. With it, hyper says that it has flushed while it has not: interim
+/// responses would not go out, and the answer behind them would wait forever.
 pub(super) fn speaking_http1(config: &Config) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder

@@ -67,6 +67,16 @@ fn rows() -> Vec<(Problem, u16)> {
         (Problem::PartNotFound { part: 2 }, 404),
         (Problem::UploadIncomplete, 409),
         (cancelled, 410),
+    ]
+    .into_iter()
+    .chain(rows_of_the_draft())
+    .chain(rows_of_an_end())
+    .collect()
+}
+
+/// Those that come to an upload, or a request, in the midst of it.
+fn rows_of_an_end() -> [(Problem, u16); 9] {
+    [
         (Problem::UploadExpired, 410),
         (Problem::UploadFailed, 410),
         (Problem::UploadSuperseded, 400),
@@ -77,9 +87,6 @@ fn rows() -> Vec<(Problem, u16)> {
         (Problem::Unavailable { retry_after: 5 }, 503),
         (Problem::Internal, 500),
     ]
-    .into_iter()
-    .chain(rows_of_the_draft())
-    .collect()
 }
 
 /// Those that only an upload of the IETF draft, or an append to one, comes to.
