@@ -64,7 +64,12 @@ async fn a_problem_has_the_members_of_the_contract() {
         instance.contains(upload.id()),
         "the instance is another one: {problem}"
     );
-    // The type is a page that this server serves.
+    // This type is registered, and its page is elsewhere; the server has one all the same.
+    let page = Req::new("GET", "/problems/offset-mismatch");
+    server.send(page).await.expect(200);
+    // Any other is a page that this server serves.
+    let answer = server.send(tus::patch(&upload, 2).body("more")).await;
+    let problem = answer.expect_slug(413, "exceeds-length").json();
     let page = problem["type"].as_str().unwrap_or_default();
     let page = server.send(Req::new("GET", page)).await.expect(200);
     assert!(!page.body.is_empty(), "{page}");

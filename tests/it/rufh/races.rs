@@ -142,6 +142,8 @@ impl Race {
 
     /// What is left is a whole upload, one to go on with, or none, and everybody says the same.
     async fn settle(&self, server: &Server) {
+        // A sender that has left may not have been heard yet, and would come after the look.
+        server.quiesce().await;
         let before = self.told.get();
         let head = server.send(rufh::head(&self.upload)).await;
         self.judge(before, &head);
