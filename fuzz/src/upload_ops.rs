@@ -73,6 +73,7 @@ fn stored(text: &[u8]) -> Stored {
             b'L' => facts.length = Some(number),
             b'F' => facts.concatenated = true,
             b'R' => facts.protocol = Protocol::Draft,
+            b'E' => facts.protocol = Protocol::EarlyDraft,
             b'H' => digest_of = Some(number),
             b'Z' => complete = true,
             _ => {}
@@ -83,13 +84,14 @@ fn stored(text: &[u8]) -> Stored {
         Protocol::Tus => facts.length == Some(facts.offset),
         // It says itself when it is.
         Protocol::Draft => complete,
+        Protocol::EarlyDraft => complete || facts.length == Some(facts.offset),
     };
     if facts.complete {
         facts.length = Some(facts.offset);
     }
     // Only the draft knows the digest of a whole content, and what is complete has it.
-    let digest_of = digest_of.filter(|_| facts.protocol == Protocol::Draft);
-    let digest_of = digest_of.map(|bytes| if complete { facts.offset } else { bytes });
+    let digest_of = digest_of.filter(|_| facts.protocol != Protocol::Tus);
+    let digest_of = digest_of.map(|bytes| if facts.complete { facts.offset } else { bytes });
     facts.has_digest = digest_of.is_some();
     let bytes = usize::try_from(facts.offset).expect("a small number");
     Stored {
@@ -139,7 +141,6 @@ fn script(offset: u64, text: &[u8]) -> Script {
             b'P' => (append.completion, append.overrun) = (Completion::Later, Overrun::Invalidate),
             // Interop versions up to 6.
             b'V' => append.overrun = Overrun::KeepToLength,
-            b'L' => append.completion = Completion::AtLengthOrLater,
             _ => script.steps.extend(step(letter, number)),
         }
     }

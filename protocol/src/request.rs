@@ -33,6 +33,9 @@ pub enum Protocol {
     Tus,
     /// The IETF draft: complete when its sender says so.
     Draft,
+    /// The IETF draft up to interop version 6: at its length as well. There are clients that take an
+    /// upload for complete there, and do not say so.
+    EarlyDraft,
 }
 
 impl Protocol {
@@ -42,13 +45,14 @@ impl Protocol {
         match self {
             Self::Tus => "tus",
             Self::Draft => "draft",
+            Self::EarlyDraft => "early-draft",
         }
     }
 
     /// The inverse of [`Self::as_str`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Tus, Self::Draft]
+        [Self::Tus, Self::Draft, Self::EarlyDraft]
             .into_iter()
             .find(|protocol| protocol.as_str() == text)
     }
@@ -140,23 +144,9 @@ pub enum Completion {
     AtLength,
     /// The end of this request's content (IETF draft, `Upload-Complete: ?1`).
     AtEnd,
-    /// Nothing in this request (IETF draft, `Upload-Complete: ?0`).
+    /// Nothing in this request (IETF draft, `Upload-Complete: ?0`), but what its
+    /// [`Protocol`] may say of its length.
     Later,
-    /// The end of this request's content if that is the upload's length, or else nothing in it
-    /// (IETF draft up to interop version 6, `Upload-Complete: ?0`): tus-js-client takes an upload for
-    /// complete at its length, and often does not say so.
-    AtLengthOrLater,
-}
-
-impl Completion {
-    /// The protocol that knows it.
-    #[must_use]
-    pub fn protocol(self) -> Protocol {
-        match self {
-            Self::AtLength => Protocol::Tus,
-            Self::AtEnd | Self::Later | Self::AtLengthOrLater => Protocol::Draft,
-        }
-    }
 }
 
 /// What happens to bytes past the upload's length.

@@ -37,6 +37,19 @@ pub struct Facts {
     pub protocol: Protocol,
 }
 
+impl Facts {
+    /// Whether the upload is complete as soon as it has its length. One with a digest is not: that is
+    /// compared when its sender says that it is complete.
+    #[must_use]
+    pub fn completes_at_length(&self) -> bool {
+        match self.protocol {
+            Protocol::Tus => true,
+            Protocol::EarlyDraft => !self.has_digest,
+            Protocol::Draft => false,
+        }
+    }
+}
+
 /// Bounds that come from configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -271,8 +284,8 @@ impl Upload {
     }
 
     /// The request's header section is here. Checks it against the upload in the order of the
-    /// rows (final 403, protocol 400, complete 400, offset 409, content 413 and 400, length 400, size
-    /// 413); nothing has changed if it is refused.
+    /// rows (final 403, protocol 400, complete 400, offset 409, content 413, length 400, content 400,
+    /// size 413); nothing has changed if it is refused.
     ///
     /// # Errors
     /// The problem to answer with.
@@ -280,7 +293,8 @@ impl Upload {
         if self.facts.concatenated {
             return Err(Problem::FinalUpload);
         }
-        if append.completion.protocol() != self.facts.protocol {
+        let is_of_tus = append.completion == Completion::AtLength;
+        if is_of_tus != (self.facts.protocol == Protocol::Tus) {
             return Err(Problem::OtherProtocol);
         }
         self.check_replay(append)?;
@@ -290,9 +304,10 @@ impl Upload {
                 provided: append.offset,
             });
         }
-        self.check_content(append)?;
+        self.check_most(append)?;
         let declared = self.check_declared(append.length)?;
         let length = declared.or(self.facts.length);
+        self.check_least(append, length)?;
         let bound = self.bound(length);
         if let Some(content) = append.content_length {
             let end = append.offset.saturating_add(content);
@@ -337,14 +352,11 @@ impl Upload {
 
     /// The request's content ended as it should.
     pub fn handle_end(&mut self) {
-        if let Phase::Receiving(mut plan) = self.phase {
+        if let Phase::Receiving(plan) = self.phase {
             let length = plan.declared.or(self.facts.length);
-            if plan.completion == Completion::AtLengthOrLater && length == Some(self.received) {
-                plan.completion = Completion::AtEnd;
-            }
             let problem = match plan.completion {
                 Completion::AtEnd => Self::check_whole(length, self.received).err(),
-                Completion::AtLength | Completion::Later | Completion::AtLengthOrLater => None,
+                Completion::AtLength | Completion::Later => None,
             };
             let whole = problem.is_none();
             self.end(plan, problem, whole);
@@ -559,7 +571,7 @@ impl Upload {
         let size_max = self.limits.upload_bytes_max();
         match self.facts.protocol {
             Protocol::Tus => size_max,
-            Protocol::Draft => size_max.min(structured::INTEGER_MAX),
+            Protocol::Draft | Protocol::EarlyDraft => size_max.min(structured::INTEGER_MAX),
         }
     }
 
@@ -575,24 +587,25 @@ impl Upload {
         }
     }
 
-    /// Rows R21 and R22: the bounds of one request's content.
-    fn check_content(&self, append: &Append) -> Result<(), Problem> {
-        let Some(content) = append.content_length else {
+    /// Row R21: the most content of one request.
+    fn check_most(&self, append: &Append) -> Result<(), Problem> {
+        match (append.content_length, self.limits.append_max) {
+            (Some(content), Some(limit)) if content > limit => Err(Problem::TooLarge { limit }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Row R22: the least, if more is to follow.
+    fn check_least(&self, append: &Append, length: Option<u64>) -> Result<(), Problem> {
+        let (Some(content), Some(limit)) = (append.content_length, self.limits.append_min) else {
             return Ok(());
         };
-        if let Some(limit) = self.limits.append_max
-            && content > limit
-        {
-            return Err(Problem::TooLarge { limit });
-        }
-        match self.limits.append_min {
-            Some(limit) if append.completion == Completion::Later => {
-                match (1..limit).contains(&content) {
-                    true => Err(Problem::AppendTooSmall { limit }),
-                    false => Ok(()),
-                }
-            }
-            Some(_) | None => Ok(()),
+        let end = append.offset.saturating_add(content);
+        let is_last = self.facts.completes_at_length() && length == Some(end);
+        let is_small = append.completion == Completion::Later && (1..limit).contains(&content);
+        match is_small && !is_last {
+            true => Err(Problem::AppendTooSmall { limit }),
+            false => Ok(()),
         }
     }
 
@@ -666,13 +679,11 @@ impl Upload {
         }
         let length = plan.declared.or(self.facts.length);
         let ended = matches!(self.phase, Phase::Ending { .. });
-        match plan.completion {
-            Completion::AtLength if length == Some(self.written) => Mark::Completed,
-            Completion::AtEnd if ended => Mark::Completed,
-            Completion::AtLength
-            | Completion::AtEnd
-            | Completion::Later
-            | Completion::AtLengthOrLater => Mark::Open,
+        let is_said = plan.completion == Completion::AtEnd && ended;
+        let is_long = self.facts.completes_at_length() && length == Some(self.written);
+        match is_said || is_long {
+            true => Mark::Completed,
+            false => Mark::Open,
         }
     }
 

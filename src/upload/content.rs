@@ -207,7 +207,7 @@ impl Content {
             metadata.filetype().as_deref(),
         );
         let fields = response.headers_mut();
-        if self.upload.protocol == Protocol::Draft {
+        if self.upload.protocol != Protocol::Tus {
             put_coding(fields, &metadata);
         }
         if let Ok(etag) = HeaderValue::from_str(&self.etag)

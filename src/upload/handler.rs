@@ -157,6 +157,7 @@ fn dispatch(
         (Target::Upload, Request::Append(append), Some(id)) => {
             let sender = Sender {
                 interims: Interims::of(&uploads, dialect, request.interim),
+                location: None,
                 body: request.body,
             };
             async move { appended(receive::append(&uploads, id, append, sender).await) }.boxed()
@@ -234,8 +235,14 @@ async fn create_from(
         Err(problem) => return problem.into(),
     };
     let transport::Request { body, interim, .. } = request;
-    let mut sender = Sender {
+    // Without content the answer comes as soon.
+    let has_content = |append: &Append| append.content_length != Some(0);
+    let sender = Sender {
         interims: Interims::of(&uploads, dialect, interim),
+        location: append
+            .as_ref()
+            .is_some_and(has_content)
+            .then(|| location.clone()),
         body,
     };
     let asked = Asked::of(&new);
@@ -252,14 +259,6 @@ async fn create_from(
     if is_new {
         uploads.metrics.created();
     }
-    // Whoever knows the address can come back to it, and without content need not.
-    let has_content = |append: &Append| append.content_length != Some(0);
-    let told = match &mut sender.interims {
-        Some(interims) if append.as_ref().is_some_and(has_content) => {
-            interims.created(&location, resource(&upload).expires_in)
-        }
-        _ => false,
-    };
     if !is_new {
         return existed(&uploads, location, upload, append, sender).await;
     }
@@ -270,9 +269,10 @@ async fn create_from(
             appended: false,
         }),
         Some(append) => {
-            let received = match named.is_some() || told {
-                true => receive::append(&uploads, id, append, sender).await,
-                false => receive::append_first(&uploads, id, append, sender).await,
+            // Who has named it can come back to it.
+            let received = match named {
+                Some(_) => receive::append(&uploads, id, append, sender).await,
+                None => receive::append_first(&uploads, id, append, sender).await,
             };
             created_with(location, received)
         }
@@ -288,6 +288,7 @@ struct Asked {
     length: Option<u64>,
     concat: Option<String>,
     protocol: Protocol,
+    expected_sha256: Option<String>,
 }
 
 impl Asked {
@@ -303,6 +304,7 @@ impl Asked {
                 length: new.length,
                 concat: None,
                 protocol: new.protocol,
+                expected_sha256: new.expected_sha256.clone(),
             },
             New::Final(new) => Self {
                 project: new.project.clone(),
@@ -311,6 +313,7 @@ impl Asked {
                 length: None,
                 concat: Some(new.concat.clone()),
                 protocol: Protocol::Tus,
+                expected_sha256: None,
             },
         }
     }
@@ -321,6 +324,8 @@ impl Asked {
             && self.kind == upload.kind
             && self.concat == upload.concat
             && self.protocol == upload.protocol
+            // Whoever asks for a comparison must not be told of an upload without it.
+            && (self.expected_sha256.is_none() || self.expected_sha256 == upload.expected_sha256)
             // A deferred one may have been declared since.
             && (self.length.is_none() || self.length == upload.length)
     }

@@ -13,10 +13,11 @@ use crate::http as transport;
 /// The status and its reason (draft, "104 (Upload Resumption Supported)").
 const UPLOAD_RESUMPTION_SUPPORTED: (u16, &str) = (104, "Upload Resumption Supported");
 
-/// How far the first offset is from the beginning. Each next one comes after four times as long:
-/// there are clients that take no more than five interim responses.
+/// How far the first offset is from the beginning. Each next one comes after four times as long, but
+/// at most a minute: there are clients that take no more than five interim responses.
 const FIRST_AFTER: Duration = Duration::from_secs(1);
 const GROWTH: u32 = 4;
+const GAP_MAX: Duration = Duration::from_secs(60);
 
 /// What one request is told before its answer.
 pub(super) struct Interims {
@@ -64,7 +65,7 @@ impl Interims {
     /// Everything before `offset` is committed.
     pub(super) fn committed(&mut self, offset: u64) {
         if Instant::now() >= self.next && self.send(&Interim::Progress { offset }) {
-            self.gap *= GROWTH;
+            self.gap = (self.gap * GROWTH).min(GAP_MAX);
             self.next += self.gap;
         }
     }

@@ -11,7 +11,7 @@ use super::interim::Interims;
 use super::progress::Progress;
 use super::refuse;
 use super::store::{State, StoreError, Upload};
-use super::{Uploads, event, recover};
+use super::{Uploads, event, handler, recover};
 use crate::cancel::{CancelReason, Lease, Scope};
 use crate::event::{Kind, Operation};
 use crate::http::Body;
@@ -25,6 +25,8 @@ pub(super) struct Received {
     /// As committed. `None`: the client may not be told.
     pub(super) upload: Option<Upload>,
     pub(super) problem: Option<Problem>,
+    /// Whether its sender has been told the upload's URL before.
+    is_addressed: bool,
 }
 
 impl Received {
@@ -41,6 +43,7 @@ impl Received {
         Self {
             upload: None,
             problem: Some(problem),
+            is_addressed: false,
         }
     }
 }
@@ -50,6 +53,8 @@ pub(super) struct Sender {
     pub(super) body: Body,
     /// What it is told before its answer.
     pub(super) interims: Option<Box<Interims>>,
+    /// The upload's URL, to be told among the first of that.
+    pub(super) location: Option<String>,
 }
 
 /// Appends what `sender` sends to the upload `id`.
@@ -99,7 +104,8 @@ async fn attempt(
         let (uploads, scope) = (uploads.clone(), scope.clone());
         scope.clone().spawn(async move {
             let mut received = uploads.clone().run(id, append, sender, scope).await;
-            if address == Address::Untold && received.has_kept_nothing() {
+            let is_lost = address == Address::Untold && !received.is_addressed;
+            if is_lost && received.has_kept_nothing() {
                 uploads.remove_untold(id).await;
                 received.upload = None;
             }
@@ -196,12 +202,27 @@ impl Uploads {
             }
         };
         show(&operation, &upload, progress.clone());
-        let Sender { body, interims } = sender;
+        let Sender {
+            body,
+            mut interims,
+            location,
+        } = sender;
+        // Not before it has the upload: whoever is told may send somebody else to it at once.
+        let is_addressed = match (&mut interims, location) {
+            (Some(interims), Some(location)) => {
+                interims.created(&location, handler::resource(&upload).expires_in)
+            }
+            _ => false,
+        };
         let attempt = attempt.giving_way(body.is_multiplexed()).telling(interims);
         let ended = attempt.run(body, &scope).await;
         self.note(id, &ended).await;
         drop((operation, lease));
-        self.ended(upload, ended, &progress).await
+        let received = self.ended(upload, ended, &progress).await;
+        Received {
+            is_addressed,
+            ..received
+        }
     }
 
     /// Prepares an attempt at an upload that can be gone on with. The caller holds its lease.
@@ -240,7 +261,7 @@ impl Uploads {
             }
             Err(problem) => Err(Box::new(Received {
                 upload: Some(upload),
-                problem: Some(problem),
+                ..Received::refused(problem)
             })),
         }
     }
@@ -305,6 +326,7 @@ impl Uploads {
             return Received {
                 upload: known.then_some(now),
                 problem,
+                is_addressed: false,
             };
         }
         upload.offset = facts.offset;
@@ -317,6 +339,7 @@ impl Uploads {
         Received {
             upload: Some(upload),
             problem,
+            is_addressed: false,
         }
     }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tidegate_protocol::problem::Problem;
-use tidegate_protocol::request::Protocol;
 use tidegate_protocol::upload::{Commit, Mark};
 
 use super::progress::Progress;
@@ -73,8 +72,8 @@ async fn adopt_tail(uploads: &Uploads, mut upload: Upload) -> Result<Upload, Pro
     if end == upload.offset {
         return Ok(upload);
     }
-    // By the rules of the draft only its sender can say that it is complete.
-    let completes = upload.protocol == Protocol::Tus && upload.length == Some(end);
+    // Or else only its sender can say that it is complete.
+    let completes = upload.facts().completes_at_length() && upload.length == Some(end);
     if let Err(error) = blob.clone().sync().await {
         cut_unsynced(&blob, id, upload.offset).await;
         return Err(refuse::blob(&error));

@@ -218,9 +218,17 @@ pub struct NewUpload {
 }
 
 impl NewUpload {
-    /// Whether it is complete as soon as it is made: of nothing, by the rules of tus.
+    /// Whether it is complete as soon as it is made, of nothing.
     pub fn is_whole(&self) -> bool {
-        self.length == Some(0) && self.protocol == Protocol::Tus
+        let new = Facts {
+            offset: 0,
+            length: self.length,
+            complete: false,
+            concatenated: false,
+            has_digest: self.expected_sha256.is_some(),
+            protocol: self.protocol,
+        };
+        new.length == Some(0) && new.completes_at_length()
     }
 }
 

@@ -72,7 +72,7 @@ pub const CORS_METHODS: &str = "POST, PUT, HEAD, PATCH, OPTIONS, GET, DELETE";
 
 /// For `Access-Control-Allow-Headers`.
 pub const CORS_REQUEST_FIELDS: &str = "Authorization, Origin, X-Requested-With, X-Request-ID, \
-     X-HTTP-Method-Override, Content-Type, Content-Disposition, Range, If-Range, Upload-Id, \
+     X-HTTP-Method-Override, Content-Type, Content-Encoding, Content-Disposition, Range, If-Range, Upload-Id, \
      Upload-Length, Upload-Offset, Tus-Resumable, Upload-Metadata, Upload-Defer-Length, \
      Upload-Concat, Upload-Checksum, Upload-Incomplete, Upload-Complete, \
      Upload-Draft-Interop-Version, Content-Digest, Repr-Digest, Want-Repr-Digest, \
@@ -105,7 +105,7 @@ impl Dialect {
     pub fn of(protocol: Protocol) -> Self {
         match protocol {
             Protocol::Tus => Self::Tus1,
-            Protocol::Draft => Self::Rufh(Interop::UNTOLD),
+            Protocol::Draft | Protocol::EarlyDraft => Self::Rufh(Interop::UNTOLD),
         }
     }
 

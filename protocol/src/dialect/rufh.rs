@@ -46,8 +46,8 @@ struct Version {
     completeness: Completeness,
     omitted: Omitted,
     media_type: MediaType,
-    /// What an append means that is not the last one.
-    more: Completion,
+    /// The rules of an upload that is created in it.
+    protocol: Protocol,
     /// The status of an append after which more is to follow.
     appended: StatusCode,
     overrun: Overrun,
@@ -104,7 +104,7 @@ const V3: Version = Version {
     completeness: Completeness::Inverted,
     omitted: Omitted::Last,
     media_type: MediaType::Any,
-    more: Completion::AtLengthOrLater,
+    protocol: Protocol::EarlyDraft,
     appended: StatusCode::CREATED,
     overrun: Overrun::KeepToLength,
     retrieval: Retrieval::Strict,
@@ -134,7 +134,7 @@ const V6: Version = Version {
 const V7: Version = Version {
     number: 7,
     omitted: Omitted::Refused,
-    more: Completion::Later,
+    protocol: Protocol::Draft,
     appended: StatusCode::NO_CONTENT,
     overrun: Overrun::Invalidate,
     retrieval: Retrieval::Lenient,
@@ -259,6 +259,7 @@ fn create(
     let metadata = metadata(headers, settings)?;
     let completion = completion(version, headers).ok_or_else(|| untold(version))?;
     let declared = structured::count(headers, name::UPLOAD_LENGTH);
+    let digest = structured::sha256(headers, name::REPR_DIGEST);
     let append = Append {
         offset: 0,
         length: None,
@@ -279,8 +280,8 @@ fn create(
         length: declared,
         complete: false,
         concatenated: false,
-        has_digest: false,
-        protocol: Protocol::Draft,
+        has_digest: digest.is_some(),
+        protocol: version.protocol,
     };
     Upload::new(new, settings.limits).handle_append(&append)?;
     if let (Some(length), Some(content)) = (declared, content_length)
@@ -289,7 +290,8 @@ fn create(
         return Err(Problem::PastLength { length });
     }
     let length = declared.or_else(|| content_length.filter(|_| completion == Completion::AtEnd));
-    let is_empty = content_length == Some(0) && completion != Completion::AtEnd;
+    let is_nothing =
+        content_length == Some(0) && completion == Completion::Later && append.checksum.is_none();
     Ok(Request::Create(Create {
         id,
         content: NewContent::Appended {
@@ -297,9 +299,9 @@ fn create(
             partial: false,
         },
         metadata,
-        protocol: Protocol::Draft,
-        digest: structured::sha256(headers, name::REPR_DIGEST),
-        append: (!is_empty).then_some(append),
+        protocol: version.protocol,
+        digest,
+        append: (!is_nothing).then_some(append),
     }))
 }
 
@@ -346,7 +348,7 @@ fn completion(version: &Version, headers: &HeaderMap) -> Option<Completion> {
     Some(
         match told == (version.completeness == Completeness::Plain) {
             true => Completion::AtEnd,
-            false => version.more,
+            false => Completion::Later,
         },
     )
 }

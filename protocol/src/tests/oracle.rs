@@ -51,13 +51,9 @@ fn protocol() -> impl Strategy<Value = Protocol> {
 fn policies(protocol: Protocol) -> impl Strategy<Value = (Completion, Overrun)> {
     let (tus, draft) = match protocol {
         Protocol::Tus => (19, 1),
-        Protocol::Draft => (1, 19),
+        Protocol::Draft | Protocol::EarlyDraft => (1, 19),
     };
-    let last = prop_oneof![
-        Just(Completion::AtEnd),
-        Just(Completion::Later),
-        Just(Completion::AtLengthOrLater)
-    ];
+    let last = prop_oneof![Just(Completion::AtEnd), Just(Completion::Later)];
     let overrun = prop_oneof![2 => Just(Overrun::Invalidate), 1 => Just(Overrun::KeepToLength)];
     prop_oneof![
         tus => Just((Completion::AtLength, Overrun::KeepToLength)),
@@ -98,7 +94,7 @@ prop_compose! {
     ) -> Stored {
         // Mostly it is that of the content which is going to come.
         let digest_of = digest_of.map(|bytes| bytes.or(length).unwrap_or(24));
-        let digest_of = digest_of.filter(|_| protocol == Protocol::Draft);
+        let digest_of = digest_of.filter(|_| protocol != Protocol::Tus);
         let facts = Facts {
             offset: 0,
             length,
@@ -125,6 +121,7 @@ fn rest(stored: &Stored, length: u64) -> Script {
     let (completion, overrun) = match stored.facts.protocol {
         Protocol::Tus => (Completion::AtLength, Overrun::KeepToLength),
         Protocol::Draft => (Completion::AtEnd, Overrun::Invalidate),
+        Protocol::EarlyDraft => (Completion::Later, Overrun::KeepToLength),
     };
     Script {
         limits: Limits {

@@ -145,6 +145,7 @@ pub(super) fn sender(script: Script) -> Sender {
     Sender {
         body: Body::new(script),
         interims: None,
+        location: None,
     }
 }
 

@@ -42,6 +42,11 @@ await scenarioAt(async (endpoint, folder) => {
   const streamed = await new Client(stream, deferred).run()
   await expectComplete(streamed.url, file)
 
+  const nothing = await makeFile(folder, 0)
+  const empty = await new Client(opened(nothing), options).run()
+  assert.deepEqual(empty.answers, ['POST 201'])
+  await expectComplete(empty.url, nothing)
+
   const resumed = await resume(options, await makeFile(folder, 16 * MIB), folder)
   const terminated = await terminate(options, await makeFile(folder, 16 * MIB))
   return { protocol, whole: whole.answers, chunks: chunks.answers, resumed, terminated }

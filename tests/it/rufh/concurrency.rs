@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::support::h2c::H2;
-use crate::support::rufh::{self, LAST, MORE};
+use crate::support::rufh::{self, LAST, MORE, NEWEST};
 use crate::support::server::Server;
 use crate::support::tus::Upload;
 use crate::support::wire::{Conn, Req};
@@ -28,6 +28,7 @@ async fn sending(server: &Server, upload: &Upload, offset: u64, part: &[u8]) -> 
 async fn r70_of_two_appends_at_one_offset_one_at_most_succeeds() {
     let mut random = random("r70");
     let server = Server::start(&[]).await;
+    let mut won_once = false;
     for round in 0..rounds(20) {
         let length = random.usize(1..300_000);
         let upload = server.create_open_draft().await;
@@ -46,6 +47,7 @@ async fn r70_of_two_appends_at_one_offset_one_at_most_succeeds() {
             answers[0],
             answers[1]
         );
+        won_once |= winners == 1;
         for answer in answers.iter().filter(|answer| !won(answer.status)) {
             assert!(matches!(answer.status, 400 | 409), "{answer}");
         }
@@ -63,6 +65,30 @@ async fn r70_of_two_appends_at_one_offset_one_at_most_succeeds() {
             .filter(|body| body.starts_with(&found[..kept]));
         assert!(owners.count() >= 1, "round {round}: a mixture");
         assert!(found[kept..].iter().all(|&byte| byte == 0), "round {round}");
+    }
+    assert!(won_once, "nobody ever succeeds");
+}
+
+/// Whoever reads the 104 may come at once: the upload is its creation's from then on.
+#[tokio::test]
+async fn r71_who_comes_by_the_104_ends_the_creation_and_not_the_other_way_round() {
+    let server = Server::start(&[]).await;
+    for round in 0..rounds(60) {
+        let create = rufh::create(MORE).interop(NEWEST).declare(5);
+        let (mut older, mut newer) = (server.connect().await, server.connect().await);
+        older.send_head(&create).await;
+        let upload = Upload::created(&older.next_interim().await);
+        let answer = match round % 2 {
+            0 => newer.exchange(&rufh::head(&upload)).await.expect(204),
+            _ => {
+                let patch = rufh::patch(&upload, 0, LAST).body("newer");
+                newer.exchange(&patch).await.expect(201)
+            }
+        };
+        older.send(b"older").await;
+        older.answer().await.expect_slug(400, "upload-superseded");
+        let kept = answer.offset().expect("it is told");
+        assert_eq!(server.draft_offset(&upload).await, kept, "round {round}");
     }
 }
 

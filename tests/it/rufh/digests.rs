@@ -121,6 +121,30 @@ async fn r75_algorithms_that_are_not_known_are_not_looked_at() {
     answer.expect_slug(400, "content-digest-mismatch");
 }
 
+/// Who asks for the comparison must not be told of success without it.
+#[tokio::test]
+async fn r76_a_creation_is_another_one_with_another_digest() {
+    let server = Server::start(&[]).await;
+    let id = Upload::unknown().id().to_owned();
+    let named = |complete, digest_of: Option<&[u8]>| {
+        let create = rufh::create(complete).header("Upload-Id", &id);
+        let create = create.header("Upload-Length", "5");
+        match digest_of {
+            Some(bytes) => create.header("Repr-Digest", rufh::digest(bytes)),
+            None => create,
+        }
+    };
+    server.send(named(MORE, None)).await.expect(201);
+    let asks = named(LAST, Some(b"other")).body("hello");
+    server.send(asks).await.expect_slug(409, "id-taken");
+    let again = named(LAST, None).body("hello");
+    server
+        .send(again)
+        .await
+        .expect(200)
+        .expect_complete(b"hello");
+}
+
 #[tokio::test]
 async fn r76_an_upload_with_its_digest_completes() {
     let server = Server::start(&[]).await;

@@ -1,9 +1,10 @@
 //! What the interop versions that clients speak differ in (rows, section 2.8).
 
+use crate::support::eventually;
 use crate::support::rufh::{self, LAST, MORE, PARTIAL_UPLOAD};
 use crate::support::server::Server;
 use crate::support::tus::Upload;
-use crate::support::wire::{Answer, Req};
+use crate::support::wire::{Answer, Conn, Req, chunk};
 
 const ALL: [u64; 7] = [3, 4, 5, 6, 7, 8, 9];
 
@@ -80,6 +81,83 @@ async fn v3_to_v9_each_makes_a_whole_upload_in_its_own_words() {
         let delete = rufh::delete(&upload).interop(version);
         server.send(delete).await.expect(204);
     }
+}
+
+/// There are clients that take an upload for complete at its length and say nothing (row R47).
+#[tokio::test]
+async fn up_to_v6_an_upload_is_complete_at_its_length() {
+    let server = Server::start(&["--min-append-size", "6"]).await;
+    for version in ALL {
+        let at_length = version <= 6;
+        let empty = create(version, false).header("Upload-Length", "0");
+        let answer = server.send(empty).await.expect(201);
+        expect_completeness(answer, version, at_length);
+
+        let at_once = create(version, false).header("Upload-Length", "11");
+        let answer = server.send(at_once.body("hello world")).await.expect(201);
+        expect_completeness(answer, version, at_length);
+
+        let upload = begun(&server, version, 11).await;
+        let more = patch(version, &upload, 0, Some(false));
+        server.send(more.body("hello ")).await;
+        // The rest is smaller than what may be followed by more.
+        let rest = patch(version, &upload, 6, Some(false)).body("world");
+        let answer = server.send(rest).await;
+        if !at_length {
+            answer.expect_slug(400, "append-too-small");
+            continue;
+        }
+        expect_completeness(answer.expect(201), version, true).expect_offset(11);
+        // Who says so after all is answered alike.
+        let last = patch(version, &upload, 11, Some(true));
+        expect_completeness(server.send(last).await.expect(201), version, true);
+        assert_eq!(server.download(&upload).await, b"hello world");
+
+        let small = patch(version, &begun(&server, version, 11).await, 0, Some(false));
+        let small = server.send(small.body("hello")).await;
+        small.expect_slug(400, "append-too-small");
+    }
+}
+
+/// Nothing is committed before a request ends.
+const NEVER: [&str; 2] = ["--checkpoint-interval", "1h"];
+
+/// A connection on which all bytes have been sent, and the server has got them, but no end.
+async fn sent_all(server: &Server, version: u64, upload: &Upload) -> Conn {
+    let mut conn = server.connect().await;
+    let more = patch(version, upload, 0, Some(false)).chunked("");
+    conn.send_head(&more).await;
+    conn.send(&chunk(b"hello world")).await;
+    server.quiesce().await;
+    conn
+}
+
+/// The client that does not say so finds the offset at the length, and goes away content.
+#[tokio::test]
+async fn up_to_v6_bytes_up_to_the_length_complete_an_upload_however_they_end() {
+    let mut server = Server::start(&NEVER).await;
+    for version in 3..=6 {
+        let upload = begun(&server, version, 11).await;
+        // Its last chunk never comes.
+        sent_all(&server, version, &upload).await.reset();
+        eventually("it is complete", async || {
+            (server.uploads("completed").await)
+                .iter()
+                .any(|view| view["id"] == upload.id())
+                .then_some(())
+        })
+        .await;
+        assert_eq!(server.download(&upload).await, b"hello world");
+    }
+    // A crash after the last byte, before anything is committed.
+    let upload = begun(&server, 6, 11).await;
+    let _conn = sent_all(&server, 6, &upload).await;
+    server.kill9().await;
+    server.restart(&NEVER).await;
+    let head = server.send(rufh::head(&upload).interop(6)).await;
+    let head = head.expect(204).expect_offset(11);
+    expect_completeness(head, 6, true);
+    assert_eq!(server.download(&upload).await, b"hello world");
 }
 
 #[tokio::test]
@@ -237,7 +315,7 @@ async fn r33_up_to_v6_a_look_with_the_fields_of_an_append_is_400() {
 }
 
 #[tokio::test]
-async fn r46_up_to_v6_content_past_the_length_is_cut_there_and_the_upload_goes_on() {
+async fn r46_up_to_v6_content_past_the_length_is_cut_there() {
     let server = Server::start(&[]).await;
     for version in [3, 4, 5, 6] {
         let upload = begun(&server, version, 5).await;
@@ -248,8 +326,9 @@ async fn r46_up_to_v6_content_past_the_length_is_cut_there_and_the_upload_goes_o
         let chunked = patch(version, &upload, 0, Some(false)).chunked("hello and more");
         let answer = server.send(chunked).await;
         let answer = answer.expect_slug(400, "past-length").expect_offset(5);
-        expect_completeness(answer, version, false);
-        server.expect_draft_resumable(&upload, 5, b"hello").await;
+        // All of it is there.
+        expect_completeness(answer, version, true);
+        assert_eq!(server.download(&upload).await, b"hello");
     }
 }
 
@@ -281,21 +360,6 @@ async fn v6_the_lifetime_has_two_names() {
             let wanted = age.filter(|_| version == 6);
             assert_eq!(expires, wanted, "{answer}");
         }
-    }
-}
-
-/// tus-js-client takes an upload for complete at its length, and does not say so.
-#[tokio::test]
-async fn up_to_v6_an_upload_is_complete_at_its_length() {
-    let server = Server::start(&[]).await;
-    for version in ALL {
-        let upload = begun(&server, version, 5).await;
-        let all = patch(version, &upload, 0, Some(false)).body("hello");
-        let answer = server.send(all).await.expect_offset(5);
-        expect_completeness(answer, version, version <= 6);
-        let create = create(version, false).header("Upload-Length", "5");
-        let answer = server.send(create.body("hello")).await.expect(201);
-        expect_completeness(answer, version, version <= 6);
     }
 }
 

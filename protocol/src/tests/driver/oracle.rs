@@ -78,17 +78,17 @@ impl Oracle {
                 self.append.offset != self.before.offset,
             ),
             (413, "upload-too-large", past_request),
-            (
-                400,
-                "append-too-small",
-                content.is_some_and(|content| self.is_small(content)),
-            ),
             (400, "length-conflict", differs),
             (400, "length-below-offset", below),
             (
                 413,
                 "upload-too-large",
                 size_max.is_some() && declared > size_max,
+            ),
+            (
+                400,
+                "append-too-small",
+                content.is_some_and(|content| self.is_small(content)),
             ),
             (
                 400,
@@ -124,7 +124,8 @@ impl Oracle {
     /// Whether so much content is too little to be followed by more (row R22).
     fn is_small(&self, content: u64) -> bool {
         let least = self.limits.append_min.unwrap_or(0);
-        self.append.completion == Completion::Later && content > 0 && content < least
+        let ends = self.ends_at_length() && self.length() == Some(self.append.offset + content);
+        self.append.completion == Completion::Later && content > 0 && content < least && !ends
     }
 
     fn length(&self) -> Option<u64> {
@@ -166,16 +167,10 @@ impl Oracle {
             && self.length().is_some_and(|length| end != length)
     }
 
-    /// Whether the end of its content is the end of the upload.
-    fn is_last(&self) -> bool {
-        match self.append.completion {
-            Completion::AtEnd => true,
-            Completion::AtLengthOrLater => {
-                self.length() == Some(self.received.len() as u64)
-                    && self.stage == Stage::Ended { whole: true }
-            }
-            Completion::AtLength | Completion::Later => false,
-        }
+    /// Whether the upload is complete at its length, without a word.
+    fn ends_at_length(&self) -> bool {
+        matches!(self.before.protocol, Protocol::Tus | Protocol::EarlyDraft)
+            && self.digest_of.is_none()
     }
 
     /// Whether the next thing to do is to compare the digest of the whole content (row R76).
@@ -183,7 +178,7 @@ impl Oracle {
         self.digest_of.is_some()
             && !self.verified_whole
             && !self.before.complete
-            && self.is_last()
+            && self.append.completion == Completion::AtEnd
             && self.stage == Stage::Ended { whole: true }
             && self.counts()
     }
@@ -283,11 +278,8 @@ impl Oracle {
             false => (from, None),
         };
         let whole = self.stage == Stage::Ended { whole: true };
-        let completes = match self.append.completion {
-            Completion::AtLength => self.before.length.or(length) == Some(to),
-            Completion::AtEnd | Completion::AtLengthOrLater => whole && self.is_last(),
-            Completion::Later => false,
-        };
+        let is_long = self.ends_at_length() && self.before.length.or(length) == Some(to);
+        let completes = is_long || whole && self.append.completion == Completion::AtEnd;
         let mark = if self.overran && self.invalidates() {
             Mark::Invalidated(Invalid::PastLength)
         } else if self.is_bad() {

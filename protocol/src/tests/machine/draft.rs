@@ -110,14 +110,14 @@ fn the_order_of_checks_decides_which_problem_wins() {
         (known, of_length(last(10), 70), 50, conflict(70, 60)),
         (deferred, of_length(not_last(11), 9), 4, mismatch),
         (deferred, of_length(not_last(10), 9), 51, request),
+        (deferred, of_length(not_last(10), 9), 4, below),
+        (deferred, of_length(not_last(10), 101), 4, whole),
         (
             deferred,
-            of_length(not_last(10), 9),
+            of_length(keeping(not_last(10)), 12),
             4,
             Problem::AppendTooSmall { limit: 5 },
         ),
-        (deferred, of_length(not_last(10), 9), 5, below),
-        (deferred, of_length(not_last(10), 101), 5, whole),
         (
             deferred,
             of_length(keeping(not_last(10)), 12),

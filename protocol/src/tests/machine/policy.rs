@@ -87,37 +87,59 @@ fn r41_the_end_of_the_last_content_completes_at_the_length() {
     }
 }
 
-/// tus-js-client in the draft's interop versions 5 and 6 ends like this.
+/// Up to interop version 6, as tus-js-client needs it.
 #[test]
-fn r47_reaching_the_length_completes_what_may_be_the_last() {
-    let append = Append {
-        completion: Completion::AtLengthOrLater,
-        overrun: Overrun::KeepToLength,
-        ..last(10)
+fn r47_an_early_upload_is_complete_at_its_length_however_its_content_ends() {
+    let early = |length| Facts {
+        protocol: Protocol::EarlyDraft,
+        ..facts(10, length)
     };
     for (length, sent, mark) in [
         (Some(20), 10, Mark::Completed),
         (Some(20), 9, Mark::Open),
         (None, 10, Mark::Open),
     ] {
-        let mut machine = taken(facts(10, length), NO_LIMITS, &append);
-        store(&mut machine, sent);
-        machine.handle_end();
-        let ended = settle(&mut machine, Verdict::Match);
-        assert_eq!(ended.commits, [commit(10, 10 + sent, mark)]);
-        assert_eq!(ended.outcome.problem, None);
+        for is_whole in [true, false] {
+            let mut machine = taken(early(length), NO_LIMITS, &not_last(10));
+            store(&mut machine, sent);
+            match is_whole {
+                true => machine.handle_end(),
+                false => machine.handle_stop(stop(Ending::Settle)),
+            }
+            let ended = settle(&mut machine, Verdict::Match);
+            assert_eq!(ended.commits, [commit(10, 10 + sent, mark)]);
+        }
     }
-    // Not if it breaks off there, nor by a checkpoint.
+    // One that is to have a digest is compared first, when its sender says that it is complete.
+    let with_digest = Facts {
+        has_digest: true,
+        ..early(Some(20))
+    };
+    let mut machine = taken(with_digest, NO_LIMITS, &not_last(10));
+    store(&mut machine, 10);
+    machine.handle_end();
+    let ended = settle(&mut machine, Verdict::Match);
+    assert_eq!(ended.commits, [commit(10, 20, Mark::Open)]);
+}
+
+#[test]
+fn r22_the_last_content_of_an_early_upload_may_be_small_without_a_word() {
     let limits = Limits {
-        checkpoint_bytes: 10,
+        append_min: Some(8),
         ..NO_LIMITS
     };
-    let mut machine = taken(facts(10, Some(20)), limits, &append);
-    store(&mut machine, 10);
-    assert_eq!(polled_commit(&mut machine), commit(10, 20, Mark::Open));
-    machine.handle_committed();
-    machine.handle_stop(stop(Ending::Settle));
-    assert_eq!(settle(&mut machine, Verdict::Match).commits, []);
+    let early = Facts {
+        protocol: Protocol::EarlyDraft,
+        ..facts(10, Some(15))
+    };
+    for (content, is_taken) in [(5, true), (4, false), (0, true)] {
+        let append = Append {
+            content_length: Some(content),
+            ..not_last(10)
+        };
+        let taken = Upload::new(early, limits).handle_append(&append).is_ok();
+        assert_eq!(taken, is_taken, "{content}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::dialect::{Dialect, Settings, Target, rufh};
 use crate::problem::Problem;
-use crate::request::{Completion, Overrun, Request};
+use crate::request::{Completion, Overrun, Protocol, Request};
 use crate::response::{Interim, Resource, Response};
 
 /// One column of the table.
@@ -18,8 +18,8 @@ struct Column {
     /// What an append without the field means.
     omitted: Option<Completion>,
     any_media_type: bool,
-    /// What `?0` means.
-    more: Completion,
+    /// The rules of an upload that is created in it.
+    protocol: Protocol,
     appended: u16,
     /// Whether HEAD with an offset, and with a length, is refused.
     strict: (bool, bool),
@@ -32,7 +32,7 @@ const NEWEST: Column = Column {
     inverted: false,
     omitted: None,
     any_media_type: false,
-    more: Completion::Later,
+    protocol: Protocol::Draft,
     appended: 204,
     strict: (false, false),
     overrun: Overrun::Invalidate,
@@ -43,7 +43,7 @@ const NEWEST: Column = Column {
 fn column(number: u64) -> Column {
     let to_5 = Column {
         any_media_type: true,
-        more: Completion::AtLengthOrLater,
+        protocol: Protocol::EarlyDraft,
         appended: 201,
         strict: (true, false),
         overrun: Overrun::KeepToLength,
@@ -96,6 +96,11 @@ fn observed(version: Option<&str>, settings: &Settings) -> Column {
         Ok(_) => panic!("not an append"),
         Err(_) => None,
     };
+    let lines: Vec<_> = told.into_iter().chain([more]).collect();
+    let created = decode_with(settings, Target::Creation, &Method::POST, &lines, Some(0));
+    let Ok(Request::Create(created)) = created else {
+        panic!("not a creation");
+    };
     let refused = |line| decode(Method::HEAD, &[partial, line]).is_err();
     let lines: Vec<_> = told.into_iter().chain([partial]).collect();
     let dialect = Dialect::detect(&head(&Method::PATCH, &lines)).expect("a dialect");
@@ -111,9 +116,7 @@ fn observed(version: Option<&str>, settings: &Settings) -> Column {
         inverted,
         omitted: append(&[partial, offset]).map(|append| append.completion),
         any_media_type: append(&[any_type, offset, more]).is_some(),
-        more: append(&[partial, offset, more])
-            .expect("an append")
-            .completion,
+        protocol: created.protocol,
         appended: dialect.status(&Response::Appended(resource())).as_u16(),
         strict: (refused(offset), refused(super::LENGTH_5)),
         overrun: append(&[partial, offset, more]).expect("an append").overrun,
