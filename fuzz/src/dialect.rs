@@ -168,7 +168,7 @@ impl Codec<'_> {
     }
 
     fn created(self, create: Create) {
-        assert_eq!(create.protocol, self.protocol());
+        assert_eq!(create.protocol == Protocol::Tus, self.is_tus());
         let metadata = create.metadata.raw().to_owned();
         assert!(metadata.len() <= self.settings.metadata_bytes_max);
         let again = Metadata::parse(metadata.as_bytes(), usize::MAX);

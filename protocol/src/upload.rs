@@ -423,12 +423,12 @@ impl Upload {
         self.facts.length = commit.length.or(self.facts.length);
         self.facts.complete |= commit.mark == Mark::Completed;
         match &mut self.phase {
-            Phase::Receiving(plan) | Phase::Ending { plan, .. } => {
-                plan.declared = None;
-                if matches!(commit.mark, Mark::Invalidated(_)) {
-                    plan.invalid = None;
-                }
+            // There is nothing more to be said of it.
+            Phase::Ending { problem, .. } if matches!(commit.mark, Mark::Invalidated(_)) => {
+                let problem = problem.take();
+                self.phase = Phase::Over { problem };
             }
+            Phase::Receiving(plan) | Phase::Ending { plan, .. } => plan.declared = None,
             Phase::Idle | Phase::Over { .. } | Phase::Done => {}
         }
     }
