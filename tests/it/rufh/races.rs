@@ -108,7 +108,14 @@ impl Race {
         if complete == LAST && part == whole {
             self.said_all.set(true);
         }
-        conn.send_head(&patch).await;
+        conn.send_head(&patch.expect_continue()).await;
+        // Once it leaves, it must have been heard: or else it might come after whoever looks next.
+        let is_heard = part == whole || conn.try_next_interim().await.expect("a head").is_some();
+        if !is_heard {
+            let answer = conn.answer().await;
+            self.judge(before, &answer);
+            return None;
+        }
         for piece in rest[..part].chunks(rng.usize(1..100_000)) {
             // That nobody takes it any more is what its answer tells.
             drop(conn.try_send(piece).await);
@@ -142,8 +149,6 @@ impl Race {
 
     /// What is left is a whole upload, one to go on with, or none, and everybody says the same.
     async fn settle(&self, server: &Server) {
-        // A sender that has left may not have been heard yet, and would come after the look.
-        server.quiesce().await;
         let before = self.told.get();
         let head = server.send(rufh::head(&self.upload)).await;
         self.judge(before, &head);
@@ -255,7 +260,10 @@ impl Optimist {
         let create = rufh::create(LAST).interop(NEWEST).declare(length);
         let mut conn = Conn::try_open(server.addr()).await?;
         conn.try_send_head(&create).await?;
-        let upload = Upload::created(&conn.try_next_interim().await?);
+        let Some(told) = conn.try_next_interim().await? else {
+            panic!("no 104 ahead of:\n{}", conn.answer().await);
+        };
+        let upload = Upload::created(&told);
         let race = self.race.insert(Race::new(upload, self.source.clone()));
         let (mut at, mut left) = (0, Vec::new());
         let mut pace = tokio::time::interval(PAUSE);
@@ -275,7 +283,11 @@ impl Optimist {
                 let patch = patch.declare(length - at).expect_continue();
                 conn.try_send_head(&patch).await?;
                 // Or else it might come to the server after whoever takes it over next.
-                while conn.try_next_interim().await?.status != 100 {}
+                while conn
+                    .try_next_interim()
+                    .await?
+                    .is_some_and(|told| told.status != 100)
+                {}
             }
             let piece = rng.usize(1..20_000).min(race.rest(at).len());
             race.said_all.set(at + piece as u64 == length);

@@ -213,25 +213,37 @@ impl Conn {
 
     /// Waits for `100 Continue`; a 104 may come ahead of it.
     pub(crate) async fn wait_for_continue(&mut self) {
-        while self.next_interim().await.status == 104 {}
-        let last = self.interim.last().map(|head| head.status);
-        assert_eq!(last, Some(100), "wanted 100 Continue: {:?}", self.interim);
+        loop {
+            let interim = self.try_next_interim().await.expect("100 Continue");
+            match interim.map(|interim| interim.status) {
+                Some(104) => {}
+                Some(100) => return,
+                _ => panic!("wanted 100 Continue, got:\n{}", self.answer().await),
+            }
+        }
     }
 
     /// Waits for an interim answer, which [`Conn::answer`] will tell of as well.
     pub(crate) async fn next_interim(&mut self) -> Answer {
-        self.try_next_interim().await.expect("an interim answer")
+        let interim = self.try_next_interim().await.expect("an interim answer");
+        interim.unwrap_or_else(|| panic!("the answer, and no interim one before it"))
     }
 
-    /// As [`Conn::next_interim`]; an error is the end of the connection.
-    pub(crate) async fn try_next_interim(&mut self) -> io::Result<Answer> {
-        let head = within_patience(read_head(&mut self.stream, &mut self.unread)).await?;
-        assert!(head.status < 200, "wanted an interim answer, got:\n{head}");
-        self.interim.push(head.clone());
-        Ok(head)
+    /// As [`Conn::next_interim`]; `None` if the answer has come instead, and an error is the end of
+    /// the connection.
+    pub(crate) async fn try_next_interim(&mut self) -> io::Result<Option<Answer>> {
+        within_patience(async {
+            loop {
+                if let Some(interim) = self.take_interim().transpose()? {
+                    return Ok(interim);
+                }
+                read_more(&mut self.stream, &mut self.unread).await?;
+            }
+        })
+        .await
     }
 
-    /// As [`Conn::next_interim`], if there is one.
+    /// As [`Conn::next_interim`], if there is one already.
     pub(crate) fn poll_interim(&mut self) -> Option<Answer> {
         self.try_poll_interim().expect("an interim answer")
     }
@@ -246,12 +258,21 @@ impl Conn {
                 Err(e) => return Err(e),
             }
         }
-        let Some(head) = take_head(&mut self.unread).transpose()? else {
-            return Ok(None);
+        self.take_interim().transpose().map(Option::flatten)
+    }
+
+    /// What is unread, if that is a head: an interim one, or else `None` and it stays unread.
+    fn take_interim(&mut self) -> Option<io::Result<Option<Answer>>> {
+        let (head, length) = match peek_head(&self.unread)? {
+            Ok(peeked) => peeked,
+            Err(e) => return Some(Err(e)),
         };
-        assert!(head.status < 200, "wanted an interim answer, got:\n{head}");
+        if head.status >= 200 {
+            return Some(Ok(None));
+        }
+        self.unread.drain(..length);
         self.interim.push(head.clone());
-        Ok(Some(head))
+        Some(Ok(Some(head)))
     }
 
     /// Notes that a request went out as raw bytes, so that its answer can be read.
@@ -550,22 +571,22 @@ async fn read_head(
     unread: &mut Vec<u8>,
 ) -> io::Result<Answer> {
     loop {
-        if let Some(head) = take_head(unread) {
-            return head;
+        if let Some((head, length)) = peek_head(unread).transpose()? {
+            unread.drain(..length);
+            return Ok(head);
         }
         read_more(stream, unread).await?;
     }
 }
 
-/// Takes a head from what is unread, if all of it is there.
-fn take_head(unread: &mut Vec<u8>) -> Option<io::Result<Answer>> {
+/// The head that is unread, if all of it is there, and its length.
+fn peek_head(unread: &[u8]) -> Option<io::Result<(Answer, usize)>> {
     const BLANK: &[u8] = b"\r\n\r\n";
     let end = unread
         .windows(BLANK.len())
         .position(|bytes| bytes == BLANK)?;
-    let head = String::from_utf8_lossy(&unread[..end]).into_owned();
-    unread.drain(..end + BLANK.len());
-    Some(parse_head(&head))
+    let head = parse_head(&String::from_utf8_lossy(&unread[..end]));
+    Some(head.map(|head| (head, end + BLANK.len())))
 }
 
 fn parse_head(head: &str) -> io::Result<Answer> {
