@@ -318,6 +318,9 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
         tls: tls(config)?,
         ..http::Config::default()
     };
+    if let Some(tls) = &transport.tls {
+        signals::reload_on_hangup(tls.clone(), &opened.scope)?;
+    }
     let scheme = transport.scheme();
     let listeners = Listeners::bind(&config.listen).await?;
     let bound = listeners.bound()?;

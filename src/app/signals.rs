@@ -4,6 +4,10 @@ use std::io;
 
 use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::spawn_blocking;
+
+use crate::cancel::Scope;
+use crate::http::Tls;
 
 /// The signals that end the program in an orderly way, from the moment this is made.
 pub(super) struct Signals {
@@ -37,5 +41,36 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+/// Reads certificate and key again at each SIGHUP, in a task of `scope`. Without TLS there is nothing
+/// to read again, and the signal keeps its meaning: the terminal is gone.
+///
+/// # Errors
+/// The operating system has no more handlers.
+pub(super) fn reload_on_hangup(tls: Tls, scope: &Scope) -> io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let own = scope.clone();
+    drop(scope.spawn(async move {
+        loop {
+            tokio::select! {
+                // Nothing is under way.
+                _ = own.cancelled() => return,
+                _ = hangup.recv() => reload(tls.clone()).await,
+            }
+        }
+    }));
+    Ok(())
+}
+
+async fn reload(tls: Tls) {
+    match spawn_blocking(move || tls.reload()).await {
+        Ok(Ok(())) => tracing::info!("certificate and key are read again"),
+        Ok(Err(error)) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "certificate and key stay as they were");
+        }
+        Err(error) => tracing::error!(%error, "certificate and key stay as they were"),
     }
 }

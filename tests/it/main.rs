@@ -29,6 +29,7 @@ mod feed;
 mod leave;
 mod ops;
 mod power_cut;
+mod reload;
 mod shutdown;
 mod stuck_disk;
 mod webhook;

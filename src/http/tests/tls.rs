@@ -93,6 +93,21 @@ async fn http1_is_spoken_with_whoever_wants_it_or_does_not_choose() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_again_leaves_what_was_there() {
+    let (old, new) = (Identity::new(), Identity::new());
+    let config = old.config();
+    let tls = config.tls.clone().unwrap();
+    let server = Server::start_with(config, [hello()]).await;
+    std::fs::copy(new.key.path(), old.key.path()).unwrap();
+    assert!(matches!(tls.reload(), Err(TlsError::Unusable(_))));
+    drop(old.connect(&server, &[b"http/1.1"]).await);
+    std::fs::copy(new.cert.path(), old.cert.path()).unwrap();
+    tls.reload().unwrap();
+    drop(new.connect(&server, &[b"http/1.1"]).await);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn interim_responses_come_through_it() {
     let identity = Identity::new();
     let (route, mut handed) = by_hand("/in");

@@ -91,6 +91,10 @@ impl Server {
         self.process.signal(Signal::TERM);
     }
 
+    pub(crate) fn sighup(&self) {
+        self.process.signal(Signal::HUP);
+    }
+
     /// What Ctrl-C on a terminal does.
     pub(crate) fn sigint(&self) {
         self.process.signal(Signal::INT);
