@@ -316,6 +316,7 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
     let transport = http::Config {
         drain: config.drain,
         tls: tls(config)?,
+        proxies: config.proxies.clone(),
         ..http::Config::default()
     };
     if let Some(tls) = &transport.tls {

@@ -14,8 +14,8 @@ use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
 use super::units::{ByteSize, TimeSpan};
 use super::{Digest, Durability};
-use crate::http::Listen;
 use crate::http::telemetry::LogFormat;
+use crate::http::{Listen, Network};
 
 /// Headings of the settings that every command takes; the others are for serving alone.
 pub(super) const COMMON_HEADINGS: [&str; 2] = ["Storage", "Logging"];
@@ -102,6 +102,17 @@ pub(super) struct Settings {
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(value_parser = BoolishValueParser::new(), value_name = "BOOL")]
     pub(super) behind_proxy: Option<bool>,
+
+    /// Address or network of a proxy, beside this machine, for --behind-proxy; may be repeated
+    #[arg(
+        long,
+        env = "TIDEGATE_TRUSTED_PROXY",
+        value_name = "NET",
+        value_delimiter = ','
+    )]
+    #[arg(help_heading = "Network")]
+    #[serde(default, deserialize_with = "list")]
+    pub(super) trusted_proxy: Option<Vec<Network>>,
 
     /// Web origins that may use the server: *, none, or origins; may be repeated [default: *]
     #[arg(
@@ -377,6 +388,7 @@ impl Settings {
             tls_key: self.tls_key.or(under.tls_key),
             public_url: self.public_url.or(under.public_url),
             behind_proxy: self.behind_proxy.or(under.behind_proxy),
+            trusted_proxy: self.trusted_proxy.or(under.trusted_proxy),
             cors_origin: self.cors_origin.or(under.cors_origin),
             auth: self.auth.or(under.auth),
             insecure_no_auth: self.insecure_no_auth.or(under.insecure_no_auth),

@@ -32,7 +32,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::http::telemetry::LogFormat;
-use crate::http::{Cors, DrainLimits, Listen, Origin};
+use crate::http::{Cors, DrainLimits, Listen, Origin, Proxies};
 use crate::webhook::EndpointConfig;
 use args::{Cli, Flags, Settings, Subcommand};
 
@@ -67,6 +67,8 @@ pub struct Config {
     pub cors: Cors,
     /// Held by one server at a time.
     pub data_dir: PathBuf,
+    /// Who is believed what it says of a client.
+    pub proxies: Proxies,
     /// `sqlite:...`, `postgres://...` or `postgresql://...`; without it, SQLite in the data
     /// directory.
     pub database: Option<Url>,

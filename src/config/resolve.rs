@@ -12,7 +12,7 @@ use super::args::{Flags, Optional};
 use super::units::{ByteSize, TimeSpan};
 use super::{Config, Digest, Durability, Log, Modules, Settings, TlsFiles, UploadLimits, Url};
 use crate::http::telemetry::LogFormat;
-use crate::http::{Cors, DrainLimits, Listen, Origin};
+use crate::http::{Cors, DrainLimits, Listen, Network, Origin, Proxies};
 
 /// What is wrong with the settings. Names the setting, because it may come from any layer.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,7 @@ fn resolve(settings: Settings) -> Result<Config> {
     let listen = listen(settings.listen, settings.insecure_no_auth.unwrap_or(false))?;
     let without = settings.without.unwrap_or_default();
     let span = |written: Option<TimeSpan>, default| written.map_or(default, |span| span.0);
+    let behind_proxy = settings.behind_proxy.unwrap_or(false);
     Ok(Config {
         listen,
         tls: match (settings.tls_cert, settings.tls_key) {
@@ -75,7 +76,8 @@ fn resolve(settings: Settings) -> Result<Config> {
             (None, None) => None,
             _ => return Err(ConfigError::HalfTls),
         },
-        origin: origin(settings.public_url, settings.behind_proxy.unwrap_or(false))?,
+        proxies: proxies(behind_proxy, settings.trusted_proxy)?,
+        origin: origin(settings.public_url, behind_proxy)?,
         cors: cors(settings.cors_origin)?,
         data_dir: settings
             .data_dir
@@ -195,6 +197,14 @@ fn origin(public_url: Option<String>, behind_proxy: bool) -> Result<Origin> {
         return Err(wrong("public-url", why));
     }
     Ok(Origin::Fixed(url.trim_end_matches('/').to_owned()))
+}
+
+fn proxies(behind_proxy: bool, networks: Option<Vec<Network>>) -> Result<Proxies> {
+    match (behind_proxy, networks) {
+        (true, networks) => Ok(Proxies::on_this_machine_and(networks.unwrap_or_default())),
+        (false, None) => Ok(Proxies::default()),
+        (false, Some(_)) => Err(wrong("trusted-proxy", "is for `behind-proxy` only")),
+    }
 }
 
 fn cors(written: Option<Vec<String>>) -> Result<Cors> {

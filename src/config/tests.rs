@@ -287,6 +287,10 @@ fn a_wrong_value_is_refused_by_its_name() {
         ("--digest", "md5", "sha256"),
         ("--max-upload-size", "0", "max-upload-size"),
         ("--max-append-size", "0", "max-append-size"),
+        ("--min-append-size", "0", "min-append-size"),
+        ("--max-interop-version", "8", "max-interop-version"),
+        ("--trusted-proxy", "proxy.example", "192.0.2.0/24"),
+        ("--trusted-proxy", "192.0.2.7", "behind-proxy"),
         ("--checkpoint-bytes", "0", "checkpoint-bytes"),
         ("--upload-expires-after", "0s", "upload-expires-after"),
         ("--stall-timeout", "0s", "stall-timeout"),
@@ -307,6 +311,8 @@ fn a_wrong_value_is_refused_by_its_name() {
         "--behind-proxy",
     ];
     assert!(refusal(&both).contains("exclude each other"));
+    let crossed = ["serve", "--min-append-size=2Ki", "--max-append-size=1Ki"];
+    assert!(refusal(&crossed).contains("more than max-append-size"));
 }
 
 #[test]
@@ -365,6 +371,7 @@ fn special_origins() {
         serve(&["--behind-proxy"]).unwrap().origin,
         Origin::Forwarded
     );
+    assert!(serve(&["--behind-proxy", "--trusted-proxy", "192.0.2.7,::1/64"]).is_ok());
     assert_eq!(
         serve(&["--behind-proxy=no"]).unwrap().origin,
         Origin::Request

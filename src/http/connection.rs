@@ -170,7 +170,11 @@ impl Connection {
         request: http::Request<Incoming>,
         interim: Interim,
     ) -> Result<Response, Infallible> {
-        let (head, incoming) = request.into_parts();
+        let (mut head, incoming) = request.into_parts();
+        self.shared
+            .config
+            .proxies
+            .clear(&mut head.headers, self.peer);
         let id = RequestId::of(&head.headers);
         // At the level that no filter leaves out, so that whatever is logged has the id.
         let span = tracing::error_span!(

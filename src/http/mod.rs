@@ -17,6 +17,7 @@
 //! | `json` | bodies in JSON |
 //! | `cors` | what web pages of other origins may do |
 //! | `origin` | absolute URLs of this server |
+//! | `proxies` | whom to believe about a client |
 //! | `page` | pages of a list |
 //! | `upgrade` | connections that go on in another protocol |
 //! | `route` | from path and method to a handler |
@@ -32,6 +33,7 @@ mod io;
 pub mod json;
 mod origin;
 mod page;
+mod proxies;
 mod reach;
 pub mod reject;
 pub mod route;
@@ -57,6 +59,7 @@ pub use cors::{Cors, Shared};
 pub use interim::Interim;
 pub use origin::Origin;
 pub use page::Page;
+pub use proxies::{Network, Proxies};
 pub use reach::Reach;
 pub use route::{Handler, PathParams, Route, RouteError, Router};
 pub use server::{BindError, Bound, Config, Listen, Listeners, serve};

@@ -10,7 +10,8 @@ use tidegate_protocol::problem::Problem;
 pub enum Origin {
     /// From the request's `Host` (HTTP/1.1) or `:authority` (HTTP/2), and how it came.
     Request,
-    /// From `Forwarded` or `X-Forwarded-Host` and `-Proto`, where a trusted proxy sets them.
+    /// From `Forwarded` or `X-Forwarded-Host` and `-Proto`. Others than [`super::Proxies`] are not
+    /// heard.
     Forwarded,
     /// Always this: `scheme://host[:port][/prefix]`, without a slash at its end.
     Fixed(String),

@@ -23,7 +23,7 @@ use tokio::time::sleep;
 use super::connection::{self, Shared};
 use super::io::{FastReaders, Socket};
 use super::telemetry::HttpMetrics;
-use super::{DrainLimits, Peer, Router, Tls};
+use super::{DrainLimits, Peer, Proxies, Router, Tls};
 use crate::cancel::Scope;
 
 /// How long a client over TCP may leave unread what it was sent (`TCP_USER_TIMEOUT`, tcp(7)).
@@ -45,6 +45,8 @@ pub struct Config {
     pub drain: DrainLimits,
     /// Secures every connection over TCP.
     pub tls: Option<Tls>,
+    /// Who is believed what it says of a client.
+    pub proxies: Proxies,
 }
 
 impl Config {
@@ -66,6 +68,7 @@ impl Default for Config {
             connections_max: 16 * 1024,
             drain: DrainLimits::default(),
             tls: None,
+            proxies: Proxies::default(),
         }
     }
 }

@@ -34,6 +34,26 @@ async fn t30_a_creation_is_201_with_an_absolute_location() {
     );
 }
 
+/// Others than proxies are not believed what they say of the client: that needs another machine,
+/// and is tested beside the code.
+#[tokio::test]
+async fn t30_a_proxy_on_this_machine_says_how_the_client_came() {
+    let forwarded = || {
+        let create = tus::create(5).header("X-Forwarded-Proto", "https");
+        create.header("X-Forwarded-Host", "up.example")
+    };
+    for (flags, is_believed) in [(&["--behind-proxy"][..], true), (&[], false)] {
+        let server = Server::start(flags).await;
+        let created = server.send(forwarded()).await.expect(201);
+        let location = created.field("Location");
+        assert_eq!(
+            location.starts_with("https://up.example/files/"),
+            is_believed,
+            "{location}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn t30_every_upload_has_an_id_of_its_own() {
     let server = Server::start(&[]).await;
