@@ -1,5 +1,6 @@
 //! The rules, tested as rules.
 
+mod codec;
 mod driver;
 mod field;
 mod machine;

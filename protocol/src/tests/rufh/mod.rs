@@ -11,13 +11,12 @@ mod refusal;
 mod retrieval;
 mod version;
 
-use http::request::Parts;
-use http::{HeaderMap, Method, Request as HttpRequest, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
+use super::codec::{Lines, assert_invalid, created, head, location, resource, value};
 use crate::dialect::{Dialect, Settings, Target, rufh};
-use crate::field::length::Length;
 use crate::problem::Problem;
-use crate::request::{Append, Completion, Create, Overrun, Request};
+use crate::request::{Append, Completion, Overrun, Request};
 use crate::response::{Resource, Response};
 use crate::upload::Limits;
 
@@ -55,9 +54,6 @@ const BOUNDS: Settings = Settings {
 /// The interop versions that differ in something.
 const NUMBERS: [u64; 7] = [3, 4, 5, 6, 7, 8, 9];
 
-/// Field lines of a request.
-type Lines<'l> = &'l [(&'l str, &'l str)];
-
 const LAST: (&str, &str) = ("upload-complete", "?1");
 const NOT_LAST: (&str, &str) = ("upload-complete", "?0");
 const PARTIAL: (&str, &str) = ("content-type", "application/partial-upload");
@@ -66,14 +62,6 @@ const OFFSET_5: (&str, &str) = ("upload-offset", "5");
 
 /// Of "hello".
 const SHA256: &str = "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:";
-
-fn head(method: &Method, lines: Lines<'_>) -> Parts {
-    let mut request = HttpRequest::builder().method(method);
-    for (name, value) in lines {
-        request = request.header(*name, *value);
-    }
-    request.body(()).expect("a legal request").into_parts().0
-}
 
 /// Decodes a request with exactly these field lines.
 fn decode_with(
@@ -93,13 +81,6 @@ fn decode_with(
 fn post(lines: Lines<'_>, content_length: Option<u64>) -> Result<Request, Problem> {
     let (target, method) = (Target::Creation, Method::POST);
     decode_with(&SETTINGS, target, &method, lines, content_length)
-}
-
-fn created(request: Result<Request, Problem>) -> Create {
-    match request {
-        Ok(Request::Create(create)) => create,
-        other => panic!("not a creation: {other:?}"),
-    }
 }
 
 /// An append of no told version, with the media type that it has to have.
@@ -139,14 +120,6 @@ fn untold() -> Dialect {
     Dialect::Rufh(rufh::Interop::UNTOLD)
 }
 
-/// A refusal because of a field's value.
-#[track_caller]
-fn assert_invalid(request: Result<Request, Problem>, field: &str) {
-    let problem = request.expect_err("a refusal");
-    assert_eq!(problem.status(), 400);
-    assert_eq!(problem.errors().map(|(field, _)| field), Some(field));
-}
-
 /// Status and header fields of an answer to a client that speaks `dialect`.
 fn answer_in(dialect: Dialect, response: &Response) -> (StatusCode, HeaderMap) {
     let fields = dialect.fields(response, &SETTINGS);
@@ -161,30 +134,11 @@ fn answer(response: &Response) -> (StatusCode, HeaderMap) {
     answer_in(untold(), response)
 }
 
-/// The value of a field; `None` if it is absent.
-fn value<'f>(fields: &'f HeaderMap, name: &str) -> Option<&'f str> {
-    fields.get(name).map(|value| value.to_str().expect("text"))
-}
-
 fn refusal(problem: Problem, resource: Option<Resource>) -> Response {
     Response::Refused {
         problem: untold().refusal(problem),
         location: None,
         resource,
-    }
-}
-
-/// An upload with 5 of 10 bytes.
-fn resource() -> Resource {
-    Resource {
-        offset: Some(5),
-        complete: false,
-        sha256: None,
-        length: Some(Length::Known(10)),
-        metadata: String::new(),
-        concat: None,
-        expires_at: None,
-        expires_in: None,
     }
 }
 
@@ -195,10 +149,6 @@ fn complete() -> Resource {
         complete: true,
         ..resource()
     }
-}
-
-fn location() -> String {
-    String::from("https://up.example/files/id")
 }
 
 fn creation(resource: Resource) -> Response {
