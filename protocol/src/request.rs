@@ -56,6 +56,17 @@ impl Protocol {
             .into_iter()
             .find(|protocol| protocol.as_str() == text)
     }
+
+    /// Whether an upload is complete as soon as it has its length. One of the draft with a digest is
+    /// not: that is compared when its sender says that it is complete.
+    #[must_use]
+    pub fn completes_at_length(self, has_digest: bool) -> bool {
+        match self {
+            Self::Tus => true,
+            Self::EarlyDraft => !has_digest,
+            Self::Draft => false,
+        }
+    }
 }
 
 /// How the offset of an upload is asked for.

@@ -38,15 +38,10 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Whether the upload is complete as soon as it has its length. One with a digest is not: that is
-    /// compared when its sender says that it is complete.
+    /// As [`Protocol::completes_at_length`].
     #[must_use]
     pub fn completes_at_length(&self) -> bool {
-        match self.protocol {
-            Protocol::Tus => true,
-            Protocol::EarlyDraft => !self.has_digest,
-            Protocol::Draft => false,
-        }
+        self.protocol.completes_at_length(self.has_digest)
     }
 }
 

@@ -20,7 +20,7 @@ use tidegate_protocol::request::Protocol;
 use tidegate_protocol::response::Resource;
 
 use super::store::{Kind, State, Upload};
-use super::{Uploads, handler, refuse};
+use super::{Uploads, refuse};
 use crate::blob::BlobStore;
 use crate::http::{OutBody, Response};
 use crate::id::UploadId;
@@ -44,7 +44,7 @@ pub(super) async fn read(
     if upload.state != State::Completed {
         return Err(Problem::UploadIncomplete);
     }
-    let resource = handler::resource(&upload);
+    let resource = upload.resource();
     let content = Content::of(uploads, upload).await?;
     Ok((content.answer(head)?, resource))
 }

@@ -9,7 +9,6 @@ use tidegate_protocol::dialect::{
     CORS_METHODS, CORS_REQUEST_FIELDS, CORS_RESPONSE_FIELDS, Dialect, Target,
 };
 use tidegate_protocol::field::concat::{Final, PartFault, part_id};
-use tidegate_protocol::field::length::Length;
 use tidegate_protocol::problem::Problem;
 use tidegate_protocol::request::{
     Append, Create, NewContent, Protocol, Request, Retrieve, Unfinished,
@@ -23,7 +22,6 @@ use super::store::{Canceller, Kind, Made, NewFinal, NewUpload, State, Upload};
 use super::{DEFAULT_PROJECT, Uploads, cancel_api, content, refuse};
 use crate::blob::Digests;
 use crate::cancel::{CancelReason, Settling};
-use crate::clock;
 use crate::http::{self as transport, OutBody, Shared, reject};
 use crate::id::UploadId;
 
@@ -256,16 +254,14 @@ async fn create_from(
     if let Some(problem) = refuse::ended(&upload) {
         return problem.into();
     }
-    if is_new {
-        uploads.metrics.created();
-    }
     if !is_new {
         return existed(&uploads, location, upload, append, sender).await;
     }
+    uploads.metrics.created();
     match append {
         None => Answer::Protocol(Response::Created {
             location,
-            resource: resource(&upload),
+            resource: upload.resource(),
             appended: false,
         }),
         Some(append) => {
@@ -341,7 +337,7 @@ async fn existed(
 ) -> Answer {
     let Some(append) = append.filter(|_| upload.state == State::Uploading && upload.offset == 0)
     else {
-        let resource = resource(&upload);
+        let resource = upload.resource();
         return Answer::Protocol(Response::Existed { location, resource });
     };
     let received = receive::append(uploads, upload.id, append, sender).await;
@@ -350,7 +346,7 @@ async fn existed(
         (None | Some(Problem::OffsetMismatch { .. }), Some(upload)) => {
             Answer::Protocol(Response::Existed {
                 location,
-                resource: resource(&upload),
+                resource: upload.resource(),
             })
         }
         (problem, upload) => refused(problem, upload.as_ref(), Some(location)),
@@ -361,7 +357,7 @@ fn refused(problem: Option<Problem>, upload: Option<&Upload>, location: Option<S
     Answer::Protocol(Response::Refused {
         problem: problem.unwrap_or(Problem::Internal),
         location: location.filter(|_| upload.is_some()),
-        resource: upload.map(resource),
+        resource: upload.map(Upload::resource),
     })
 }
 
@@ -369,7 +365,7 @@ fn created_with(location: String, received: Received) -> Answer {
     match (received.problem, received.upload) {
         (None, Some(upload)) => Answer::Protocol(Response::Created {
             location,
-            resource: resource(&upload),
+            resource: upload.resource(),
             appended: true,
         }),
         (problem, upload) => refused(problem, upload.as_ref(), Some(location)),
@@ -510,39 +506,13 @@ async fn described(uploads: &Arc<Uploads>, id: UploadId, how: Retrieve) -> Answe
     let is_frozen = how == Retrieve::Quietly && upload.ended_by == Some(Canceller::Other);
     match refuse::ended(&upload).filter(|_| !is_frozen) {
         Some(problem) => problem.into(),
-        None => Answer::Protocol(Response::Retrieved(resource(&upload))),
+        None => Answer::Protocol(Response::Retrieved(upload.resource())),
     }
 }
 
 fn appended(received: Received) -> Answer {
     match (received.problem, received.upload) {
-        (None, Some(upload)) => Answer::Protocol(Response::Appended(resource(&upload))),
+        (None, Some(upload)) => Answer::Protocol(Response::Appended(upload.resource())),
         (problem, upload) => refused(problem, upload.as_ref(), None),
-    }
-}
-
-/// What a client is told about an upload.
-pub(super) fn resource(upload: &Upload) -> Resource {
-    let waits = upload.kind == Kind::Final && upload.state != State::Completed;
-    let concat = match upload.kind {
-        Kind::Whole => None,
-        Kind::Partial => Some(String::from("partial")),
-        Kind::Final => upload.concat.clone(),
-    };
-    let expires_at = upload.expires_at.and_then(|ms| u64::try_from(ms).ok());
-    Resource {
-        offset: (!waits).then_some(upload.offset),
-        length: match upload.length {
-            Some(length) => Some(Length::Known(length)),
-            None if waits => None,
-            None => Some(Length::Deferred),
-        },
-        complete: upload.state == State::Completed,
-        sha256: upload.sha256.clone(),
-        metadata: upload.metadata.clone(),
-        concat,
-        // Rounded up: it is there at least until then.
-        expires_at: expires_at.map(|ms| ms.div_ceil(1000)),
-        expires_in: expires_at.map(|ms| ms.saturating_sub(clock::unix_ms()) / 1000),
     }
 }

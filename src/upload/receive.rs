@@ -11,7 +11,7 @@ use super::interim::Interims;
 use super::progress::Progress;
 use super::refuse;
 use super::store::{State, StoreError, Upload};
-use super::{Uploads, event, handler, recover};
+use super::{Uploads, event, recover};
 use crate::cancel::{CancelReason, Lease, Scope};
 use crate::event::{Kind, Operation};
 use crate::http::Body;
@@ -210,7 +210,7 @@ impl Uploads {
         // Not before it has the upload: whoever is told may send somebody else to it at once.
         let is_addressed = match (&mut interims, location) {
             (Some(interims), Some(location)) => {
-                interims.created(&location, handler::resource(&upload).expires_in)
+                interims.created(&location, upload.resource().expires_in)
             }
             _ => false,
         };

@@ -9,10 +9,13 @@ use std::fmt;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tidegate_protocol::field::length::Length;
 use tidegate_protocol::request::Protocol;
+use tidegate_protocol::response::Resource;
 use tidegate_protocol::upload::{Commit, Facts};
 
 use super::Census;
+use crate::clock;
 use crate::id::UploadId;
 
 /// Where an upload is in its life.
@@ -185,6 +188,32 @@ impl Upload {
             protocol: self.protocol,
         }
     }
+
+    /// What a client is told about it.
+    pub fn resource(&self) -> Resource {
+        let waits = self.kind == Kind::Final && self.state != State::Completed;
+        let concat = match self.kind {
+            Kind::Whole => None,
+            Kind::Partial => Some(String::from("partial")),
+            Kind::Final => self.concat.clone(),
+        };
+        let expires_at = self.expires_at.and_then(|ms| u64::try_from(ms).ok());
+        Resource {
+            offset: (!waits).then_some(self.offset),
+            length: match self.length {
+                Some(length) => Some(Length::Known(length)),
+                None if waits => None,
+                None => Some(Length::Deferred),
+            },
+            complete: self.state == State::Completed,
+            sha256: self.sha256.clone(),
+            metadata: self.metadata.clone(),
+            concat,
+            // Rounded up: it is there at least until then.
+            expires_at: expires_at.map(|ms| ms.div_ceil(1000)),
+            expires_in: expires_at.map(|ms| ms.saturating_sub(clock::unix_ms()) / 1000),
+        }
+    }
 }
 
 /// An upload that was asked for.
@@ -220,15 +249,8 @@ pub struct NewUpload {
 impl NewUpload {
     /// Whether it is complete as soon as it is made, of nothing.
     pub fn is_whole(&self) -> bool {
-        let new = Facts {
-            offset: 0,
-            length: self.length,
-            complete: false,
-            concatenated: false,
-            has_digest: self.expected_sha256.is_some(),
-            protocol: self.protocol,
-        };
-        new.length == Some(0) && new.completes_at_length()
+        let has_digest = self.expected_sha256.is_some();
+        self.length == Some(0) && self.protocol.completes_at_length(has_digest)
     }
 }
 

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use self::rufh::Interop;
 
-use crate::field::media;
+use crate::field::{media, name};
 use crate::problem::Problem;
 use crate::request::{Protocol, Request};
 use crate::response::{Interim, Resource, Response};
@@ -184,6 +184,9 @@ fn discovered(settings: &Settings) -> HeaderMap {
     }
     fields
 }
+
+const UPLOAD_OFFSET: HeaderName = HeaderName::from_static(name::UPLOAD_OFFSET);
+const UPLOAD_LENGTH: HeaderName = HeaderName::from_static(name::UPLOAD_LENGTH);
 
 /// The media types of appends (RFC 5789, section 3.1).
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");

@@ -5,7 +5,10 @@
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
-use super::{Settings, Target, effective_method, is_encoded};
+use super::{
+    ACCEPT_PATCH, Settings, Target, UPLOAD_LENGTH, UPLOAD_OFFSET, effective_method, is_encoded,
+    put_location,
+};
 use crate::field::id::Id;
 use crate::field::length::Length;
 use crate::field::metadata::Metadata;
@@ -32,8 +35,6 @@ pub const NEWEST: u64 = 9;
 
 const UPLOAD_COMPLETE: HeaderName = HeaderName::from_static(name::UPLOAD_COMPLETE);
 const UPLOAD_INCOMPLETE: HeaderName = HeaderName::from_static(name::UPLOAD_INCOMPLETE);
-const UPLOAD_OFFSET: HeaderName = HeaderName::from_static(name::UPLOAD_OFFSET);
-const UPLOAD_LENGTH: HeaderName = HeaderName::from_static(name::UPLOAD_LENGTH);
 const UPLOAD_LIMIT: HeaderName = HeaderName::from_static(name::UPLOAD_LIMIT);
 const INTEROP_VERSION: HeaderName = HeaderName::from_static(name::UPLOAD_DRAFT_INTEROP_VERSION);
 const REPR_DIGEST: HeaderName = HeaderName::from_static(name::REPR_DIGEST);
@@ -437,7 +438,7 @@ pub(super) fn fields(interop: Interop, response: &Response, settings: &Settings)
             location, resource, ..
         }
         | Response::Existed { location, resource } => {
-            super::put_location(&mut fields, location);
+            put_location(&mut fields, location);
             put_resource(&mut fields, interop, resource, settings);
         }
         Response::Retrieved(resource) => {
@@ -451,7 +452,7 @@ pub(super) fn fields(interop: Interop, response: &Response, settings: &Settings)
             resource,
         } => {
             if let Some(location) = location {
-                super::put_location(&mut fields, location);
+                put_location(&mut fields, location);
             }
             put_refusal(&mut fields, interop, problem, resource.as_ref(), settings);
         }
@@ -496,7 +497,7 @@ pub(super) fn interim(
             location,
             expires_in,
         } => {
-            super::put_location(&mut fields, location);
+            put_location(&mut fields, location);
             let limit = limit(interop.version(), settings, *expires_in);
             fields.insert(UPLOAD_LIMIT, limit);
         }
@@ -571,7 +572,7 @@ fn put_refusal(
         | Problem::PreconditionFailed
         | Problem::RangeNotSatisfiable { .. } => return put_complete(fields, interop, true),
         Problem::InvalidContentType => {
-            fields.insert(super::ACCEPT_PATCH, HeaderValue::from_static(MEDIA_TYPE));
+            fields.insert(ACCEPT_PATCH, HeaderValue::from_static(MEDIA_TYPE));
         }
         _ => {}
     }

@@ -4,7 +4,9 @@
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-use super::{Settings, Target, effective_method, is_encoded, put_location};
+use super::{
+    Settings, Target, UPLOAD_LENGTH, UPLOAD_OFFSET, effective_method, is_encoded, put_location,
+};
 use crate::field::checksum::{self, Checksum};
 use crate::field::concat::Concat;
 use crate::field::id::Id;
@@ -35,8 +37,6 @@ const TUS_EXTENSION: HeaderName = HeaderName::from_static("tus-extension");
 const TUS_MAX_SIZE: HeaderName = HeaderName::from_static("tus-max-size");
 const TUS_CHECKSUM_ALGORITHM: HeaderName = HeaderName::from_static("tus-checksum-algorithm");
 const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
-const UPLOAD_OFFSET: HeaderName = HeaderName::from_static(name::UPLOAD_OFFSET);
-const UPLOAD_LENGTH: HeaderName = HeaderName::from_static(name::UPLOAD_LENGTH);
 const UPLOAD_DEFER_LENGTH: HeaderName = HeaderName::from_static(name::UPLOAD_DEFER_LENGTH);
 const UPLOAD_METADATA: HeaderName = HeaderName::from_static(name::UPLOAD_METADATA);
 const UPLOAD_CONCAT: HeaderName = HeaderName::from_static(name::UPLOAD_CONCAT);

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use http::HeaderValue;
 
 use super::media::{MediaType, split_parameter};
-use super::{display, trim};
+use super::{byte_of, display, trim};
 
 /// The types that a browser may show. HTML, SVG, XML and PDF are not among them.
 const INLINE: [&str; 16] = [
@@ -119,10 +119,7 @@ fn decoded(value: &str) -> Option<String> {
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
-            b'%' => {
-                let mut nibble = || char::from(rest.next()?).to_digit(16);
-                u8::try_from(nibble()? * 16 + nibble()?).ok()?
-            }
+            b'%' => byte_of(rest.next()?, rest.next()?)?,
             byte => byte,
         });
     }

@@ -173,6 +173,12 @@ fn elements(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(trim)
 }
 
+/// The byte that two hexadecimal digits stand for.
+fn byte_of(high: u8, low: u8) -> Option<u8> {
+    let nibble = |digit: u8| char::from(digit).to_digit(16);
+    u8::try_from(nibble(high)? * 16 + nibble(low)?).ok()
+}
+
 /// The text without optional whitespace (RFC 9110, section 5.6.3) at its ends.
 fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])

@@ -6,6 +6,7 @@
 use http::{HeaderMap, HeaderValue};
 use sfv::{BareItem, Dictionary, Item, ListEntry, Parser};
 
+use super::byte_of;
 use super::checksum::{Algorithm, Checksum};
 
 /// The largest Integer (RFC 9651, section 3.3.1).
@@ -56,9 +57,8 @@ pub fn from_count(count: u64) -> Option<HeaderValue> {
 #[must_use]
 pub fn from_sha256(hex: &str) -> Option<HeaderValue> {
     use base64::Engine as _;
-    let nibble = |digit: u8| char::from(digit).to_digit(16);
     let bytes = hex.as_bytes().chunks(2).map(|pair| match *pair {
-        [high, low] => u8::try_from(nibble(high)? * 16 + nibble(low)?).ok(),
+        [high, low] => byte_of(high, low),
         _ => None,
     });
     let digest = bytes.collect::<Option<Vec<u8>>>()?;
