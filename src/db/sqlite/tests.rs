@@ -118,20 +118,23 @@ async fn the_bundled_sqlite_is_new_enough() -> Checked {
     Ok(())
 }
 
+/// A work that waits at `gate`, so that what is queued meanwhile is one batch with it.
+fn held(db: &Opened, gate: &Arc<Semaphore>) -> impl Future<Output = Result<(), DbError>> {
+    let gate = Arc::clone(gate);
+    db.sqlite.write(move |_| {
+        let gate = Arc::clone(&gate);
+        Box::pin(async move {
+            drop(gate.acquire().await);
+            Ok(())
+        })
+    })
+}
+
 /// Queues `works` behind one that waits until all are queued, so that they are one batch. Work
 /// `i` of them inserts row `i`, and then fails if `fails(i)`. Returns how often each has run.
 async fn one_batch(db: &Opened, works: i64, fails: fn(i64) -> bool) -> Vec<u32> {
     let gate = Arc::new(Semaphore::new(0));
-    let held = db.sqlite.write({
-        let gate = Arc::clone(&gate);
-        move |_| {
-            let gate = Arc::clone(&gate);
-            Box::pin(async move {
-                drop(gate.acquire().await);
-                Ok(())
-            })
-        }
-    });
+    let held = held(db, &gate);
     let runs: Vec<_> = (0..works).map(|_| Arc::new(AtomicU32::new(0))).collect();
     let queued = join_all((0..).zip(&runs).map(|(id, runs)| {
         let runs = Arc::clone(runs);
@@ -191,6 +194,8 @@ async fn a_batch_of_failures_ends() -> Checked {
 async fn a_batch_becomes_visible_as_one() -> Checked {
     let db = Opened::new(Durability::ProcessCrash).await?;
     let db = Arc::new(db);
+    let gate = Arc::new(Semaphore::new(0));
+    let held = held(&db, &gate);
     let inserts = join_all((0..10).map(|id| db.insert(id, 0)));
     let look = db.sqlite.write({
         let db = Arc::downgrade(&db);
@@ -203,7 +208,9 @@ async fn a_batch_becomes_visible_as_one() -> Checked {
             })
         }
     });
-    let (inserts, seen) = join(inserts, look).await;
+    let open = async { gate.add_permits(1) };
+    let (held, inserts, seen, ()) = tokio::join!(held, inserts, look, open);
+    held?;
     for insert in inserts {
         insert?;
     }
@@ -215,16 +222,7 @@ async fn a_batch_becomes_visible_as_one() -> Checked {
 async fn a_write_dropped_before_it_is_queued_does_nothing() -> Checked {
     let db = Opened::new(Durability::ProcessCrash).await?;
     let gate = Arc::new(Semaphore::new(0));
-    let held = db.sqlite.write({
-        let gate = Arc::clone(&gate);
-        move |_| {
-            let gate = Arc::clone(&gate);
-            Box::pin(async move {
-                drop(gate.acquire().await);
-                Ok(())
-            })
-        }
-    });
+    let held = held(&db, &gate);
     let drop_one = async {
         while db.sqlite.inbox.capacity() > 0 {
             tokio::task::yield_now().await;
@@ -403,8 +401,13 @@ async fn after_a_failed_sync_nothing_is_written() -> Checked {
             })
         }
     });
-    let (first, second, third) = tokio::join!(db.insert(3, 0), queued, db.insert(4, 0));
+    let gate = Arc::new(Semaphore::new(0));
+    let held = held(&db, &gate);
+    let open = async { gate.add_permits(1) };
+    let (held, first, second, third, ()) =
+        tokio::join!(held, db.insert(3, 0), queued, db.insert(4, 0), open);
     for outcome in [
+        held,
         first.map(drop),
         second,
         third.map(drop),
