@@ -13,12 +13,14 @@
 //! | [`blob`] | mechanism: stored bytes |
 //! | [`db`] | mechanism: SQLite and PostgreSQL, one SQL text |
 //! | [`event`] | mechanism: domain events, their log, the live feeds |
+//! | [`access`] | mechanism: who may do what in a project |
 //! | [`work`] | mechanism: background work |
 //! | [`cancel`] | leaf: the one concept of cancellation |
 //! | [`auth`], [`clock`], [`id`] | leaves: who calls, what time it is, what things are called |
 //!
 //! The rules of the protocols are a crate of their own, `tidegate-protocol`, without any I/O.
 
+pub mod access;
 pub mod app;
 pub mod auth;
 pub mod blob;

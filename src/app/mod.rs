@@ -18,11 +18,11 @@ use ::http::uri::Scheme;
 use rustix::fs::Mode;
 use tokio::time::{Instant, timeout_at};
 
-use self::access::Everybody;
 use self::binding::{Binding, BindingError};
 use self::cancels::Cancels;
 use self::identity::Identity;
 use self::place::Access;
+use self::readers::Everybody;
 use self::signals::Signals;
 use crate::blob::local::{BLOCKED_MAX, LocalStore, writers_max};
 use crate::blob::{BlobError, BlobStore};
@@ -37,13 +37,13 @@ use crate::upload::sql::SqlStore;
 use crate::upload::store::UploadStore;
 use crate::webhook::{EndpointError, Endpoints};
 use crate::work::{self, Worker};
-use crate::{feed, ops, upload, webhook};
+use crate::{access, feed, ops, upload, webhook};
 
-mod access;
 mod binding;
 mod cancels;
 mod identity;
 mod place;
+mod readers;
 mod signals;
 
 /// Threads that may wait for the disk at once. More would only queue there.
@@ -193,6 +193,7 @@ impl Opened {
         let lines = [
             CORE,
             event::log::LINE,
+            access::LINE,
             upload::migrations::LINE,
             webhook::LINE,
         ];

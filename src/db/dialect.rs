@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `{now}` | milliseconds since the Unix epoch by the database's clock |
 //! | `{for_update}` | lock the selected rows; SQLite's one writer needs no lock |
+//! | `{for_share}` | keep the selected rows from being changed; others may do the same |
 //! | `{skip_locked}` | the same, passing over rows that somebody else has locked |
 //! | `{lock:$1}` | the same for the text bound to `$1`, which need not be in any row |
 //! | `{list:$1}` | the texts of the JSON array bound to `$1`, as a subquery for `IN (...)` |
@@ -112,6 +113,7 @@ const HOLES: &[Hole] = &[
         "(extract(epoch from clock_timestamp()) * 1000)::bigint",
     ),
     Hole::plain("for_update", "", "FOR UPDATE"),
+    Hole::plain("for_share", "", "FOR SHARE"),
     Hole::plain("skip_locked", "", "FOR UPDATE SKIP LOCKED"),
     Hole {
         name: "lock",

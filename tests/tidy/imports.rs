@@ -4,7 +4,7 @@ use super::source::{Source, identifier, module_path, skip_blank, words};
 use super::{Finding, assert_none, root, sample, sources};
 
 const LEAVES: &[&str] = &["auth", "cancel", "clock", "id"];
-const MECHANISMS: &[&str] = &["http", "blob", "db", "event", "work"];
+const MECHANISMS: &[&str] = &["http", "blob", "db", "event", "access", "work"];
 const MODULES: &[&str] = &[
     "project", "upload", "export", "queue", "feed", "webhook", "ops",
 ];
@@ -19,7 +19,7 @@ fn may_import(module: &str) -> Option<Vec<&'static str>> {
         // Talks HTTP to a server, and imports none of it.
         "cli" => LEAVES.to_vec(),
         "module" => [MECHANISMS, LEAVES].concat(),
-        "event" => [&["db"], LEAVES].concat(),
+        "event" | "access" => [&["db"], LEAVES].concat(),
         module if MODULES.contains(&module) => below_modules(),
         module if MECHANISMS.contains(&module) => LEAVES.to_vec(),
         module if LEAVES.contains(&module) => Vec::new(),
