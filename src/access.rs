@@ -75,7 +75,6 @@ macro_rules! right_in {
         )
     };
 }
-#[expect(unused_imports, reason = "uploads and feeds are to ask for it")]
 pub(crate) use right_in;
 
 /// What [`right_in!`] needs to know of a caller, in the order `$user`, `$admin`.

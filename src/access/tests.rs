@@ -31,14 +31,6 @@ async fn suite(db: Db) {
     world.0.close().await;
 }
 
-fn caller(user: &str) -> Caller {
-    Caller {
-        user: user.to_owned(),
-        email: None,
-        role: Role::User,
-    }
-}
-
 struct World(Db);
 
 static PROJECT: Sql = sql!(
@@ -109,36 +101,50 @@ impl World {
         ] {
             self.execute(&SHARE, &[share, "p", user, status]).await;
         }
-        assert_eq!(self.right(&caller("a"), "p").await, Some(Right::Owner));
-        assert_eq!(self.right(&caller("b"), "p").await, Some(Right::Member));
+        assert_eq!(
+            self.right(&Caller::named("a"), "p").await,
+            Some(Right::Owner)
+        );
+        assert_eq!(
+            self.right(&Caller::named("b"), "p").await,
+            Some(Right::Member)
+        );
         for nobody in ["pending", "revoked", "c", "", "A", "a ", "%"] {
-            assert_eq!(self.right(&caller(nobody), "p").await, None, "{nobody}");
-            assert_eq!(self.visible(&caller(nobody), 10).await, [""; 0]);
+            assert_eq!(
+                self.right(&Caller::named(nobody), "p").await,
+                None,
+                "{nobody}"
+            );
+            assert_eq!(self.visible(&Caller::named(nobody), 10).await, [""; 0]);
         }
         for absent in ["nothing", "", "P"] {
-            assert_eq!(self.right(&caller("a"), absent).await, None, "{absent}");
+            assert_eq!(
+                self.right(&Caller::named("a"), absent).await,
+                None,
+                "{absent}"
+            );
         }
         let worker = Caller {
             role: Role::Worker,
-            ..caller("w")
+            ..Caller::named("w")
         };
         assert_eq!(self.right(&worker, "p").await, None);
         let admin = Caller {
             role: Role::Admin,
-            ..caller("root")
+            ..Caller::named("root")
         };
         assert_eq!(self.right(&admin, "p").await, Some(Right::Owner));
         assert_eq!(self.right(&admin, "nothing").await, None);
-        assert_eq!(self.visible(&caller("b"), 10).await, ["p", "q"]);
-        assert_eq!(self.visible(&caller("b"), 1).await, ["p"]);
+        assert_eq!(self.visible(&Caller::named("b"), 10).await, ["p", "q"]);
+        assert_eq!(self.visible(&Caller::named("b"), 1).await, ["p"]);
     }
 
     async fn a_project_that_goes_is_nobodys(&self) {
         self.execute(&GOING, &["q"]).await;
         let admin = Caller::local();
         assert_eq!(self.right(&admin, "q").await, None);
-        assert_eq!(self.right(&caller("b"), "q").await, None);
-        assert_eq!(self.visible(&caller("b"), 10).await, ["p"]);
+        assert_eq!(self.right(&Caller::named("b"), "q").await, None);
+        assert_eq!(self.visible(&Caller::named("b"), 10).await, ["p"]);
     }
 
     async fn everybody_has_one_default_project(&self) {
@@ -147,13 +153,13 @@ impl World {
         assert_ne!(id, "p");
         assert_eq!(self.default_of("a").await, id);
         assert_ne!(self.default_of("b").await, id);
-        assert_eq!(self.visible(&caller("a"), 10).await.len(), 2);
+        assert_eq!(self.visible(&Caller::named("a"), 10).await.len(), 2);
     }
 }
 
 #[test]
 fn a_right_covers_what_is_ones_own() {
-    let member = caller("b");
+    let member = Caller::named("b");
     assert!(Right::Owner.covers(&member, "c"));
     assert!(Right::Member.covers(&member, "b"));
     assert!(!Right::Member.covers(&member, "c"));

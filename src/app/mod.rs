@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::uri::Scheme;
+use futures_util::FutureExt;
 use rustix::fs::Mode;
 use tokio::time::{Instant, timeout_at};
 
@@ -24,6 +25,7 @@ use self::identity::Identity;
 use self::place::Access;
 use self::readers::Everybody;
 use self::signals::Signals;
+use crate::auth::Caller;
 use crate::blob::local::{BLOCKED_MAX, LocalStore, writers_max};
 use crate::blob::{BlobError, BlobStore};
 use crate::cancel::{CancelReason, Scope, Settling};
@@ -198,6 +200,11 @@ impl Opened {
             webhook::LINE,
         ];
         db.migrate(&lines).await?;
+        if access == Access::Make {
+            // Whoever lists its uploads finds it, before any has been made.
+            let made = db.write(|tx| access::default_project(tx, Caller::LOCAL).boxed());
+            made.await?;
+        }
         let hub = Hub::new(db.clone(), scope.child("feeds"));
         let uploads = Arc::new(SqlStore::new(db.clone(), hub.clone()));
         hold(binding.settle(&db, &*uploads, dir).await?);
@@ -332,12 +339,13 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
     let upload_metrics = upload::Metrics::register(&mut metrics.registry);
     let webhooks = webhook::Deps {
         hub: opened.hub.clone(),
-        feeds: vec![Feed::Project(upload::DEFAULT_PROJECT.to_owned())],
+        feeds: vec![Feed::Project(access::DEFAULT_OF_LOCAL.to_owned())],
         endpoints: Endpoints::load(config.webhooks.clone())?,
         scope: opened.scope.child("webhooks"),
         metrics: webhook::Metrics::register(&mut metrics.registry),
     };
     let metrics = Arc::new(metrics);
+    let access = access::Changes::new();
     // Below the server's scope, beside the connections: an attempt does not end with its own.
     let uploads = opened.scope.child("uploads");
     let deps = upload::Deps {
@@ -346,6 +354,7 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
         scope: uploads.clone(),
         metrics: upload_metrics,
         operations: opened.hub.operations().clone(),
+        access: access.clone(),
         tails_are_good: identity.is_as_before(),
     };
     let (mounted, uploads) = upload::mount(deps, upload_config(config));

@@ -41,6 +41,16 @@ impl Caller {
         }
     }
 
+    /// One who may do nothing beyond what everybody may.
+    #[cfg(test)]
+    pub(crate) fn named(user: &str) -> Self {
+        Self {
+            user: user.to_owned(),
+            email: None,
+            role: Role::User,
+        }
+    }
+
     /// Whether every project is open to him.
     pub fn is_admin(&self) -> bool {
         matches!(self.role, Role::Admin | Role::Local)

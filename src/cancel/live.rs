@@ -117,6 +117,15 @@ impl<K: Hash + Eq + Clone, V: Clone> Live<K, V> {
             .map(|entry| entry.holder.clone())
     }
 
+    /// All present holders, with their keys. Looking disturbs nobody.
+    pub fn holders(&self) -> Vec<(K, Holder<V>)> {
+        let table = self.shared.lock();
+        let holders = table.entries.iter();
+        holders
+            .map(|(key, entry)| (key.clone(), entry.holder.clone()))
+            .collect()
+    }
+
     /// How many keys have a holder; waiters do not count.
     pub fn len(&self) -> usize {
         self.shared.lock().entries.len()

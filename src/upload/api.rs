@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use tidegate_protocol::field::metadata::Metadata;
 use tidegate_protocol::problem::Problem;
 
-use super::store::{Filter, State, Upload};
-use super::{DEFAULT_PROJECT, Uploads, refuse};
+use super::store::{Filter, Seen, State, Upload};
+use super::{Uploads, refuse};
 use crate::clock::rfc3339;
 use crate::http::{Page, Request, Response, reject};
 use crate::id::{InvalidId, UploadId};
@@ -70,14 +70,11 @@ impl View {
 pub(super) async fn find(uploads: Arc<Uploads>, request: Request) -> Response {
     let found = async {
         let id = id(request.path.get("id").unwrap_or_default(), "id")?;
-        let found = uploads
-            .store
-            .find(id)
-            .await
-            .map_err(|error| refuse::store(&error))?;
-        found
-            .filter(|upload| upload.state != State::Deleting)
-            .ok_or(Problem::NotFound)
+        let Seen { upload, .. } = uploads.seen(id, &request.caller).await?;
+        match upload.state {
+            State::Deleting => Err(Problem::NotFound),
+            _ => Ok(upload),
+        }
     };
     match found.await {
         Ok(upload) => reject::success(StatusCode::OK, &View::of(upload), None),
@@ -88,11 +85,7 @@ pub(super) async fn find(uploads: Arc<Uploads>, request: Request) -> Response {
 /// `GET /api/projects/{project}/uploads?state=&page=&limit=`.
 pub(super) async fn list(uploads: Arc<Uploads>, request: Request) -> Response {
     let listed = async {
-        let project = request
-            .path
-            .get("project")
-            .filter(|project| *project == DEFAULT_PROJECT);
-        let project = project.ok_or(Problem::NotFound)?.to_owned();
+        let project = request.path.get("project").unwrap_or_default().to_owned();
         let page = Page::of(&request.head)?;
         let state = page.query("state").map(|state| {
             // One that is being deleted is no longer there for anybody.
@@ -110,10 +103,10 @@ pub(super) async fn list(uploads: Arc<Uploads>, request: Request) -> Response {
         };
         let listed = uploads
             .store
-            .list(filter)
+            .list(filter, request.caller.clone())
             .await
             .map_err(|error| refuse::store(&error))?;
-        Ok::<_, Problem>((page, listed))
+        Ok::<_, Problem>((page, listed.ok_or(Problem::NotFound)?))
     };
     match listed.await {
         Ok((page, (rows, total))) => {

@@ -11,7 +11,7 @@ use tidegate_protocol::problem::Problem;
 
 use super::end::Cancelled;
 use super::store::{State, Which};
-use super::{DEFAULT_PROJECT, Uploads, api, refuse};
+use super::{Uploads, api, refuse};
 use crate::auth::Caller;
 use crate::clock::rfc3339;
 use crate::http::{Request, Response, json, reject};
@@ -61,7 +61,7 @@ pub struct View {
 struct Line {
     id: String,
     outcome: &'static str,
-    /// `null` for one that is not there.
+    /// `null` for one that is not there, or not the caller's to end.
     state: Option<&'static str>,
 }
 
@@ -93,7 +93,7 @@ pub(super) async fn one(uploads: Arc<Uploads>, mut request: Request) -> Response
     let done = async {
         let ask: Ask = json::read(&request.head.headers, &mut request.body).await?;
         let id = request.path.get("id").unwrap_or_default();
-        let project = request.path.get("project").unwrap_or(DEFAULT_PROJECT);
+        let project = request.path.get("project");
         uploads
             .cancel_for(&request.caller, project, id, ask.reason)
             .await
@@ -118,7 +118,7 @@ impl Cancels {
         id: &str,
         reason: Option<String>,
     ) -> Result<View, Problem> {
-        self.0.cancel_for(caller, DEFAULT_PROJECT, id, reason).await
+        self.0.cancel_for(caller, None, id, reason).await
     }
 }
 
@@ -132,21 +132,19 @@ impl Uploads {
     async fn cancel_for(
         self: &Arc<Self>,
         caller: &Caller,
-        project: &str,
+        project: Option<&str>,
         id: &str,
         given: Option<String>,
     ) -> Result<View, Problem> {
         let reason = reason(given)?;
         let id = api::id(id, "id")?;
-        let found = self.store.find(id).await;
-        let found = found.map_err(|error| refuse::store(&error))?;
-        let of = found
-            .as_ref()
-            .map_or(DEFAULT_PROJECT, |upload| &upload.project);
-        if of != project {
-            return Err(Problem::NotFound);
+        let project = project.map(str::to_owned);
+        let cancelled = self.cancel(id, project, caller.clone(), reason).await?;
+        match cancelled {
+            Cancelled::Unknown => return Err(Problem::NotFound),
+            Cancelled::Uncovered => return Err(Problem::Forbidden),
+            Cancelled::Confirmed { .. } | Cancelled::Accepted | Cancelled::Already(_) => {}
         }
-        let cancelled = self.cancel(id, caller.user.clone(), reason).await?;
         let row = self.store.find(id).await;
         let row = row.map_err(|error| refuse::store(&error))?;
         let row = row.ok_or(Problem::NotFound)?;
@@ -175,23 +173,20 @@ pub(super) async fn many(uploads: Arc<Uploads>, mut request: Request) -> Respons
     let done = async {
         let ask: AskMany = json::read(&request.head.headers, &mut request.body).await?;
         let reason = reason(ask.reason)?;
-        let project = request.path.get("project");
-        let project = project.filter(|project| *project == DEFAULT_PROJECT);
-        let project = project.ok_or(Problem::NotFound)?.to_owned();
+        let project = request.path.get("project").unwrap_or_default().to_owned();
         let which = match ask.ids {
             Some(ids) => Which::Ids {
                 project,
-                owner: request.caller.user.clone(),
                 ids: all_ids(&ids)?,
             },
             None => Which::Active {
                 project,
-                owner: (!ask.all).then(|| request.caller.user.clone()),
+                all: ask.all,
                 limit: u32::try_from(MANY_MAX).unwrap_or(u32::MAX),
             },
         };
         let is_open = matches!(which, Which::Active { .. });
-        let outcomes = uploads.cancel_many(which, reason).await?;
+        let outcomes = uploads.cancel_many(which, request.caller, reason).await?;
         Ok::<_, Problem>(summary(&outcomes, is_open && outcomes.len() >= MANY_MAX))
     };
     match done.await {
@@ -232,7 +227,7 @@ fn all_ids(texts: &[String]) -> Result<Vec<UploadId>, Problem> {
     Ok(ids)
 }
 
-/// The outcome and the state, as they are told. `None`: there is nothing that the caller may know.
+/// The outcome and the state, as they are told. `None`: there is nothing that the caller may end.
 fn words(cancelled: Cancelled) -> Option<(&'static str, State)> {
     Some(match cancelled {
         Cancelled::Confirmed { .. } => ("cancelled", State::Cancelled),
@@ -245,7 +240,7 @@ fn words(cancelled: Cancelled) -> Option<(&'static str, State)> {
             State::Completed => ("already_completed", state),
             State::Expired | State::Failed => ("already_failed", state),
         },
-        Cancelled::Unknown => return None,
+        Cancelled::Uncovered | Cancelled::Unknown => return None,
     })
 }
 
@@ -266,7 +261,11 @@ fn summary(outcomes: &[(UploadId, Cancelled)], more: bool) -> Many {
             let words = words(*cancelled);
             Line {
                 id: id.to_string(),
-                outcome: words.map_or("not_found", |(outcome, _)| outcome),
+                outcome: match (words, cancelled) {
+                    (Some((outcome, _)), _) => outcome,
+                    (None, Cancelled::Uncovered) => "forbidden",
+                    (None, _) => "not_found",
+                },
                 state: words.map(|(_, state)| state.as_str()),
             }
         })

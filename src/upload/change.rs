@@ -7,12 +7,14 @@ use tidegate_protocol::request::Protocol;
 use tidegate_protocol::upload::{Invalid, Mark};
 
 use super::event;
-use super::row::{STRANGE, find, ids, int, millis, upload};
+use super::row::{STRANGE, find, find_for, ids, int, millis, upload};
 use super::statement as sql;
 use super::store::{
-    Advance, Advanced, CancelOutcome, Canceller, End, Kind, Made, NewFinal, NewUpload,
-    NotConcatenated, State, Sum, TOO_LARGE, Upload, Which,
+    Advance, Advanced, CancelOutcome, Canceller, Denied, End, Kind, Made, NewFinal, NewUpload,
+    NotMade, Seen, State, Sum, TOO_LARGE, Upload, Which,
 };
+use crate::access::{self, Right, asker};
+use crate::auth::Caller;
 use crate::db::{DbError, Param, Row, Tx};
 use crate::event::{Draft, Kind as EventKind, record};
 use crate::id::UploadId;
@@ -62,7 +64,7 @@ pub(super) async fn insert(
     tx: &mut Tx,
     changes: &mut Changes,
     new: NewUpload,
-) -> Result<Made, DbError> {
+) -> Result<Result<Made, NotMade>, DbError> {
     let id = new.id.to_string();
     let kind = if new.partial {
         Kind::Partial
@@ -77,10 +79,11 @@ pub(super) async fn insert(
     };
     // A complete partial upload is kept for its final one only as long as an unfinished one.
     let expires = (!empty || new.partial).then(|| millis(new.expires_after));
+    let [user, admin] = asker(&new.caller);
     let params = [
         Param::Text(&id),
-        Param::Text(&new.project),
-        Param::Text(&new.owner),
+        Param::OptText(new.project.as_deref()),
+        user,
         Param::Text(kind.as_str()),
         Param::Text(state.as_str()),
         Param::Int(0),
@@ -92,8 +95,9 @@ pub(super) async fn insert(
         Param::OptInt(expires),
         Param::Text(new.protocol.as_str()),
         Param::OptText(new.expected_sha256.as_deref()),
+        admin,
     ];
-    made(tx, changes, new.id, &new.owner, new.named, &params).await
+    made(tx, changes, new.id, &new.caller, new.named, &params).await
 }
 
 /// Makes a row, unless there is one with its id.
@@ -101,27 +105,33 @@ async fn made(
     tx: &mut Tx,
     changes: &mut Changes,
     id: UploadId,
-    owner: &str,
+    caller: &Caller,
     named: bool,
-    params: &[Param<'_>],
-) -> Result<Made, DbError> {
+    params: &[Param<'_>; 15],
+) -> Result<Result<Made, NotMade>, DbError> {
     let text = id.to_string();
     if named {
         tx.lock(&sql::LOCK_ID, &[Param::Text(&text)]).await?;
     }
-    let Some(row) = tx.fetch_optional(&sql::INSERT, params).await? else {
-        let upload = find(tx, &sql::FIND, id).await?.ok_or(STRANGE)?;
-        return Ok(Made {
-            upload,
-            is_new: false,
-        });
+    let mut row = tx.fetch_optional(&sql::INSERT, params).await?;
+    if row.is_none() {
+        if let Some(there) = there(tx, id, caller).await? {
+            return Ok(there);
+        }
+        if matches!(params[1], Param::OptText(None)) {
+            access::default_project(tx, &caller.user).await?;
+            row = tx.fetch_optional(&sql::INSERT, params).await?;
+        }
+    }
+    let Some(row) = row else {
+        return Ok(Err(NotMade::NoProject));
     };
     let mut upload = upload(&row)?;
     changes
         .0
         .push(event::draft(&upload, EventKind::UploadCreated));
     if named {
-        let params = [Param::Text(&text), Param::Text(owner)];
+        let params = [Param::Text(&text), Param::Text(&caller.user)];
         if let Some(forestalled) = tx.fetch_optional(&sql::FORESTALLED, &params).await? {
             let params = [Param::Text(&text), Param::OptText(forestalled.opt_text(0)?)];
             let row = tx.fetch_optional(&sql::STILLBORN, &params).await?;
@@ -131,22 +141,44 @@ async fn made(
     if upload.state != State::Uploading {
         changes.of(&upload);
     }
-    Ok(Made {
-        upload,
-        is_new: true,
-    })
+    let is_new = true;
+    Ok(Ok(Made { upload, is_new }))
+}
+
+/// What a creation finds if its id is in use: also what is somebody else's, who may not be told more
+/// than that. What the caller has made where he has no right any more is not there.
+async fn there(
+    tx: &mut Tx,
+    id: UploadId,
+    caller: &Caller,
+) -> Result<Option<Result<Made, NotMade>>, DbError> {
+    let Some(upload) = find(tx, &sql::FIND, id).await? else {
+        return Ok(None);
+    };
+    if upload.owner == caller.user && find_for(tx, id, caller).await?.is_none() {
+        return Ok(Some(Err(NotMade::NoProject)));
+    }
+    let is_new = false;
+    Ok(Some(Ok(Made { upload, is_new })))
 }
 
 pub(super) async fn concatenate(
     tx: &mut Tx,
     changes: &mut Changes,
     new: NewFinal,
-) -> Result<Result<Made, NotConcatenated>, DbError> {
-    if let Some(upload) = find(tx, &sql::FIND, new.id).await? {
-        return Ok(Ok(Made {
-            upload,
-            is_new: false,
-        }));
+) -> Result<Result<Made, NotMade>, DbError> {
+    if let Some(there) = there(tx, new.id, &new.caller).await? {
+        return Ok(there);
+    }
+    let project = match new.project.clone() {
+        Some(project) => project,
+        None => access::default_project(tx, &new.caller.user).await?,
+    };
+    if access::right_to_add(tx, &project, &new.caller)
+        .await?
+        .is_none()
+    {
+        return Ok(Err(NotMade::NoProject));
     }
     let locked = lock_parts(tx, &new.parts).await?;
     let mut lengths = Vec::with_capacity(new.parts.len());
@@ -154,23 +186,24 @@ pub(super) async fn concatenate(
     for (number, part) in (1..).zip(&new.parts) {
         let found = locked.get(part).and_then(Option::as_ref);
         let usable = |part: &&Upload| {
-            part.project == new.project && matches!(part.state, State::Uploading | State::Completed)
+            part.project == project && matches!(part.state, State::Uploading | State::Completed)
         };
         let Some(found) = found.filter(usable) else {
-            return Ok(Err(NotConcatenated::PartNotFound(number)));
+            return Ok(Err(NotMade::PartNotFound(number)));
         };
         if found.kind != Kind::Partial {
-            return Ok(Err(NotConcatenated::NotPartial(number)));
+            return Ok(Err(NotMade::NotPartial(number)));
         }
         whole &= found.state == State::Completed;
         lengths.push(found.length);
     }
     let sum: Sum = lengths.into_iter().collect();
     if sum.exceeds(new.size_max) {
-        return Ok(Err(NotConcatenated::TooLarge));
+        return Ok(Err(NotMade::TooLarge));
     }
     let length = sum.length();
     let id = new.id.to_string();
+    let [user, admin] = asker(&new.caller);
     let state = if whole {
         State::Completed
     } else {
@@ -178,8 +211,8 @@ pub(super) async fn concatenate(
     };
     let params = [
         Param::Text(&id),
-        Param::Text(&new.project),
-        Param::Text(&new.owner),
+        Param::OptText(Some(&project)),
+        user,
         Param::Text(Kind::Final.as_str()),
         Param::Text(state.as_str()),
         Param::Int(length.filter(|_| whole).map_or(0, int)),
@@ -191,11 +224,12 @@ pub(super) async fn concatenate(
         Param::OptInt(None),
         Param::Text(Protocol::Tus.as_str()),
         Param::OptText(None),
+        admin,
     ];
-    let made = made(tx, changes, new.id, &new.owner, new.named, &params).await?;
-    if !made.is_new || made.upload.ended_at.is_some() {
-        return Ok(Ok(made));
-    }
+    let made = match made(tx, changes, new.id, &new.caller, new.named, &params).await? {
+        Ok(made) if made.is_new && made.upload.ended_at.is_none() => made,
+        other => return Ok(other),
+    };
     for (position, part) in (0_i64..).zip(&new.parts) {
         let part = part.to_string();
         let params = [Param::Text(&id), Param::Int(position), Param::Text(&part)];
@@ -382,19 +416,41 @@ pub(super) async fn cancel_one(
     cancel(tx, changes, id, by, reason).await
 }
 
+/// As [`cancel_one`], for a caller, who gets it cancelled if he is about to make it.
 pub(super) async fn forestall(
     tx: &mut Tx,
     changes: &mut Changes,
-    id: UploadId,
-    owner: String,
+    asked: Asked<'_>,
     by: Canceller,
     reason: Option<String>,
 ) -> Result<CancelOutcome, DbError> {
-    let outcome = cancel_one(tx, changes, id, by, reason.clone()).await?;
-    if outcome == CancelOutcome::Unknown {
-        promise(tx, id, &owner, reason.as_deref()).await?;
+    let Asked {
+        id,
+        project,
+        caller,
+    } = asked;
+    let text = id.to_string();
+    tx.lock(&sql::LOCK_ID, &[Param::Text(&text)]).await?;
+    let seen = find_for(tx, id, caller).await?;
+    let is_elsewhere = |seen: &Seen| project.is_some_and(|project| seen.upload.project != project);
+    match seen {
+        Some(seen) if is_elsewhere(&seen) => Ok(CancelOutcome::Unknown),
+        Some(seen) if !seen.is_covered => Ok(CancelOutcome::Uncovered),
+        Some(_) => cancel(tx, changes, id, by, reason).await,
+        None => {
+            // Of one that is somebody else's nothing comes: its id is taken.
+            promise(tx, id, &caller.user, reason.as_deref()).await?;
+            Ok(CancelOutcome::Unknown)
+        }
     }
-    Ok(outcome)
+}
+
+/// An upload that a caller asks for.
+pub(super) struct Asked<'a> {
+    pub(super) id: UploadId,
+    /// Where it has to be. `None`: anywhere.
+    pub(super) project: Option<&'a str>,
+    pub(super) caller: &'a Caller,
 }
 
 /// Remembers that `owner` is to find an upload cancelled when he makes it.
@@ -419,44 +475,72 @@ pub(super) async fn cancel_many(
     tx: &mut Tx,
     changes: &mut Changes,
     which: Which,
+    caller: &Caller,
     reason: Option<String>,
-) -> Result<Vec<(UploadId, CancelOutcome)>, DbError> {
-    let (project, promised_to, asked) = match which {
-        Which::Ids {
-            project,
-            owner,
-            ids,
-        } => (project, Some(owner), ids),
+) -> Result<Result<Vec<(UploadId, CancelOutcome)>, Denied>, DbError> {
+    let (Which::Ids { project, .. } | Which::Active { project, .. }) = &which;
+    let Some(right) = access::right(tx, project, caller).await? else {
+        return Ok(Err(Denied::Unseen));
+    };
+    match which {
+        Which::Ids { project, ids } => {
+            let mut outcomes = Vec::with_capacity(ids.len());
+            for id in ids {
+                let asked = Asked {
+                    id,
+                    project: Some(&project),
+                    caller,
+                };
+                let by = Canceller::Other;
+                let outcome = forestall(tx, changes, asked, by, reason.clone()).await?;
+                outcomes.push((id, outcome));
+            }
+            Ok(Ok(outcomes))
+        }
+        Which::Active { all: true, .. } if right < Right::Owner => Ok(Err(Denied::Uncovered)),
         Which::Active {
             project,
-            owner,
+            all,
             limit,
         } => {
+            let owner = (!all).then_some(caller.user.as_str());
             let params = vec![
                 Param::Text(&project),
-                Param::OptText(owner.as_deref()),
+                Param::OptText(owner),
                 Param::Int(limit.into()),
             ];
             let active = ids(tx, &sql::ACTIVE, params).await?;
-            (project, None, active)
+            let by = Canceller::Other;
+            cancel_all(tx, changes, active, by, reason).await.map(Ok)
         }
-    };
-    let mut outcomes = Vec::with_capacity(asked.len());
-    for id in asked {
-        let text = id.to_string();
-        tx.lock(&sql::LOCK_ID, &[Param::Text(&text)]).await?;
-        let outcome = match find(tx, &sql::FIND, id).await? {
-            Some(upload) if upload.project == project => {
-                cancel(tx, changes, id, Canceller::Other, reason.clone()).await?
-            }
-            Some(_) => CancelOutcome::Unknown,
-            None => {
-                if let Some(owner) = &promised_to {
-                    promise(tx, id, owner, reason.as_deref()).await?;
-                }
-                CancelOutcome::Unknown
-            }
-        };
+    }
+}
+
+/// Ends what a project that is going still has.
+pub(super) async fn clear(
+    tx: &mut Tx,
+    changes: &mut Changes,
+    project: &str,
+    reason: &str,
+    limit: u32,
+) -> Result<Vec<(UploadId, CancelOutcome)>, DbError> {
+    let params = vec![Param::Text(project), Param::Int(limit.into())];
+    let left = ids(tx, &sql::LEFT, params).await?;
+    // Complete ones, too.
+    let by = Canceller::Sender;
+    cancel_all(tx, changes, left, by, Some(reason.to_owned())).await
+}
+
+async fn cancel_all(
+    tx: &mut Tx,
+    changes: &mut Changes,
+    ids: Vec<UploadId>,
+    by: Canceller,
+    reason: Option<String>,
+) -> Result<Vec<(UploadId, CancelOutcome)>, DbError> {
+    let mut outcomes = Vec::with_capacity(ids.len());
+    for id in ids {
+        let outcome = cancel(tx, changes, id, by, reason.clone()).await?;
         outcomes.push((id, outcome));
     }
     Ok(outcomes)

@@ -11,6 +11,7 @@
 //!
 //! The PostgreSQL half needs the server that [`crate::db::conformance`] asks for.
 
+mod access_rights;
 mod drift;
 mod ends;
 mod finals;
@@ -33,11 +34,13 @@ use super::migrations::LINE;
 use super::sql::SqlStore;
 use super::statement;
 use super::store::{
-    Advance, Advanced, Canceller, Filter, Kind, NewUpload, State, Upload, UploadStore,
+    Advance, Advanced, Canceller, Filter, Kind, Made, NewUpload, State, Upload, UploadStore,
 };
+use crate::access;
+use crate::auth::Caller;
 use crate::cancel::Scope;
 use crate::db::conformance::{open, scratch_postgres};
-use crate::db::{CORE, Db, DbUrl, Durability, Sql, sql};
+use crate::db::{CORE, Db, DbUrl, Durability, Param, Sql, sql};
 use crate::event::{Hub, log};
 use crate::id::UploadId;
 
@@ -81,6 +84,7 @@ async fn suite(on: &Subject) {
     invalidates(on).await;
     keeps_the_rules_of_a_protocol(on).await;
     keeps_the_largest_numbers(on).await;
+    access_rights::suite(on).await;
     ends::suite(on).await;
     lists_pages(on).await;
     walks_for_a_restart(on).await;
@@ -123,7 +127,9 @@ impl Subject {
     }
 
     async fn over(db: Db) -> Self {
-        db.migrate(&[CORE, log::LINE, LINE]).await.unwrap();
+        db.migrate(&[CORE, log::LINE, access::LINE, LINE])
+            .await
+            .unwrap();
         Self {
             store: Arc::new(SqlStore::new(
                 db.clone(),
@@ -181,7 +187,43 @@ impl Subject {
     }
 
     async fn create(&self, new: NewUpload) -> Upload {
-        self.store.create(new).await.unwrap().upload
+        self.made(new).await.upload
+    }
+
+    /// Makes an upload, in a project to which its owner has access.
+    async fn made(&self, new: NewUpload) -> Made {
+        if let Some(project) = &new.project {
+            self.open(project).await;
+            self.share(project, &new.caller.user, "accepted").await;
+        }
+        self.store.create(new).await.unwrap().expect("it is made")
+    }
+
+    /// Makes a project of somebody's, if it is not there.
+    async fn open(&self, project: &str) {
+        match &self.clock {
+            Clock::Manual(store) => store.open(project, "somebody"),
+            Clock::Database(db) => {
+                let params = vec![project.to_owned(), String::from("somebody")];
+                execute(db, &OPEN, params).await;
+            }
+        }
+    }
+
+    /// Brings somebody's share of a project into a state.
+    async fn share(&self, project: &str, user: &str, status: &'static str) {
+        match &self.clock {
+            Clock::Manual(store) => store.share(project, user, status == "accepted"),
+            Clock::Database(db) => {
+                let share = vec![
+                    format!("{project}/{user}"),
+                    project.to_owned(),
+                    user.to_owned(),
+                    status.to_owned(),
+                ];
+                execute(db, &SHARE, share).await;
+            }
+        }
     }
 
     async fn expiring(&self, limit: u32) -> Vec<UploadId> {
@@ -242,6 +284,27 @@ impl Subject {
     }
 }
 
+static OPEN: Sql = sql!(
+    "INSERT INTO project (id, owner_id, title, is_default, created_at, updated_at) \
+     VALUES ($1, $2, 'a title', 0, {now}, {now}) ON CONFLICT DO NOTHING"
+);
+static SHARE: Sql = sql!(
+    "INSERT INTO share (id, project_id, user_id, status, created_at, updated_at) \
+     VALUES ($1, $2, $3, $4, {now}, {now}) ON CONFLICT (id) DO UPDATE SET status = excluded.status"
+);
+
+async fn execute(db: &Db, sql: &'static Sql, params: Vec<String>) {
+    let done = db.write(move |tx| {
+        let params = params.clone();
+        async move {
+            let params: Vec<_> = params.iter().map(|text| Param::Text(text)).collect();
+            tx.execute(sql, &params).await
+        }
+        .boxed()
+    });
+    done.await.unwrap();
+}
+
 async fn now(db: &Db) -> i64 {
     static NOW: Sql = sql!("SELECT {now}");
     let now = db.read(|tx| {
@@ -259,8 +322,8 @@ fn new_upload(project: &str) -> NewUpload {
     NewUpload {
         id: UploadId::random(),
         named: false,
-        project: project.to_owned(),
-        owner: String::from("somebody"),
+        project: Some(project.to_owned()),
+        caller: Caller::named("somebody"),
         partial: false,
         length: Some(100),
         metadata: String::from("filename Zg=="),
@@ -305,8 +368,8 @@ async fn makes_uploads(on: &Subject) {
         made,
         Upload {
             id: new.id,
-            project: new.project.clone(),
-            owner: new.owner.clone(),
+            project: new.project.clone().unwrap(),
+            owner: new.caller.user.clone(),
             kind: Kind::Whole,
             state: State::Uploading,
             epoch: 1,
@@ -384,6 +447,7 @@ async fn an_id_is_used_once(on: &Subject) {
         })
         .await
         .unwrap();
+    let again = again.unwrap();
     assert_eq!((again.is_new, &again.upload), (false, &made));
     assert_eq!(on.find(made.id).await, made);
 }
@@ -393,7 +457,7 @@ async fn keeps_text_and_bytes_as_they_are(on: &Subject) {
     for text in [ODD_TEXT, "", " ", long.as_str()] {
         let every_byte: Vec<u8> = (0..=255).collect();
         let new = NewUpload {
-            owner: text.to_owned(),
+            caller: Caller::named(text),
             metadata: text.to_owned(),
             digest: Some(every_byte.clone()),
             ..new_upload(&project())
@@ -614,6 +678,7 @@ async fn keeps_the_largest_numbers(on: &Subject) {
 
 async fn lists_pages(on: &Subject) {
     let project = project();
+    on.open(&project).await;
     let list = |state, page, limit| {
         let filter = Filter {
             project: project.clone(),
@@ -622,7 +687,12 @@ async fn lists_pages(on: &Subject) {
             limit,
         };
         async move {
-            let (found, total) = on.store.list(filter).await.unwrap();
+            let listed = on
+                .store
+                .list(filter, Caller::named("somebody"))
+                .await
+                .unwrap();
+            let (found, total) = listed.expect("he may see it");
             (
                 found
                     .into_iter()

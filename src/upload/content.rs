@@ -19,8 +19,9 @@ use tidegate_protocol::problem::Problem;
 use tidegate_protocol::request::Protocol;
 use tidegate_protocol::response::Resource;
 
-use super::store::{Kind, State, Upload};
+use super::store::{Kind, Seen, State, Upload};
 use super::{Uploads, refuse};
+use crate::auth::Caller;
 use crate::blob::BlobStore;
 use crate::http::{OutBody, Response};
 use crate::id::UploadId;
@@ -35,9 +36,10 @@ const READ_BYTES: u64 = 256 * 1024;
 pub(super) async fn read(
     uploads: &Arc<Uploads>,
     id: UploadId,
+    caller: &Caller,
     head: &Parts,
 ) -> Result<(Response, Resource), Problem> {
-    let upload = uploads.settled(id).await?.ok_or(Problem::NotFound)?;
+    let Seen { upload, .. } = uploads.settled(id, caller).await?;
     if let Some(problem) = refuse::ended(&upload) {
         return Err(problem);
     }

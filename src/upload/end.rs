@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::progress::Progress;
 use super::store::{CancelOutcome, Canceller, End, Remains, State, Which};
 use super::{Uploads, refuse};
+use crate::auth::Caller;
 use crate::blob::BlobError;
 use crate::cancel::CancelReason;
 use crate::id::UploadId;
@@ -34,7 +35,9 @@ pub(super) enum Cancelled {
     Accepted,
     /// It had ended before.
     Already(State),
-    /// There is no such upload.
+    /// It is not the caller's to end.
+    Uncovered,
+    /// There is no such upload, or none for the caller.
     Unknown,
 }
 
@@ -54,23 +57,24 @@ impl Uploads {
         self.deleted(id, begun, called).await
     }
 
-    /// As [`Self::delete`]. If there is no such upload, `owner` will find it cancelled when he makes
-    /// it: the deletion has overtaken the creation.
+    /// As [`Self::delete`], for a caller. If there is no such upload, he will find it cancelled when he
+    /// makes it: the deletion has overtaken the creation.
     ///
     /// # Errors
-    /// As [`Self::delete`].
+    /// As [`Self::delete`], or it is not his to end.
     ///
     /// # Cancel safety
     /// As [`Self::delete`].
     pub(super) async fn delete_for(
         self: &Arc<Self>,
         id: UploadId,
-        owner: String,
+        caller: Caller,
         reason: Option<String>,
     ) -> Result<(), Problem> {
         let called = Instant::now();
-        let begun = self.store.forestall(id, owner, Canceller::Sender, reason);
-        let begun = begun.await.map_err(|error| refuse::store(&error))?;
+        let by = Canceller::Sender;
+        let begun = self.store.forestall(id, None, caller, by, reason).await;
+        let begun = begun.map_err(|error| refuse::store(&error))?;
         self.deleted(id, begun, called).await
     }
 
@@ -84,6 +88,7 @@ impl Uploads {
             None | Some(Cancelled::Unknown | Cancelled::Already(State::Deleting)) => {
                 Err(Problem::NotFound)
             }
+            Some(Cancelled::Uncovered) => Err(Problem::Forbidden),
             Some(Cancelled::Already(State::Expired)) => Err(Problem::UploadExpired),
             Some(Cancelled::Already(State::Failed)) => Err(Problem::UploadFailed),
             Some(Cancelled::Already(_) | Cancelled::Accepted | Cancelled::Confirmed { .. }) => {
@@ -92,8 +97,8 @@ impl Uploads {
         }
     }
 
-    /// Ends the upload by somebody else's wish, unless it is complete. If there is no such upload,
-    /// `owner` will find it cancelled when he makes it: the cancel has overtaken the creation.
+    /// Ends the upload by somebody else's wish, unless it is complete. If there is no such upload, the
+    /// caller will find it cancelled when he makes it: the cancel has overtaken the creation.
     ///
     /// # Errors
     /// The store failed; it may have been begun all the same, and is finished then.
@@ -103,14 +108,13 @@ impl Uploads {
     pub(super) async fn cancel(
         self: &Arc<Self>,
         id: UploadId,
-        owner: String,
+        project: Option<String>,
+        caller: Caller,
         reason: Option<String>,
     ) -> Result<Cancelled, Problem> {
         let called = Instant::now();
-        let begun = self
-            .store
-            .forestall(id, owner, Canceller::Other, reason)
-            .await;
+        let by = Canceller::Other;
+        let begun = self.store.forestall(id, project, caller, by, reason).await;
         let begun = begun.map_err(|error| refuse::store(&error))?;
         let confirmed = self.confirm(vec![(id, begun)], called).await;
         Ok(confirmed.get(&id).copied().unwrap_or(Cancelled::Unknown))
@@ -127,11 +131,13 @@ impl Uploads {
     pub(super) async fn cancel_many(
         self: &Arc<Self>,
         which: Which,
+        caller: Caller,
         reason: Option<String>,
     ) -> Result<Vec<(UploadId, Cancelled)>, Problem> {
         let called = Instant::now();
-        let begun = self.store.cancel_many(which, reason).await;
+        let begun = self.store.cancel_many(which, caller, reason).await;
         let begun = begun.map_err(|error| refuse::store(&error))?;
+        let begun = begun.map_err(refuse::denied)?;
         let asked: Vec<UploadId> = begun.iter().map(|(id, _)| *id).collect();
         let confirmed = self.confirm(begun, called).await;
         let outcome = |id| confirmed.get(&id).copied().unwrap_or(Cancelled::Unknown);
@@ -155,6 +161,7 @@ impl Uploads {
                     Cancelled::Accepted
                 }
                 CancelOutcome::Already(state) => Cancelled::Already(state),
+                CancelOutcome::Uncovered => Cancelled::Uncovered,
                 CancelOutcome::Unknown => Cancelled::Unknown,
             };
             // One that is asked for twice has its first outcome.

@@ -18,8 +18,9 @@ use tidegate_protocol::response::{Resource, Response};
 use super::interim::Interims;
 use super::progress::Progress;
 use super::receive::{self, Received, Sender};
-use super::store::{Canceller, Kind, Made, NewFinal, NewUpload, State, Upload};
-use super::{DEFAULT_PROJECT, Uploads, cancel_api, content, refuse};
+use super::store::{Canceller, Kind, Made, NewFinal, NewUpload, Seen, State, Upload};
+use super::{Uploads, cancel_api, content, refuse};
+use crate::auth::Caller;
 use crate::blob::Digests;
 use crate::cancel::{CancelReason, Settling};
 use crate::http::{self as transport, OutBody, Shared, reject};
@@ -66,7 +67,7 @@ pub(super) async fn serve(
 ) -> transport::Response {
     let dialect = match Dialect::detect(&request.head) {
         Some(dialect) => dialect,
-        None => dialect_of(&uploads, named(&request)).await,
+        None => dialect_of(&uploads, named(&request), &request.caller).await,
     };
     let settings = uploads.config.settings;
     let method = request.head.method.clone();
@@ -104,12 +105,12 @@ pub(super) async fn serve(
 }
 
 /// The dialect for a request that does not tell: that of the upload.
-async fn dialect_of(uploads: &Uploads, id: Option<UploadId>) -> Dialect {
-    let found = match id {
-        Some(id) => uploads.store.find(id).await.ok().flatten(),
+async fn dialect_of(uploads: &Uploads, id: Option<UploadId>, caller: &Caller) -> Dialect {
+    let seen = match id {
+        Some(id) => uploads.seen(id, caller).await.ok(),
         None => None,
     };
-    Dialect::of(found.map_or(Protocol::Tus, |upload| upload.protocol))
+    Dialect::of(seen.map_or(Protocol::Tus, |seen| seen.upload.protocol))
 }
 
 /// The upload that the request's path names.
@@ -142,20 +143,19 @@ fn dispatch(
     request: transport::Request,
 ) -> BoxFuture<'static, Answer> {
     let id = named(&request);
-    let project = request.path.get("project");
-    if project.is_some_and(|project| project != DEFAULT_PROJECT) {
-        return ready(Problem::NotFound.into()).boxed();
-    }
     match (target, asked, id) {
         (_, Request::Discover, _) => ready(Answer::Protocol(Response::Discovered)).boxed(),
         (Target::Creation | Target::Collection, Request::Create(create), _) => {
             create_from(uploads, dialect, create, request).boxed()
         }
-        (Target::Upload, Request::Retrieve(how), Some(id)) => retrieve(uploads, id, how).boxed(),
+        (Target::Upload, Request::Retrieve(how), Some(id)) => {
+            retrieve(uploads, id, request.caller, how).boxed()
+        }
         (Target::Upload, Request::Append(append), Some(id)) => {
             let sender = Sender {
                 interims: Interims::of(&uploads, dialect, request.interim),
                 location: None,
+                caller: request.caller,
                 body: request.body,
             };
             async move { appended(receive::append(&uploads, id, append, sender).await) }.boxed()
@@ -179,15 +179,15 @@ async fn cancel(
 ) -> Answer {
     let deleted = async {
         if !again {
-            let found = uploads.store.find(id).await;
-            let found = found.map_err(|error| refuse::store(&error))?;
-            if let Some(problem) = found.as_ref().and_then(refuse::ended) {
-                return Err(problem);
+            match uploads.seen(id, &request.caller).await {
+                Ok(seen) => refuse::ended(&seen.upload).map_or(Ok(()), Err)?,
+                // It may still be in the making.
+                Err(Problem::NotFound) => {}
+                Err(problem) => return Err(problem),
             }
         }
         let reason = cancel_api::reason_of_deletion(&mut request).await?;
-        let owner = request.caller.user.clone();
-        uploads.delete_for(id, owner, reason).await
+        uploads.delete_for(id, request.caller, reason).await
     };
     match deleted.await {
         Ok(()) => Answer::Protocol(Response::Cancelled),
@@ -201,14 +201,17 @@ async fn read(
     unfinished: Unfinished,
     request: transport::Request,
 ) -> Answer {
-    let transport::Request { head, .. } = request;
-    match (content::read(&uploads, id, &head).await, unfinished) {
+    let transport::Request { head, caller, .. } = request;
+    match (
+        content::read(&uploads, id, &caller, &head).await,
+        unfinished,
+    ) {
         (Ok((response, resource)), _) => Answer::Content(response, resource),
         (Err(Problem::UploadIncomplete), Unfinished::Described) => {
-            described(&uploads, id, Retrieve::Finally).await
+            described(&uploads, id, &caller, Retrieve::Finally).await
         }
         (Err(Problem::UploadIncomplete), Unfinished::Retrieved) => {
-            retrieve(uploads, id, Retrieve::Finally).await
+            retrieve(uploads, id, caller, Retrieve::Finally).await
         }
         (Err(problem), _) => problem.into(),
     }
@@ -232,7 +235,12 @@ async fn create_from(
         Ok(new) => new,
         Err(problem) => return problem.into(),
     };
-    let transport::Request { body, interim, .. } = request;
+    let transport::Request {
+        caller,
+        body,
+        interim,
+        ..
+    } = request;
     // Without content the answer comes as soon.
     let has_content = |append: &Append| append.content_length != Some(0);
     let sender = Sender {
@@ -241,6 +249,7 @@ async fn create_from(
             .as_ref()
             .is_some_and(has_content)
             .then(|| location.clone()),
+        caller,
         body,
     };
     let asked = Asked::of(&new);
@@ -278,7 +287,8 @@ async fn create_from(
 /// What tells a repeated creation from another one with the same id. Metadata does not: it changes
 /// nothing about the bytes.
 struct Asked {
-    project: String,
+    /// `None`: the owner's default one.
+    project: Option<String>,
     owner: String,
     kind: Kind,
     length: Option<u64>,
@@ -292,7 +302,7 @@ impl Asked {
         match new {
             New::Appended(new) => Self {
                 project: new.project.clone(),
-                owner: new.owner.clone(),
+                owner: new.caller.user.clone(),
                 kind: match new.partial {
                     true => Kind::Partial,
                     false => Kind::Whole,
@@ -304,7 +314,7 @@ impl Asked {
             },
             New::Final(new) => Self {
                 project: new.project.clone(),
-                owner: new.owner.clone(),
+                owner: new.caller.user.clone(),
                 kind: Kind::Final,
                 length: None,
                 concat: Some(new.concat.clone()),
@@ -315,8 +325,8 @@ impl Asked {
     }
 
     fn is(&self, upload: &Upload) -> bool {
-        self.project == upload.project
-            && self.owner == upload.owner
+        self.owner == upload.owner
+            && self.project.as_ref().is_none_or(|project| *project == upload.project)
             && self.kind == upload.kind
             && self.concat == upload.concat
             && self.protocol == upload.protocol
@@ -402,8 +412,8 @@ fn new(
             Ok(New::Appended(NewUpload {
                 id,
                 named,
-                project: String::from(DEFAULT_PROJECT),
-                owner: request.caller.user.clone(),
+                project: request.path.get("project").map(str::to_owned),
+                caller: request.caller.clone(),
                 partial,
                 length: length.known(),
                 metadata,
@@ -418,19 +428,13 @@ fn new(
 }
 
 async fn make(uploads: &Uploads, new: New) -> Result<Made, Problem> {
-    match new {
-        New::Appended(new) => uploads
-            .store
-            .create(new)
-            .await
-            .map_err(|error| refuse::store(&error)),
-        New::Final(new) => {
-            let size_max = new.size_max;
-            let made = uploads.store.concatenate(new).await;
-            let made = made.map_err(|error| refuse::store(&error))?;
-            made.map_err(|error| refuse::not_concatenated(error, size_max))
-        }
-    }
+    let made = match new {
+        New::Appended(new) => uploads.store.create(new).await,
+        New::Final(new) => uploads.store.concatenate(new).await,
+    };
+    let size_max = uploads.config.settings.limits.upload_bytes_max();
+    made.map_err(|error| refuse::store(&error))?
+        .map_err(|error| refuse::not_made(error, size_max))
 }
 
 /// A final upload of the parts that a client names by their URLs.
@@ -456,8 +460,8 @@ fn new_final(
     Ok(NewFinal {
         id,
         named: false,
-        project: String::from(DEFAULT_PROJECT),
-        owner: request.caller.user.clone(),
+        project: request.path.get("project").map(str::to_owned),
+        caller: request.caller.clone(),
         parts,
         metadata,
         concat: list.raw().to_owned(),
@@ -465,8 +469,8 @@ fn new_final(
     })
 }
 
-async fn retrieve(uploads: Arc<Uploads>, id: UploadId, how: Retrieve) -> Answer {
-    if is_to_leave(&uploads, id, how).await {
+async fn retrieve(uploads: Arc<Uploads>, id: UploadId, caller: Caller, how: Retrieve) -> Answer {
+    if is_to_leave(&uploads, id, &caller, how).await {
         let scope = uploads.scope.child("retrieve");
         let progress = Arc::new(Progress::new());
         match uploads
@@ -480,14 +484,19 @@ async fn retrieve(uploads: Arc<Uploads>, id: UploadId, how: Retrieve) -> Answer 
             Err(problem) => return problem.into(),
         }
     }
-    described(&uploads, id, how).await
+    described(&uploads, id, &caller, how).await
 }
 
 /// Whether there is somebody who writes to the upload and must not, for an offset that is final.
-async fn is_to_leave(uploads: &Uploads, id: UploadId, how: Retrieve) -> bool {
+async fn is_to_leave(uploads: &Uploads, id: UploadId, caller: &Caller, how: Retrieve) -> bool {
     let Some(holder) = uploads.live.holder(&id) else {
         return false;
     };
+    // Whoever only looks sends nobody away.
+    let seen = uploads.seen(id, caller).await;
+    if !seen.is_ok_and(|seen| seen.is_covered) {
+        return false;
+    }
     let stays = holder.scope.settle(LEAVING).await == Settling::Overdue;
     stays
         && match how {
@@ -497,10 +506,9 @@ async fn is_to_leave(uploads: &Uploads, id: UploadId, how: Retrieve) -> bool {
 }
 
 /// How far the upload is.
-async fn described(uploads: &Arc<Uploads>, id: UploadId, how: Retrieve) -> Answer {
-    let upload = match uploads.settled(id).await {
-        Ok(Some(upload)) => upload,
-        Ok(None) => return Problem::NotFound.into(),
+async fn described(uploads: &Arc<Uploads>, id: UploadId, caller: &Caller, how: Retrieve) -> Answer {
+    let upload = match uploads.settled(id, caller).await {
+        Ok(Seen { upload, .. }) => upload,
         Err(problem) => return problem.into(),
     };
     let is_frozen = how == Retrieve::Quietly && upload.ended_by == Some(Canceller::Other);

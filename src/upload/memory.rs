@@ -15,9 +15,10 @@ use self::tables::{Tables, failed};
 use super::Census;
 use super::row::millis;
 use super::store::{
-    Advance, Advanced, CancelOutcome, Canceller, Due, Filter, Kind, Made, NewFinal, NewUpload,
-    NotConcatenated, Remains, State, StoreError, Upload, UploadStore, Which,
+    Advance, Advanced, CancelOutcome, Canceller, Denied, Due, Filter, Kind, Made, NewFinal,
+    NewUpload, NotMade, Remains, Seen, State, StoreError, Upload, UploadStore, Which,
 };
+use crate::auth::Caller;
 use crate::event::Kind as EventKind;
 use crate::id::UploadId;
 
@@ -88,6 +89,16 @@ impl MemoryStore {
     /// The name of the call that failed last.
     pub(super) fn failed(&self) -> Option<&'static str> {
         self.shared().failed
+    }
+
+    /// Makes a project, if it is not there.
+    pub(super) fn open(&self, project: &str, owner: &str) {
+        self.shared().tables.open(project, owner);
+    }
+
+    /// Shares a project, or takes that back.
+    pub(super) fn share(&self, project: &str, user: &str, is_shared: bool) {
+        self.shared().tables.share(project, user, is_shared);
     }
 
     /// The row as it stands.
@@ -176,16 +187,20 @@ impl Shared {
 }
 
 impl UploadStore for MemoryStore {
-    fn create(&self, new: NewUpload) -> Answer<Made> {
+    fn create(&self, new: NewUpload) -> Answer<Result<Made, NotMade>> {
         self.transaction("create", move |tables| Ok(tables.create(new)))
     }
 
-    fn concatenate(&self, new: NewFinal) -> Answer<Result<Made, NotConcatenated>> {
+    fn concatenate(&self, new: NewFinal) -> Answer<Result<Made, NotMade>> {
         self.transaction("concatenate", move |tables| Ok(tables.concatenate(new)))
     }
 
     fn find(&self, id: UploadId) -> Answer<Option<Upload>> {
         self.transaction("find", move |tables| Ok(tables.rows.get(&id).cloned()))
+    }
+
+    fn find_for(&self, id: UploadId, caller: Caller) -> Answer<Option<Seen>> {
+        self.transaction("find", move |tables| Ok(tables.seen(id, &caller)))
     }
 
     fn find_settled(&self, id: UploadId) -> Answer<Option<Upload>> {
@@ -225,26 +240,35 @@ impl UploadStore for MemoryStore {
     fn forestall(
         &self,
         id: UploadId,
-        owner: String,
+        project: Option<String>,
+        caller: Caller,
         by: Canceller,
         reason: Option<String>,
     ) -> Answer<CancelOutcome> {
         self.transaction("forestall", move |tables| {
-            let outcome = tables.cancel(id, by, reason.clone());
-            if outcome == CancelOutcome::Unknown {
-                tables.promise(id, owner, reason);
-            }
-            Ok(outcome)
+            Ok(tables.forestall(id, project.as_deref(), &caller, by, &reason))
         })
     }
 
     fn cancel_many(
         &self,
         which: Which,
+        caller: Caller,
         reason: Option<String>,
-    ) -> Answer<Vec<(UploadId, CancelOutcome)>> {
+    ) -> Answer<Result<Vec<(UploadId, CancelOutcome)>, Denied>> {
         self.transaction("cancel_many", move |tables| {
-            Ok(tables.cancel_many(which, &reason))
+            Ok(tables.cancel_many(which, &caller, &reason))
+        })
+    }
+
+    fn clear(
+        &self,
+        project: String,
+        reason: String,
+        limit: u32,
+    ) -> Answer<Vec<(UploadId, CancelOutcome)>> {
+        self.transaction("clear", move |tables| {
+            Ok(tables.clear(&project, &reason, limit))
         })
     }
 
@@ -381,8 +405,11 @@ impl UploadStore for MemoryStore {
         self.transaction("restore_room", |_| Ok(()))
     }
 
-    fn list(&self, filter: Filter) -> Answer<(Vec<Upload>, u64)> {
+    fn list(&self, filter: Filter, caller: Caller) -> Answer<Option<(Vec<Upload>, u64)>> {
         self.transaction("list", move |tables| {
+            if tables.right(&filter.project, &caller).is_none() {
+                return Ok(None);
+            }
             let mut found: Vec<Upload> = tables
                 .rows
                 .values()
@@ -397,10 +424,8 @@ impl UploadStore for MemoryStore {
                 filter.page.saturating_sub(1) as usize,
                 filter.limit as usize,
             );
-            Ok((
-                found.into_iter().skip(page * limit).take(limit).collect(),
-                total,
-            ))
+            let page = found.into_iter().skip(page * limit).take(limit);
+            Ok(Some((page.collect(), total)))
         })
     }
 }

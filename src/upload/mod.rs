@@ -20,6 +20,7 @@ use http::Method;
 use tidegate_protocol::dialect::{Settings, Target};
 use tokio::sync::watch;
 
+use crate::access;
 use crate::blob::{BlobStore, Digests};
 use crate::cancel::{Live, Scope};
 use crate::event::Operations;
@@ -34,6 +35,7 @@ mod change;
 #[cfg(test)]
 mod conformance;
 mod content;
+mod deny;
 mod digest;
 mod end;
 mod event;
@@ -59,9 +61,6 @@ mod tests;
 pub use cancel_api::Cancels;
 pub use metrics::{Census, Metrics};
 
-/// The project that everybody has until there are others.
-pub const DEFAULT_PROJECT: &str = "default";
-
 /// What the module needs of the rest of the house.
 pub struct Deps {
     pub store: Arc<dyn store::UploadStore>,
@@ -71,6 +70,8 @@ pub struct Deps {
     pub metrics: Metrics,
     /// Where appends tell how far they are.
     pub operations: Operations,
+    /// Tells who may see more or less than before.
+    pub access: access::Changes,
     /// Whether bytes past a committed offset, as found at the start, are still those that their
     /// sender sent: the machine has been up ever since.
     pub tails_are_good: bool,
@@ -102,7 +103,7 @@ pub struct Config {
 
 /// Mounts the module. Returns what else can cancel its uploads, too.
 pub fn mount(deps: Deps, config: Config) -> (Mount, Cancels) {
-    let tails_are_good = deps.tails_are_good;
+    let (tails_are_good, access) = (deps.tails_are_good, deps.access.listen());
     let uploads = Arc::new(Uploads::new(deps, config));
     let serve = |target| {
         let uploads = uploads.clone();
@@ -143,6 +144,7 @@ pub fn mount(deps: Deps, config: Config) -> (Mount, Cancels) {
             Box::new(recover::Tails::new(&uploads, tails_are_good)),
             Box::new(sweep::Sweeper::new(&uploads)),
             Box::new(digest::FinalDigests::new(&uploads)),
+            Box::new(deny::Denials::new(&uploads, access)),
         ],
     };
     (mount, Cancels(uploads))

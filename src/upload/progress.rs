@@ -8,10 +8,14 @@ use tidegate_protocol::problem::Problem;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Caller;
+
 /// Counters of one attempt, written by it alone, and its upload's end.
 #[derive(Debug)]
 pub(super) struct Progress {
     started: Instant,
+    /// Who sends. `None`: nobody does.
+    sender: Option<Caller>,
     /// Milliseconds after `started` at which content last arrived, or [`DEAF`].
     heard_ms: AtomicU64,
     /// Bytes that have arrived, as an offset.
@@ -27,15 +31,31 @@ pub(super) struct Progress {
 const DEAF: u64 = u64::MAX;
 
 impl Progress {
+    /// Of one that only holds the upload.
     pub(super) fn new() -> Self {
+        Self::of(None)
+    }
+
+    /// Of one that appends what `sender` sends.
+    pub(super) fn sent_by(sender: Caller) -> Self {
+        Self::of(Some(sender))
+    }
+
+    fn of(sender: Option<Caller>) -> Self {
         Self {
             started: Instant::now(),
+            sender,
             heard_ms: AtomicU64::new(0),
             received: AtomicU64::new(0),
             committed: AtomicU64::new(0),
             end: OnceLock::new(),
             ended: CancellationToken::new(),
         }
+    }
+
+    /// On whose behalf content is appended, if it is.
+    pub(super) fn sender(&self) -> Option<&Caller> {
+        self.sender.as_ref()
     }
 
     /// The upload has ended in its row, so there is nothing to keep, whatever else the attempt was

@@ -10,8 +10,9 @@ use super::attempt::{Attempt, Ended};
 use super::interim::Interims;
 use super::progress::Progress;
 use super::refuse;
-use super::store::{State, StoreError, Upload};
+use super::store::{Seen, State, StoreError, Upload};
 use super::{Uploads, event, recover};
+use crate::auth::Caller;
 use crate::cancel::{CancelReason, Lease, Scope};
 use crate::event::{Kind, Operation};
 use crate::http::Body;
@@ -50,6 +51,8 @@ impl Received {
 
 /// Where the content of a request comes from.
 pub(super) struct Sender {
+    /// Who sends it.
+    pub(super) caller: Caller,
     pub(super) body: Body,
     /// What it is told before its answer.
     pub(super) interims: Option<Box<Interims>>,
@@ -152,15 +155,21 @@ impl Uploads {
         admitted.map_err(refuse::not_admitted)
     }
 
-    /// The upload, if it can still be gone on with.
-    pub(super) async fn usable(&self, id: UploadId) -> Result<Upload, Problem> {
-        let upload = self
-            .store
-            .find(id)
-            .await
-            .map_err(|error| refuse::store(&error))?;
-        let upload = upload.ok_or(Problem::NotFound)?;
+    /// The upload, as `caller` may see it.
+    ///
+    /// # Errors
+    /// [`Problem::NotFound`] also if he may not.
+    pub(super) async fn seen(&self, id: UploadId, caller: &Caller) -> Result<Seen, Problem> {
+        let seen = self.store.find_for(id, caller.clone()).await;
+        let seen = seen.map_err(|error| refuse::store(&error))?;
+        seen.ok_or(Problem::NotFound)
+    }
+
+    /// The upload, if `caller` may append to it and it can still be gone on with.
+    pub(super) async fn usable(&self, id: UploadId, caller: &Caller) -> Result<Upload, Problem> {
+        let Seen { upload, is_covered } = self.seen(id, caller).await?;
         match refuse::ended(&upload) {
+            _ if !is_covered => Err(Problem::Forbidden),
             Some(problem) => Err(problem),
             None => Ok(upload),
         }
@@ -173,8 +182,12 @@ impl Uploads {
         sender: Sender,
         scope: Scope,
     ) -> Received {
-        let progress = Arc::new(Progress::new());
+        let progress = Arc::new(Progress::sent_by(sender.caller.clone()));
         let takes_over = self.live.holder(&id).is_some();
+        // Nobody is sent away for somebody who may not go on.
+        if takes_over && let Err(problem) = self.usable(id, &sender.caller).await {
+            return Received::refused(problem);
+        }
         let admitted = self
             .admit(
                 id,
@@ -187,11 +200,11 @@ impl Uploads {
         let lease = match admitted {
             Ok(lease) => lease,
             // Whoever took the place in line may have come to end the upload.
-            Err(Problem::UploadSuperseded) => return self.superseded(id).await,
+            Err(Problem::UploadSuperseded) => return self.superseded(id, &sender.caller).await,
             Err(problem) => return Received::refused(problem),
         };
         let operation = self.operations.begin(event::subject(id));
-        let (upload, attempt) = match self.begin(id, append, &progress).await {
+        let (upload, attempt) = match self.begin(id, &sender.caller, append, &progress).await {
             Ok(begun) => begun,
             Err(received) => {
                 if takes_over && received.upload.is_some() {
@@ -203,6 +216,7 @@ impl Uploads {
         };
         show(&operation, &upload, progress.clone());
         let Sender {
+            caller: _,
             body,
             mut interims,
             location,
@@ -229,6 +243,7 @@ impl Uploads {
     async fn begin(
         self: &Arc<Self>,
         id: UploadId,
+        caller: &Caller,
         append: Append,
         progress: &Arc<Progress>,
     ) -> Result<(Upload, Box<Attempt>), Box<Received>> {
@@ -236,7 +251,7 @@ impl Uploads {
             biased;
             // Nothing has been done yet, and there is nothing to be done any more.
             () = progress.ended() => Err(progress.has_ended().cloned().unwrap_or(Problem::NotFound)),
-            usable = self.usable(id) => usable,
+            usable = self.usable(id, caller) => usable,
         };
         let refused = |problem| Box::new(Received::refused(problem));
         let upload = usable.map_err(refused)?;
@@ -291,10 +306,12 @@ impl Uploads {
     }
 
     /// For one that somebody newer did not let begin.
-    async fn superseded(&self, id: UploadId) -> Received {
-        let found = self.store.find(id).await.ok().flatten();
-        let ended = found.as_ref().and_then(refuse::ended);
-        Received::refused(ended.unwrap_or(Problem::UploadSuperseded))
+    async fn superseded(&self, id: UploadId, caller: &Caller) -> Received {
+        let problem = match self.usable(id, caller).await {
+            Ok(_) => Problem::UploadSuperseded,
+            Err(problem) => problem,
+        };
+        Received::refused(problem)
     }
 
     async fn remove_untold(self: &Arc<Self>, id: UploadId) {

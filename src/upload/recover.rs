@@ -13,8 +13,9 @@ use tidegate_protocol::problem::Problem;
 use tidegate_protocol::upload::{Commit, Mark};
 
 use super::progress::Progress;
-use super::store::{Advance, Advanced, State, StoreError, Upload};
+use super::store::{Advance, Advanced, Seen, State, StoreError, Upload};
 use super::{Uploads, refuse};
+use crate::auth::Caller;
 use crate::blob::{BlobError, BlobWriter, Digests};
 use crate::id::UploadId;
 use crate::work::{Next, Worker};
@@ -129,20 +130,22 @@ pub(super) async fn cut_unsynced(blob: &Arc<dyn BlobWriter>, id: UploadId, commi
 }
 
 impl Uploads {
-    /// The upload as it stands, with its tail adopted if that is still to be done. Disturbs nobody:
-    /// whoever holds the upload has adopted its tail, or is about to, and is waited for.
+    /// The upload as it stands, as `caller` may see it, with its tail adopted if that is still to be
+    /// done. Disturbs nobody: whoever holds the upload has adopted its tail, or is about to, and is
+    /// waited for.
     ///
     /// # Errors
-    /// [`Problem::UploadBusy`] if that takes too long.
-    pub(super) async fn settled(self: &Arc<Self>, id: UploadId) -> Result<Option<Upload>, Problem> {
+    /// [`Problem::NotFound`], and [`Problem::UploadBusy`] if that takes too long.
+    pub(super) async fn settled(
+        self: &Arc<Self>,
+        id: UploadId,
+        caller: &Caller,
+    ) -> Result<Seen, Problem> {
         if self.is_unsettled(id) {
             let settling = tokio::time::timeout(SETTLE_WITHIN, self.settle(id));
             settling.await.unwrap_or(Err(Problem::UploadBusy))?;
         }
-        self.store
-            .find(id)
-            .await
-            .map_err(|error| refuse::store(&error))
+        self.seen(id, caller).await
     }
 
     async fn settle(self: &Arc<Self>, id: UploadId) -> Result<(), Problem> {

@@ -2,7 +2,7 @@
 
 use tidegate_protocol::problem::Problem;
 
-use super::store::{End, NotConcatenated, State, StoreError, Upload};
+use super::store::{Denied, End, NotMade, State, StoreError, Upload};
 use crate::blob::BlobError;
 use crate::cancel::{CancelReason, Refused};
 
@@ -54,11 +54,19 @@ pub(super) fn not_admitted(refused: Refused) -> Problem {
     }
 }
 
-pub(super) fn not_concatenated(error: NotConcatenated, size_max: u64) -> Problem {
+pub(super) fn not_made(error: NotMade, size_max: u64) -> Problem {
     match error {
-        NotConcatenated::PartNotFound(part) => Problem::PartNotFound { part },
-        NotConcatenated::NotPartial(part) => Problem::InvalidPart { part },
-        NotConcatenated::TooLarge => Problem::TooLarge { limit: size_max },
+        NotMade::NoProject => Problem::NotFound,
+        NotMade::PartNotFound(part) => Problem::PartNotFound { part },
+        NotMade::NotPartial(part) => Problem::InvalidPart { part },
+        NotMade::TooLarge => Problem::TooLarge { limit: size_max },
+    }
+}
+
+pub(super) fn denied(denied: Denied) -> Problem {
+    match denied {
+        Denied::Unseen => Problem::NotFound,
+        Denied::Uncovered => Problem::Forbidden,
     }
 }
 
@@ -92,7 +100,7 @@ pub(super) fn cut() -> Problem {
 pub(super) fn is_departure(problem: &Problem) -> bool {
     let is_sent_away = matches!(
         problem,
-        Problem::UploadStalled | Problem::ShuttingDown { .. }
+        Problem::UploadStalled | Problem::ShuttingDown { .. } | Problem::Forbidden
     );
     is_sent_away || *problem == cut()
 }

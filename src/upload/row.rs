@@ -5,7 +5,9 @@ use std::time::Duration;
 use tidegate_protocol::request::Protocol;
 
 use super::statement as sql;
-use super::store::{Canceller, Due, Kind, State, Upload};
+use super::store::{Canceller, Due, Kind, Seen, State, Upload};
+use crate::access::{Right, asker};
+use crate::auth::Caller;
 use crate::db::{DbError, Param, Row, Tx};
 use crate::id::UploadId;
 
@@ -18,6 +20,26 @@ pub(super) async fn find(
     let row = tx.fetch_optional(which, &[Param::Text(&id)]).await?;
     row.as_ref().map(upload).transpose()
 }
+
+/// The upload, if the caller may see it.
+pub(super) async fn find_for(
+    tx: &mut Tx,
+    id: UploadId,
+    caller: &Caller,
+) -> Result<Option<Seen>, DbError> {
+    let id = id.to_string();
+    let [user, admin] = asker(caller);
+    let params = [Param::Text(&id), user, admin];
+    let Some(row) = tx.fetch_optional(&sql::FIND_FOR, &params).await? else {
+        return Ok(None);
+    };
+    let upload = upload(&row)?;
+    let right = Right::of(row.int(RIGHT)?);
+    Ok(right.map(|right| Seen::of(upload, right, caller)))
+}
+
+/// The column behind those of an upload.
+const RIGHT: usize = 23;
 
 pub(super) async fn ids(
     tx: &mut Tx,

@@ -9,15 +9,17 @@ use futures_util::future::BoxFuture;
 
 use super::Census;
 use super::change::{
-    Changes, advance, cancel_many, cancel_one, concatenate, fail_waiting, forestall, insert,
-    released,
+    Asked, Changes, advance, cancel_many, cancel_one, clear, concatenate, fail_waiting, forestall,
+    insert, released,
 };
-use super::row::{STRANGE, count, due, find, id, ids, millis, upload};
+use super::row::{STRANGE, count, due, find, find_for, id, ids, millis, upload};
 use super::statement as sql;
 use super::store::{
-    Advance, Advanced, CancelOutcome, Canceller, Due, Filter, Made, NewFinal, NewUpload,
-    NotConcatenated, Remains, State, StoreError, Upload, UploadStore, Which,
+    Advance, Advanced, CancelOutcome, Canceller, Denied, Due, Filter, Made, NewFinal, NewUpload,
+    NotMade, Remains, Seen, State, StoreError, Upload, UploadStore, Which,
 };
+use crate::access;
+use crate::auth::Caller;
 use crate::db::{Db, DbError, Param, Tx};
 use crate::event::{Hub, Kind as EventKind};
 use crate::id::UploadId;
@@ -114,19 +116,33 @@ impl From<DbError> for StoreError {
 }
 
 impl UploadStore for SqlStore {
-    fn create(&self, new: NewUpload) -> BoxFuture<'static, Result<Made, StoreError>> {
+    fn create(
+        &self,
+        new: NewUpload,
+    ) -> BoxFuture<'static, Result<Result<Made, NotMade>, StoreError>> {
         self.change(move |tx, changes| insert(tx, changes, new.clone()).boxed())
     }
 
     fn concatenate(
         &self,
         new: NewFinal,
-    ) -> BoxFuture<'static, Result<Result<Made, NotConcatenated>, StoreError>> {
+    ) -> BoxFuture<'static, Result<Result<Made, NotMade>, StoreError>> {
         self.change(move |tx, changes| concatenate(tx, changes, new.clone()).boxed())
     }
 
     fn find(&self, id: UploadId) -> BoxFuture<'static, Result<Option<Upload>, StoreError>> {
         self.read(move |tx| find(tx, &sql::FIND, id).boxed())
+    }
+
+    fn find_for(
+        &self,
+        id: UploadId,
+        caller: Caller,
+    ) -> BoxFuture<'static, Result<Option<Seen>, StoreError>> {
+        self.read(move |tx| {
+            let caller = caller.clone();
+            async move { find_for(tx, id, &caller).await }.boxed()
+        })
     }
 
     fn find_settled(&self, id: UploadId) -> BoxFuture<'static, Result<Option<Upload>, StoreError>> {
@@ -168,22 +184,47 @@ impl UploadStore for SqlStore {
     fn forestall(
         &self,
         id: UploadId,
-        owner: String,
+        project: Option<String>,
+        caller: Caller,
         by: Canceller,
         reason: Option<String>,
     ) -> BoxFuture<'static, Result<CancelOutcome, StoreError>> {
         self.change(move |tx, changes| {
-            forestall(tx, changes, id, owner.clone(), by, reason.clone()).boxed()
+            let (project, caller, reason) = (project.clone(), caller.clone(), reason.clone());
+            async move {
+                let asked = Asked {
+                    id,
+                    project: project.as_deref(),
+                    caller: &caller,
+                };
+                forestall(tx, changes, asked, by, reason).await
+            }
+            .boxed()
         })
     }
 
     fn cancel_many(
         &self,
         which: Which,
+        caller: Caller,
         reason: Option<String>,
+    ) -> BoxFuture<'static, Result<Result<Vec<(UploadId, CancelOutcome)>, Denied>, StoreError>>
+    {
+        self.change(move |tx, changes| {
+            let (which, caller, reason) = (which.clone(), caller.clone(), reason.clone());
+            async move { cancel_many(tx, changes, which, &caller, reason).await }.boxed()
+        })
+    }
+
+    fn clear(
+        &self,
+        project: String,
+        reason: String,
+        limit: u32,
     ) -> BoxFuture<'static, Result<Vec<(UploadId, CancelOutcome)>, StoreError>> {
         self.change(move |tx, changes| {
-            cancel_many(tx, changes, which.clone(), reason.clone()).boxed()
+            let (project, reason) = (project.clone(), reason.clone());
+            async move { clear(tx, changes, &project, &reason, limit).await }.boxed()
         })
     }
 
@@ -376,10 +417,18 @@ impl UploadStore for SqlStore {
         .boxed()
     }
 
-    fn list(&self, filter: Filter) -> BoxFuture<'static, Result<(Vec<Upload>, u64), StoreError>> {
+    fn list(
+        &self,
+        filter: Filter,
+        caller: Caller,
+    ) -> BoxFuture<'static, Result<Option<(Vec<Upload>, u64)>, StoreError>> {
         self.read(move |tx| {
-            let filter = filter.clone();
+            let (filter, caller) = (filter.clone(), caller.clone());
             async move {
+                let right = access::right(tx, &filter.project, &caller).await?;
+                if right.is_none() {
+                    return Ok(None);
+                }
                 let state = filter.state.map(State::as_str);
                 let which = [Param::Text(&filter.project), Param::OptText(state)];
                 let total = tx.fetch_optional(&sql::COUNT, &which).await?;
@@ -392,7 +441,8 @@ impl UploadStore for SqlStore {
                     Param::Int(skip),
                 ];
                 let rows = tx.fetch_all(&sql::LIST, &page).await?;
-                Ok((rows.iter().map(upload).collect::<Result<_, _>>()?, total))
+                let uploads = rows.iter().map(upload).collect::<Result<_, _>>()?;
+                Ok(Some((uploads, total)))
             }
             .boxed()
         })

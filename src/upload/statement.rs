@@ -3,6 +3,7 @@
 //! A commit, a cancel and an expiry are each one conditional UPDATE. What it does not match it
 //! does not change, and then nothing of its transaction has happened.
 
+use crate::access::right_in;
 use crate::db::sql;
 
 pub(super) use crate::db::Sql;
@@ -24,14 +25,24 @@ macro_rules! is_held {
     };
 }
 
-/// $1 id … $4 kind, $5 state, $6 committed, $7 length, $8 metadata, $9 concat, $10 digest,
-/// $11 sha256, $12 milliseconds until expiry, $13 protocol, $14 expected SHA-256.
+/// Nothing happens if there is such an upload, or no such project for the caller. $1 id, $2 project or
+/// NULL for the caller's default one, $3 caller, $4 kind, $5 state, $6 committed, $7 length,
+/// $8 metadata, $9 concat, $10 digest, $11 sha256, $12 milliseconds until expiry, $13 protocol,
+/// $14 expected SHA-256, $15 whether the caller is an admin.
+///
+/// The project is held: it is not deleted before the upload is there to be deleted with it.
 pub(super) static INSERT: Sql = sql!(
     "INSERT INTO upload (",
     columns!(),
-    ") VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8, $9, $10, $11, {now}, {now}, \
-     CASE WHEN $5 = 'completed' THEN {now} END, {now} + $12, NULL, NULL, NULL, NULL, NULL, $13, $14) \
-     ON CONFLICT (id) DO NOTHING RETURNING ",
+    ") SELECT CAST($1 AS TEXT), home.id, CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), 1, \
+     CAST($6 AS BIGINT), CAST($7 AS BIGINT), CAST($8 AS TEXT), CAST($9 AS TEXT), \
+     CAST($10 AS {blob}), CAST($11 AS TEXT), {now}, {now}, \
+     CASE WHEN $5 = 'completed' THEN {now} END, {now} + CAST($12 AS BIGINT), \
+     NULL, NULL, NULL, NULL, NULL, CAST($13 AS TEXT), CAST($14 AS TEXT) FROM project home \
+     WHERE home.id = COALESCE(CAST($2 AS TEXT), (SELECT own.id FROM project own \
+     WHERE own.owner_id = $3 AND own.is_default = 1 AND own.deleted_at IS NULL)) AND ",
+    right_in!("home.id", "$3", "$15"),
+    " > 0 {for_share} ON CONFLICT (id) DO NOTHING RETURNING ",
     columns!()
 );
 
@@ -39,6 +50,15 @@ pub(super) static INSERT_PART: Sql =
     sql!("INSERT INTO upload_part (final_id, position, part_id) VALUES ($1, $2, $3)");
 
 pub(super) static FIND: Sql = sql!("SELECT ", columns!(), " FROM upload WHERE id = $1");
+
+/// With the caller's right in its project behind the columns. $1 id, $2 user, $3 whether an admin.
+pub(super) static FIND_FOR: Sql = sql!(
+    "SELECT ",
+    columns!(),
+    ", ",
+    right_in!("upload.project_id", "$2", "$3"),
+    " FROM upload WHERE id = $1"
+);
 
 /// Locks the row: whoever changes it is waited for, and nobody else does before the commit.
 pub(super) static FIND_LOCKED: Sql = sql!(
@@ -164,6 +184,12 @@ pub(super) static FORGET_FORESTALLED: Sql =
 pub(super) static ACTIVE: Sql = sql!(
     "SELECT id FROM upload WHERE project_id = $1 AND state = 'uploading' \
      AND (CAST($2 AS TEXT) IS NULL OR owner_id = $2) ORDER BY id LIMIT $3 {for_update}"
+);
+
+/// What a project that is going still has. $1 project, $2 limit.
+pub(super) static LEFT: Sql = sql!(
+    "SELECT id FROM upload WHERE project_id = $1 AND state IN ('uploading', 'completed') \
+     ORDER BY id LIMIT $2 {for_update}"
 );
 
 /// $1 id, $2 reason.
@@ -335,6 +361,7 @@ pub(super) static ALL: &[&Sql] = &[
     &INSERT,
     &INSERT_PART,
     &FIND,
+    &FIND_FOR,
     &FIND_LOCKED,
     &PARTS,
     &ADVANCE,
@@ -353,6 +380,7 @@ pub(super) static ALL: &[&Sql] = &[
     &STILLBORN,
     &FORGET_FORESTALLED,
     &ACTIVE,
+    &LEFT,
     &FAIL,
     &FAIL_MADE_OF,
     &EXPIRE,

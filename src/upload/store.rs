@@ -15,6 +15,8 @@ use tidegate_protocol::response::Resource;
 use tidegate_protocol::upload::{Commit, Facts};
 
 use super::Census;
+use crate::access::Right;
+use crate::auth::Caller;
 use crate::clock;
 use crate::id::UploadId;
 
@@ -216,6 +218,33 @@ impl Upload {
     }
 }
 
+/// An upload, as somebody sees it who may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub upload: Upload,
+    /// Whether he may append to it and end it.
+    pub is_covered: bool,
+}
+
+impl Seen {
+    /// What a caller with this right in its project sees.
+    pub(super) fn of(upload: Upload, right: Right, caller: &Caller) -> Self {
+        Self {
+            is_covered: right.covers(caller, &upload.owner),
+            upload,
+        }
+    }
+}
+
+/// Why a caller is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// There is no such project, or none for him.
+    Unseen,
+    /// He may see it, and no more.
+    Uncovered,
+}
+
 /// An upload that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Made {
@@ -230,8 +259,10 @@ pub struct NewUpload {
     pub id: UploadId,
     /// Whether its client has chosen the id, and may have cancelled it in advance.
     pub named: bool,
-    pub project: String,
-    pub owner: String,
+    /// `None`: the caller's default one.
+    pub project: Option<String>,
+    /// Whose it is to be.
+    pub caller: Caller,
     /// [`Kind::Whole`] or [`Kind::Partial`]; final uploads are made by `concatenate`.
     pub partial: bool,
     pub length: Option<u64>,
@@ -260,8 +291,10 @@ pub struct NewFinal {
     pub id: UploadId,
     /// Whether its client has chosen the id, and may have cancelled it in advance.
     pub named: bool,
-    pub project: String,
-    pub owner: String,
+    /// `None`: the caller's default one.
+    pub project: Option<String>,
+    /// Whose it is to be.
+    pub caller: Caller,
     /// In the order of the content; one may be there several times.
     pub parts: Vec<UploadId>,
     pub metadata: String,
@@ -308,10 +341,12 @@ impl FromIterator<Option<u64>> for Sum {
 /// Why a final upload fails whose parts turn out to be larger than an upload may be.
 pub(super) const TOO_LARGE: &str = "its parts are too large";
 
-/// Why a final upload was not made. Nothing has changed.
+/// Why an upload was not made. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotConcatenated {
-    /// There is no such upload any more, or it is not the caller's to use. Parts count from 1.
+pub enum NotMade {
+    /// There is no such project, or none for the caller.
+    NoProject,
+    /// There is no such upload any more in the final upload's project. Parts count from 1.
     PartNotFound(usize),
     /// It is not a partial upload.
     NotPartial(usize),
@@ -353,7 +388,9 @@ pub enum CancelOutcome {
     Begun(Box<End>),
     /// It had ended before.
     Already(State),
-    /// There is no such upload.
+    /// It is not the caller's to end.
+    Uncovered,
+    /// There is no such upload, or none for the caller.
     Unknown,
 }
 
@@ -427,19 +464,22 @@ pub enum StoreError {
 
 type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
 
-/// The module's transactions. Each tells what it changes on the project's feed, and is durable when its future is done; each goes on to its end
-/// when its future is dropped.
+/// The module's transactions. Each tells what it changes on the project's feed, and is durable when
+/// its future is done; each goes on to its end when its future is dropped.
 pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
-    /// Makes an upload; complete at once if it [is whole](NewUpload::is_whole). If there is one with its id, that is
-    /// returned as it is.
-    fn create(&self, new: NewUpload) -> Answer<Made>;
+    /// Makes an upload; complete at once if it [is whole](NewUpload::is_whole). If there is one with
+    /// its id, that is returned as it is, whoever may see it.
+    fn create(&self, new: NewUpload) -> Answer<Result<Made, NotMade>>;
 
     /// Makes a final upload: only rows, no bytes. It is complete at once if all parts are. If there
-    /// is one with its id, that is returned as it is.
-    fn concatenate(&self, new: NewFinal) -> Answer<Result<Made, NotConcatenated>>;
+    /// is one with its id, that is returned as it is, whoever may see it.
+    fn concatenate(&self, new: NewFinal) -> Answer<Result<Made, NotMade>>;
 
-    /// The upload, ended ones included while their row is there.
+    /// The upload, ended ones included while their row is there, whoever may see it.
     fn find(&self, id: UploadId) -> Answer<Option<Upload>>;
+
+    /// As [`Self::find`], for a caller: what he may not see is not there.
+    fn find_for(&self, id: UploadId, caller: Caller) -> Answer<Option<Seen>>;
 
     /// The upload as the last transaction on it leaves it: waits for one that is under way, even of
     /// a process or a connection that is gone. What a blob is cut to must be read this way whenever
@@ -459,15 +499,17 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
     /// A sender is back. Nothing happens if none was told to be away.
     fn resumed(&self, id: UploadId) -> Answer<()>;
 
-    /// First step of a cancel: irrevocable from here on.
+    /// First step of a cancel, whoever asks for it: irrevocable from here on.
     fn cancel(&self, id: UploadId, by: Canceller, reason: Option<String>) -> Answer<CancelOutcome>;
 
-    /// As [`Self::cancel`]. If there is no such upload yet, `owner` gets it cancelled when he makes it; such promises are kept as long as tombstones, and each owner has a bounded
-    /// number of them.
+    /// As [`Self::cancel`], for a caller and, if one is named, in that project. If there is no such
+    /// upload yet, he gets it cancelled when he makes it; such promises are kept as long as
+    /// tombstones, and each caller has a bounded number of them.
     fn forestall(
         &self,
         id: UploadId,
-        owner: String,
+        project: Option<String>,
+        caller: Caller,
         by: Canceller,
         reason: Option<String>,
     ) -> Answer<CancelOutcome>;
@@ -477,7 +519,17 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
     fn cancel_many(
         &self,
         which: Which,
+        caller: Caller,
         reason: Option<String>,
+    ) -> Answer<Result<Vec<(UploadId, CancelOutcome)>, Denied>>;
+
+    /// First step for up to `limit` uploads of a project that is going, complete ones too, by nobody's
+    /// leave, with their outcomes.
+    fn clear(
+        &self,
+        project: String,
+        reason: String,
+        limit: u32,
     ) -> Answer<Vec<(UploadId, CancelOutcome)>>;
 
     /// Marks an upload whose stored bytes are fewer than were committed, and with it every final
@@ -531,24 +583,22 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
     /// Tries to get the room back that a full disk used up.
     fn restore_room(&self) -> Answer<()>;
 
-    /// A page of a project's uploads, newest first, and how many there are in all.
-    fn list(&self, filter: Filter) -> Answer<(Vec<Upload>, u64)>;
+    /// A page of a project's uploads, newest first, and how many there are in all. `None`: there is no
+    /// such project for the caller.
+    fn list(&self, filter: Filter, caller: Caller) -> Answer<Option<(Vec<Upload>, u64)>>;
 }
 
 /// What to cancel.
 #[derive(Clone, Debug)]
 pub enum Which {
-    /// These, if they belong to the project. Those that are not there yet, `owner` gets cancelled when
-    /// he makes them.
-    Ids {
-        project: String,
-        owner: String,
-        ids: Vec<UploadId>,
-    },
-    /// Up to `limit` active ones of the project, `owner`'s alone if that is given.
+    /// These, if they belong to the project. Those that are not there yet, the caller gets cancelled
+    /// when he makes them.
+    Ids { project: String, ids: Vec<UploadId> },
+    /// Up to `limit` active ones of the project.
     Active {
         project: String,
-        owner: Option<String>,
+        /// Everybody's, which is the owner's to ask for, or the caller's alone.
+        all: bool,
         limit: u32,
     },
 }

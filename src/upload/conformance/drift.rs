@@ -9,6 +9,7 @@ use tidegate_protocol::field::offset;
 use tidegate_protocol::upload::{Commit, Invalid, Mark};
 
 use super::{HOUR, Subject, new_upload};
+use crate::auth::{Caller, Role};
 use crate::db::Durability;
 use crate::id::UploadId;
 use crate::upload::store::{
@@ -31,6 +32,11 @@ async fn memory_and_sqlite_tell_one_story() {
             ids: Vec::new(),
             log: vec![format!("seed {seed}")],
         };
+        for subject in [&pair.memory, &pair.sqlite] {
+            subject.open(PROJECTS[0]).await;
+            subject.open(PROJECTS[1]).await;
+            subject.share(PROJECTS[0], "member", "accepted").await;
+        }
         pair.new_id();
         for _ in 0..STEPS {
             pair.step().await;
@@ -145,27 +151,47 @@ impl Pair {
                 let _told = both!(self, store => store.cancel(id, by, reason.clone()));
             }
             5..8 => {
-                let owner = String::from("somebody");
+                let who = self.who();
+                let project = self.rng.bool().then(|| String::from(PROJECTS[0]));
                 let by = [Canceller::Sender, Canceller::Other][self.rng.usize(0..2)];
-                let _told =
-                    both!(self, store => store.forestall(id, owner.clone(), by, reason.clone()));
+                let _told = both!(self, store => store.forestall(
+                    id, project.clone(), who.clone(), by, reason.clone()
+                ));
             }
             8 => {
                 let which = Which::Ids {
                     project: String::from(PROJECTS[0]),
-                    owner: String::from("somebody"),
                     ids: vec![id, self.pick(), id],
                 };
-                let _told = both!(self, store => store.cancel_many(which.clone(), reason.clone()));
+                let who = self.who();
+                let _told = both!(self, store => store.cancel_many(
+                    which.clone(), who.clone(), reason.clone()
+                ));
             }
             _ => {
                 let which = Which::Active {
                     project: String::from(PROJECTS[self.rng.usize(0..2)]),
-                    owner: self.rng.bool().then(|| String::from("somebody")),
+                    all: self.rng.bool(),
                     limit: self.rng.u32(0..3),
                 };
-                let _told = both!(self, store => store.cancel_many(which.clone(), reason.clone()));
+                let who = self.who();
+                let _told = both!(self, store => store.cancel_many(
+                    which.clone(), who.clone(), reason.clone()
+                ));
             }
+        }
+    }
+
+    /// The owner of both projects, a member of the first, a stranger, or an admin.
+    fn who(&mut self) -> Caller {
+        match self.rng.u8(0..8) {
+            0 => Caller::named("member"),
+            1 => Caller::named("stranger"),
+            2 => Caller {
+                role: Role::Admin,
+                ..Caller::named("admin")
+            },
+            _ => Caller::named("somebody"),
         }
     }
 
@@ -188,6 +214,7 @@ impl Pair {
             ][self.rng.usize(0..5)],
             digest: self.rng.bool().then(|| vec![self.rng.u8(..)]),
             expires_after: self.span(),
+            caller: self.who(),
             ..new_upload(PROJECTS[self.rng.usize(0..2)])
         };
         let _told = both!(self, store => store.create(new.clone()));
@@ -212,8 +239,8 @@ impl Pair {
         let new = NewFinal {
             id: self.new_id(),
             named: false,
-            project: String::from(project),
-            owner: String::from("somebody"),
+            project: Some(String::from(project)),
+            caller: self.who(),
             parts,
             metadata: String::new(),
             concat: String::from("final;a"),
@@ -275,10 +302,12 @@ impl Pair {
         self.memory.tick().await;
         self.sqlite.tick().await;
         for id in self.ids.clone() {
+            let who = self.who();
             let _told = both!(self, store => store.find(id));
+            let _told = both!(self, store => store.find_for(id, who.clone()));
             let _told = both!(self, store => store.parts(id));
             let _told = both!(self, store => store.may_release(id));
-            self.log.truncate(self.log.len() - 3);
+            self.log.truncate(self.log.len() - 4);
         }
         let (memory, sqlite) = (self.memory.told().await, self.sqlite.told().await);
         assert_eq!(memory, sqlite, "{:#?}", self.log);
@@ -298,14 +327,14 @@ impl Pair {
             Some(State::Completed),
             Some(State::Failed),
         ][self.rng.usize(0..4)];
-        let (page, limit) = (self.rng.u32(1..4), self.rng.u32(1..9));
+        let (page, limit, who) = (self.rng.u32(1..4), self.rng.u32(1..9), self.who());
         let filter = Filter {
             project: String::from(PROJECTS[0]),
             state,
             page,
             limit,
         };
-        let _told = both!(self, store => store.list(filter.clone()));
+        let _told = both!(self, store => store.list(filter.clone(), who.clone()));
         self.log.truncate(self.log.len() - 8);
         let every: Vec<Upload> = self.memory.store.every(None, 1_000).await.unwrap();
         every.iter().for_each(assert_sound);

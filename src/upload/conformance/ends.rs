@@ -6,6 +6,7 @@ use futures_util::FutureExt;
 use tidegate_protocol::upload::{Invalid, Mark};
 
 use super::{Clock, HOUR, Subject, new_upload, project, step};
+use crate::auth::Caller;
 use crate::db::{Param, Sql, sql};
 use crate::id::UploadId;
 use crate::upload::change::FORESTALLED_MAX;
@@ -105,7 +106,7 @@ async fn cancels_many(on: &Subject) {
     let (here, there) = (project(), project());
     let active = on.create(new_upload(&here)).await;
     let of_another = NewUpload {
-        owner: String::from("another"),
+        caller: Caller::named("another"),
         ..new_upload(&here)
     };
     let of_another = on.create(of_another).await;
@@ -117,10 +118,13 @@ async fn cancels_many(on: &Subject) {
     let asked = [whole.id, active.id, elsewhere.id, unknown, active.id];
     let which = Which::Ids {
         project: here.clone(),
-        owner: String::from("somebody"),
         ids: asked.to_vec(),
     };
-    let told = on.store.cancel_many(which, None).await.unwrap();
+    let told = on
+        .store
+        .cancel_many(which, Caller::named("somebody"), None)
+        .await;
+    let told = told.unwrap().unwrap();
     let cancelling = Box::new(store::End::of(&on.find(active.id).await));
     let expected = [
         CancelOutcome::Already(State::Completed),
@@ -131,21 +135,30 @@ async fn cancels_many(on: &Subject) {
     ];
     assert_eq!(told, asked.into_iter().zip(expected).collect::<Vec<_>>());
 
-    let active_of = |owner: Option<&str>, limit| Which::Active {
-        project: here.clone(),
-        owner: owner.map(str::to_owned),
-        limit,
+    let cancel_active = async |all, limit| {
+        let project = here.clone();
+        let which = Which::Active {
+            project,
+            all,
+            limit,
+        };
+        let told = on
+            .store
+            .cancel_many(which, Caller::named("somebody"), None)
+            .await;
+        told.unwrap().unwrap()
     };
     let mine = on.create(new_upload(&here)).await;
-    let told = on.store.cancel_many(active_of(Some("somebody"), 10), None);
-    let cancelling = told.await.unwrap();
+    let cancelling = cancel_active(false, 10).await;
     assert_eq!(cancelling.len(), 1);
     assert!(cancelling[0].0 == mine.id && cancelling[0].1.has_begun());
     on.create(new_upload(&here)).await;
-    let told = on.store.cancel_many(active_of(None, 1), None).await;
-    assert_eq!(told.unwrap().len(), 1, "not more than the limit");
-    let told = on.store.cancel_many(active_of(None, 10), None).await;
-    assert_eq!(told.unwrap().len(), 1);
+    assert_eq!(
+        cancel_active(true, 1).await.len(),
+        1,
+        "not more than the limit"
+    );
+    assert_eq!(cancel_active(true, 10).await.len(), 1);
     for id in [mine.id, of_another.id] {
         assert_eq!(on.find(id).await.state, State::Cancelling);
     }
@@ -157,7 +170,7 @@ async fn cancels_in_advance(on: &Subject) {
     let forestall = |id, owner: &str| {
         let reason = Some(String::from("too late"));
         on.store
-            .forestall(id, owner.to_owned(), Canceller::Other, reason)
+            .forestall(id, None, Caller::named(owner), Canceller::Other, reason)
     };
     for length in [Some(100), Some(0), None] {
         let new = NewUpload {
@@ -169,7 +182,7 @@ async fn cancels_in_advance(on: &Subject) {
             let told = forestall(new.id, "somebody").await.unwrap();
             assert_eq!(told, CancelOutcome::Unknown);
         }
-        let made = on.store.create(new.clone()).await.unwrap();
+        let made = on.made(new.clone()).await;
         assert!(made.is_new);
         let upload = &made.upload;
         assert_eq!(
@@ -179,7 +192,7 @@ async fn cancels_in_advance(on: &Subject) {
         assert_eq!(upload.end_reason.as_deref(), Some("too late"));
         assert!(upload.ended_at.is_some());
         assert_eq!(on.find(new.id).await, *upload);
-        let again = on.store.create(new).await.unwrap();
+        let again = on.made(new).await;
         assert_eq!((again.is_new, again.upload), (false, upload.clone()));
     }
     // It is his alone whose cancel it was, and not of one who never gave it a name.
@@ -228,12 +241,12 @@ async fn nobody_uses_up_what_others_may_cancel_in_advance(on: &Subject) {
     for (owner, expected) in [("greedy", State::Uploading), ("modest", State::Cancelled)] {
         let new = NewUpload {
             named: true,
-            owner: String::from(owner),
+            caller: Caller::named(owner),
             ..new_upload("p")
         };
         let told = on
             .store
-            .forestall(new.id, String::from(owner), Canceller::Other, None)
+            .forestall(new.id, None, Caller::named(owner), Canceller::Other, None)
             .await;
         assert_eq!(told.unwrap(), CancelOutcome::Unknown);
         assert_eq!(on.create(new).await.state, expected, "{owner}");

@@ -8,10 +8,10 @@ use tidegate_protocol::upload::{Invalid, Mark};
 
 use super::ends::End;
 use super::{HOUR, ODD_TEXT, Subject, new_upload, project, step};
+use crate::auth::Caller;
 use crate::id::UploadId;
 use crate::upload::store::{
-    Advance, Advanced, Canceller, Kind, NewFinal, NewUpload, NotConcatenated, Remains, State,
-    Upload,
+    Advance, Advanced, Canceller, Kind, NewFinal, NewUpload, NotMade, Remains, State, Upload,
 };
 
 pub(super) async fn suite(on: &Subject) {
@@ -36,8 +36,8 @@ pub(super) fn new_final(project: &str, parts: &[&Upload]) -> NewFinal {
     NewFinal {
         id: UploadId::random(),
         named: false,
-        project: project.to_owned(),
-        owner: String::from("somebody"),
+        project: Some(project.to_owned()),
+        caller: Caller::named("somebody"),
         parts: parts.iter().map(|part| part.id).collect(),
         metadata: String::from("filename Zg=="),
         concat: String::from("final;/files/a /files/b"),
@@ -105,7 +105,7 @@ async fn concatenates_what_is_complete(on: &Subject) {
         Upload {
             id: new.id,
             project: project.clone(),
-            owner: new.owner.clone(),
+            owner: new.caller.user.clone(),
             kind: Kind::Final,
             state: State::Completed,
             epoch: 1,
@@ -151,7 +151,7 @@ async fn concatenates_what_is_complete(on: &Subject) {
         .concatenate(new_final(&project, &[&a, &again]))
         .await
         .unwrap();
-    assert_eq!(of_final, Err(NotConcatenated::NotPartial(2)));
+    assert_eq!(of_final, Err(NotMade::NotPartial(2)));
     let nothing = concatenated(on, new_final(&project, &[&empty])).await;
     assert_eq!((nothing.offset, nothing.length), (0, Some(0)));
 }
@@ -192,21 +192,15 @@ async fn refuses_what_is_no_part(on: &Subject) {
         assert_eq!(part_ids(on, new.id).await, []);
         answer.expect_err("it is refused")
     };
-    assert_eq!(
-        refused(&[&good, &whole]).await,
-        NotConcatenated::NotPartial(2)
-    );
-    assert_eq!(
-        refused(&[&foreign, &good]).await,
-        NotConcatenated::PartNotFound(1)
-    );
+    assert_eq!(refused(&[&good, &whole]).await, NotMade::NotPartial(2));
+    assert_eq!(refused(&[&foreign, &good]).await, NotMade::PartNotFound(1));
     let unknown = Upload {
         id: UploadId::random(),
         ..good.clone()
     };
     assert_eq!(
         refused(&[&good, &good, &unknown]).await,
-        NotConcatenated::PartNotFound(3)
+        NotMade::PartNotFound(3)
     );
 
     for end in End::ALL {
@@ -217,7 +211,7 @@ async fn refuses_what_is_no_part(on: &Subject) {
         };
         assert_eq!(
             refused(&[&good, &ended]).await,
-            NotConcatenated::PartNotFound(2),
+            NotMade::PartNotFound(2),
             "{end:?}"
         );
     }
@@ -226,9 +220,9 @@ async fn refuses_what_is_no_part(on: &Subject) {
         .cancel(gone.id, Canceller::Sender, None)
         .await
         .unwrap();
-    assert_eq!(refused(&[&gone]).await, NotConcatenated::PartNotFound(1));
+    assert_eq!(refused(&[&gone]).await, NotMade::PartNotFound(1));
     on.store.released(gone.id, 1, HOUR).await.unwrap();
-    assert_eq!(refused(&[&gone]).await, NotConcatenated::PartNotFound(1));
+    assert_eq!(refused(&[&gone]).await, NotMade::PartNotFound(1));
 }
 
 async fn refuses_what_is_too_large(on: &Subject) {
@@ -245,7 +239,7 @@ async fn refuses_what_is_too_large(on: &Subject) {
         let answer = on.store.concatenate(new).await.unwrap();
         assert_eq!(answer.is_ok(), made, "{size_max}: {answer:?}");
         if let Err(error) = answer {
-            assert_eq!(error, NotConcatenated::TooLarge);
+            assert_eq!(error, NotMade::TooLarge);
         }
     }
     // What no offset can name, however large an upload may be.
@@ -255,7 +249,7 @@ async fn refuses_what_is_too_large(on: &Subject) {
     for parts in [vec![&largest, &one], vec![&largest, &largest, &largest]] {
         let new = new_final(&project, &parts);
         let answer = on.store.concatenate(new).await.unwrap();
-        assert_eq!(answer, Err(NotConcatenated::TooLarge));
+        assert_eq!(answer, Err(NotMade::TooLarge));
     }
     let made = concatenated(on, new_final(&project, &[&largest])).await;
     assert_eq!(made.length, Some(most));

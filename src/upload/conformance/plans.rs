@@ -5,6 +5,7 @@ use futures_util::FutureExt;
 
 use super::statement as sql;
 use super::{Clock, HOUR, Subject, new_upload};
+use crate::access;
 use crate::cancel::Scope;
 use crate::db::conformance::{open, scratch_postgres};
 use crate::db::{CORE, Db, DbUrl, Durability, Line, Param, Sql, sql};
@@ -12,7 +13,7 @@ use crate::event::{Hub, log};
 use crate::id::UploadId;
 use crate::upload::migrations::LINE;
 use crate::upload::sql::SqlStore;
-use crate::upload::store::{State, UploadStore};
+use crate::upload::store::{NewUpload, State, UploadStore};
 
 /// How many parameters there are, the index, and what is searched for in it.
 const RECURRING: [(&Sql, usize, &str, &str); 8] = [
@@ -213,7 +214,9 @@ async fn rows_of_older_versions_are_brought_up() {
         let parts = [(whole, 0, used), (whole, 1, deleted), (waiting, 0, open)];
         insert_old(&db, rows, parts).await;
 
-        db.migrate(&[CORE, log::LINE, LINE]).await.unwrap();
+        db.migrate(&[CORE, log::LINE, access::LINE, LINE])
+            .await
+            .unwrap();
         let store = SqlStore::new(db.clone(), Hub::new(db.clone(), Scope::root("feeds")));
         let due = store.expiring(None, 100).await.unwrap();
         let due: Vec<_> = due.into_iter().map(|due| (due.at, due.id)).collect();
@@ -228,7 +231,11 @@ async fn rows_of_older_versions_are_brought_up() {
             (part.state, part.expires_at.is_some()),
             (State::Completed, true)
         );
-        store.create(new_upload("p")).await.unwrap();
+        let new = NewUpload {
+            project: None,
+            ..new_upload("p")
+        };
+        store.create(new).await.unwrap().unwrap();
         db.close().await;
     }
 }

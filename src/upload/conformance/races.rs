@@ -7,10 +7,10 @@ use tidegate_protocol::upload::Mark;
 
 use super::finals::{concatenated, new_final, open_part};
 use super::{Subject, new_upload, project, step};
+use crate::auth::Caller;
 use crate::cancel::{Scope, Task};
 use crate::upload::store::{
-    Advanced, CancelOutcome, Canceller, NewFinal, NewUpload, NotConcatenated, State, StoreError,
-    Upload,
+    Advanced, CancelOutcome, Canceller, NewFinal, NewUpload, NotMade, State, StoreError, Upload,
 };
 
 /// How often each pair meets.
@@ -115,13 +115,13 @@ async fn a_cancel_in_advance_meets_the_creation(on: &Subject) {
         };
         let forestall = |id| {
             on.store
-                .forestall(id, String::from("somebody"), Canceller::Other, None)
+                .forestall(id, None, Caller::named("somebody"), Canceller::Other, None)
         };
         let cancels = [new.id, whole.id].map(|id| (id, start(forestall(id))));
         let made = start(on.store.create(new));
         let concatenated = start(on.store.concatenate(whole));
         let made = [
-            end(made).await.upload,
+            end(made).await.expect("its project is there").upload,
             end(concatenated).await.expect("its parts are there").upload,
         ];
         for ((id, cancelled), made) in cancels.into_iter().zip(made) {
@@ -145,7 +145,8 @@ async fn a_cancel_by_the_sender_meets_the_creation(on: &Subject) {
         let id = new.id;
         let cancelled = start(on.store.cancel(id, Canceller::Sender, None));
         let made = start(on.store.create(new));
-        assert_eq!(end(made).await.upload.state, State::Uploading);
+        let made = end(made).await.expect("its project is there");
+        assert_eq!(made.upload.state, State::Uploading);
         let expected = match end(cancelled).await {
             CancelOutcome::Unknown => State::Uploading,
             CancelOutcome::Begun(_) => State::Cancelling,
@@ -197,10 +198,7 @@ async fn a_concatenation_meets_the_end_of_a_part(on: &Subject) {
         let may_release = on.store.may_release(part.id).await.unwrap().is_some();
         match end(made).await {
             Err(error) => {
-                assert!(
-                    matches!(error, NotConcatenated::PartNotFound(_)),
-                    "{error:?}"
-                );
+                assert!(matches!(error, NotMade::PartNotFound(_)), "{error:?}");
                 assert!(may_release);
             }
             Ok(made) => {

@@ -6,14 +6,16 @@ use std::time::Duration;
 use tidegate_protocol::request::Protocol;
 use tidegate_protocol::upload::Mark;
 
+use crate::access::{DEFAULT_OF_LOCAL, Right};
+use crate::auth::Caller;
 use crate::event::Kind as EventKind;
 use crate::id::UploadId;
 use crate::upload::change::invalid;
 use crate::upload::event;
 use crate::upload::row::millis;
 use crate::upload::store::{
-    Advance, Advanced, CancelOutcome, Canceller, Due, End, Kind, Made, NewFinal, NewUpload,
-    NotConcatenated, Remains, State, StoreError, Sum, TOO_LARGE, Upload, Which,
+    Advance, Advanced, CancelOutcome, Canceller, Denied, Due, End, Kind, Made, NewFinal, NewUpload,
+    NotMade, Remains, Seen, State, StoreError, Sum, TOO_LARGE, Upload, Which,
 };
 
 /// What a transaction sees.
@@ -21,6 +23,10 @@ use crate::upload::store::{
 pub(super) struct Tables {
     pub(super) now_ms: i64,
     pub(super) rows: BTreeMap<UploadId, Upload>,
+    /// Whose each project is.
+    pub(super) projects: BTreeMap<String, String>,
+    /// Each with a user who has an accepted share of it.
+    pub(super) shares: BTreeSet<(String, String)>,
     /// When each was cancelled in advance, and why.
     pub(super) forestalled: BTreeMap<(UploadId, String), (i64, Option<String>)>,
     /// By final upload, in order.
@@ -30,13 +36,74 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    pub(super) fn create(&mut self, new: NewUpload) -> Made {
+    pub(super) fn open(&mut self, project: &str, owner: &str) {
+        let project = self.projects.entry(project.to_owned());
+        project.or_insert_with(|| owner.to_owned());
+    }
+
+    pub(super) fn share(&mut self, project: &str, user: &str, is_shared: bool) {
+        let share = (project.to_owned(), user.to_owned());
+        match is_shared {
+            true => self.shares.insert(share),
+            false => self.shares.remove(&share),
+        };
+    }
+
+    pub(super) fn right(&self, project: &str, caller: &Caller) -> Option<Right> {
+        let owner = self.projects.get(project)?;
+        let share = (project.to_owned(), caller.user.clone());
+        match *owner == caller.user || caller.is_admin() {
+            true => Some(Right::Owner),
+            false => self.shares.contains(&share).then_some(Right::Member),
+        }
+    }
+
+    pub(super) fn seen(&self, id: UploadId, caller: &Caller) -> Option<Seen> {
+        let row = self.rows.get(&id)?;
+        let right = self.right(&row.project, caller)?;
+        Some(Seen::of(row.clone(), right, caller))
+    }
+
+    /// The project for something new of `caller`.
+    fn home(&mut self, project: Option<String>, caller: &Caller) -> Result<String, NotMade> {
+        let Some(project) = project else {
+            let default = match caller.user.as_str() {
+                Caller::LOCAL => DEFAULT_OF_LOCAL.to_owned(),
+                user => format!("of {user}"),
+            };
+            self.open(&default, &caller.user);
+            return Ok(default);
+        };
+        let right = self.right(&project, caller);
+        right.map(|_| project).ok_or(NotMade::NoProject)
+    }
+
+    /// What a creation finds if its id is in use.
+    fn there(&self, id: UploadId, caller: &Caller) -> Option<Result<Made, NotMade>> {
+        let row = self.rows.get(&id)?;
+        let is_lost = row.owner == caller.user && self.seen(id, caller).is_none();
+        let made = Made {
+            upload: row.clone(),
+            is_new: false,
+        };
+        Some(if is_lost {
+            Err(NotMade::NoProject)
+        } else {
+            Ok(made)
+        })
+    }
+
+    pub(super) fn create(&mut self, new: NewUpload) -> Result<Made, NotMade> {
+        if let Some(there) = self.there(new.id, &new.caller) {
+            return there;
+        }
+        let project = self.home(new.project.clone(), &new.caller)?;
         let empty = new.is_whole();
         let now = self.now_ms;
         let upload = Upload {
             id: new.id,
-            project: new.project,
-            owner: new.owner,
+            project,
+            owner: new.caller.user,
             kind: if new.partial {
                 Kind::Partial
             } else {
@@ -66,39 +133,37 @@ impl Tables {
             expected_sha256: new.expected_sha256,
             released_bytes: None,
         };
-        self.insert(upload, new.named)
+        Ok(self.insert(upload, new.named))
     }
 
-    pub(super) fn concatenate(&mut self, new: NewFinal) -> Result<Made, NotConcatenated> {
-        if let Some(row) = self.rows.get(&new.id) {
-            return Ok(Made {
-                upload: row.clone(),
-                is_new: false,
-            });
+    pub(super) fn concatenate(&mut self, new: NewFinal) -> Result<Made, NotMade> {
+        if let Some(there) = self.there(new.id, &new.caller) {
+            return there;
         }
+        let project = self.home(new.project.clone(), &new.caller)?;
         let mut lengths = Vec::with_capacity(new.parts.len());
         let mut whole = true;
         for (number, part) in (1..).zip(&new.parts) {
-            let usable = |upload: &&Upload| upload.project == new.project && is_alive(upload.state);
+            let usable = |upload: &&Upload| upload.project == project && is_alive(upload.state);
             let Some(part) = self.rows.get(part).filter(usable) else {
-                return Err(NotConcatenated::PartNotFound(number));
+                return Err(NotMade::PartNotFound(number));
             };
             if part.kind != Kind::Partial {
-                return Err(NotConcatenated::NotPartial(number));
+                return Err(NotMade::NotPartial(number));
             }
             whole &= part.state == State::Completed;
             lengths.push(part.length);
         }
         let sum: Sum = lengths.into_iter().collect();
         if sum.exceeds(new.size_max) {
-            return Err(NotConcatenated::TooLarge);
+            return Err(NotMade::TooLarge);
         }
         let length = sum.length();
         let now = self.now_ms;
         let upload = Upload {
             id: new.id,
-            project: new.project,
-            owner: new.owner,
+            project,
+            owner: new.caller.user,
             kind: Kind::Final,
             state: if whole {
                 State::Completed
@@ -133,12 +198,6 @@ impl Tables {
     }
 
     fn insert(&mut self, mut upload: Upload, named: bool) -> Made {
-        if let Some(row) = self.rows.get(&upload.id) {
-            return Made {
-                upload: row.clone(),
-                is_new: false,
-            };
-        }
         let key = (upload.id, upload.owner.clone());
         if named && let Some((_, reason)) = self.forestalled.remove(&key) {
             upload = Upload {
@@ -280,52 +339,81 @@ impl Tables {
         }
     }
 
-    pub(super) fn promise(&mut self, id: UploadId, owner: String, reason: Option<String>) {
-        let now = self.now_ms;
-        let promise = self.forestalled.entry((id, owner));
-        promise.or_insert((now, reason));
+    pub(super) fn forestall(
+        &mut self,
+        id: UploadId,
+        project: Option<&str>,
+        caller: &Caller,
+        by: Canceller,
+        reason: &Option<String>,
+    ) -> CancelOutcome {
+        let seen = self.seen(id, caller);
+        let is_elsewhere =
+            |seen: &Seen| project.is_some_and(|project| seen.upload.project != project);
+        match seen {
+            Some(seen) if is_elsewhere(&seen) => CancelOutcome::Unknown,
+            Some(seen) if !seen.is_covered => CancelOutcome::Uncovered,
+            Some(_) => self.cancel(id, by, reason.clone()),
+            None => {
+                let now = self.now_ms;
+                let promise = self.forestalled.entry((id, caller.user.clone()));
+                promise.or_insert_with(|| (now, reason.clone()));
+                CancelOutcome::Unknown
+            }
+        }
     }
 
     pub(super) fn cancel_many(
         &mut self,
         which: Which,
+        caller: &Caller,
         reason: &Option<String>,
-    ) -> Vec<(UploadId, CancelOutcome)> {
-        let (project, promised_to, ids) = match which {
-            Which::Ids {
-                project,
-                owner,
-                ids,
-            } => (project, Some(owner), ids),
+    ) -> Result<Vec<(UploadId, CancelOutcome)>, Denied> {
+        let (Which::Ids { project, .. } | Which::Active { project, .. }) = &which;
+        let right = self.right(project, caller).ok_or(Denied::Unseen)?;
+        match which {
+            Which::Ids { project, ids } => {
+                let (by, mut outcomes) = (Canceller::Other, Vec::with_capacity(ids.len()));
+                for id in ids {
+                    outcomes.push((id, self.forestall(id, Some(&project), caller, by, reason)));
+                }
+                Ok(outcomes)
+            }
+            Which::Active { all: true, .. } if right < Right::Owner => Err(Denied::Uncovered),
             Which::Active {
                 project,
-                owner,
+                all,
                 limit,
             } => {
                 let active = self.ids(|row| {
-                    let upload = row;
-                    upload.state == State::Uploading
-                        && upload.project == project
-                        && owner.as_ref().is_none_or(|owner| *owner == upload.owner)
+                    let is_wanted = all || row.owner == caller.user;
+                    row.state == State::Uploading && row.project == project && is_wanted
                 });
-                let active = active.into_iter().take(limit as usize).collect();
-                (project, None, active)
+                Ok(self.cancel_all(active, limit, Canceller::Other, reason.clone()))
             }
-        };
-        let mut outcomes = Vec::with_capacity(ids.len());
-        for id in ids {
-            let is_in = |row: &Upload| row.project == project;
-            let outcome = match self.rows.get(&id).map(is_in) {
-                Some(true) => self.cancel(id, Canceller::Other, reason.clone()),
-                Some(false) => CancelOutcome::Unknown,
-                None => {
-                    if let Some(owner) = &promised_to {
-                        self.promise(id, owner.clone(), reason.clone());
-                    }
-                    CancelOutcome::Unknown
-                }
-            };
-            outcomes.push((id, outcome));
+        }
+    }
+
+    pub(super) fn clear(
+        &mut self,
+        project: &str,
+        reason: &str,
+        limit: u32,
+    ) -> Vec<(UploadId, CancelOutcome)> {
+        let left = self.ids(|row| row.project == project && is_alive(row.state));
+        self.cancel_all(left, limit, Canceller::Sender, Some(reason.to_owned()))
+    }
+
+    fn cancel_all(
+        &mut self,
+        ids: Vec<UploadId>,
+        limit: u32,
+        by: Canceller,
+        reason: Option<String>,
+    ) -> Vec<(UploadId, CancelOutcome)> {
+        let mut outcomes = Vec::new();
+        for id in ids.into_iter().take(limit as usize) {
+            outcomes.push((id, self.cancel(id, by, reason.clone())));
         }
         outcomes
     }

@@ -38,6 +38,7 @@ async fn made(world: &World) -> UploadId {
         .create(new_upload(Some(LENGTH)))
         .await
         .unwrap()
+        .unwrap()
         .upload
         .id
 }

@@ -47,7 +47,7 @@ async fn watched(world: &World) -> (Arc<Uploads>, Watched, UploadId) {
         partial: true,
         ..new_upload(Some(MIB as u64))
     };
-    let part = world.rows.create(part).await.unwrap().upload.id;
+    let part = world.rows.create(part).await.unwrap().unwrap().upload.id;
     let script = Script::new(Script::sending(&content(MIB), 64 * 1024));
     let sent = send(&uploads, part, append_at(0), script).await;
     assert_eq!(sent.problem, None);

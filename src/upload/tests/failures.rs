@@ -12,7 +12,7 @@ use tidegate_protocol::request::{Append, Expected};
 use super::script::Script;
 use super::world::{
     Crash, HOUR, World, append_at, content, new_final, new_upload, on_a_moving_clock, send, sender,
-    sweep, told,
+    somebody, sweep, told,
 };
 use crate::blob::memory::{Failure as BlobFailure, Waits};
 use crate::blob::{BlobStore, Digests};
@@ -124,16 +124,25 @@ impl Trial {
     /// Makes an upload, as a client does that is not told about the first try.
     async fn create(&self, new: impl Fn() -> NewUpload) -> UploadId {
         match self.world.rows.create(new()).await {
-            Ok(made) => made.upload.id,
-            Err(_) => self.world.rows.create(new()).await.unwrap().upload.id,
+            Ok(made) => made.unwrap().upload.id,
+            Err(_) => {
+                self.world
+                    .rows
+                    .create(new())
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .upload
+                    .id
+            }
         }
     }
 
     /// Asks for the offset until there is an answer.
     async fn offset(&self, id: UploadId) -> u64 {
         for _ in 0..3 {
-            match self.uploads.settled(id).await {
-                Ok(upload) => return upload.expect("the row is there").offset,
+            match self.uploads.settled(id, &somebody()).await {
+                Ok(seen) => return seen.upload.offset,
                 Err(problem) => self.assert_met(&problem),
             }
         }
@@ -547,6 +556,7 @@ fn without_room_nothing_new_is_begun() {
             .create(new_upload(Some(BYTES as u64)))
             .await
             .unwrap()
+            .unwrap()
             .upload
             .id;
         send(&uploads, id, append_at(0), sending(20)).await;
@@ -564,6 +574,7 @@ fn without_room_nothing_new_is_begun() {
             .rows
             .create(new_upload(Some(BYTES as u64)))
             .await
+            .unwrap()
             .unwrap()
             .upload
             .id;

@@ -185,6 +185,7 @@ async fn prepare(world: &World, scenario: &Scenario) -> UploadId {
         .create(new_upload(scenario.length))
         .await
         .unwrap()
+        .unwrap()
         .upload
         .id;
     if scenario.committed > 0 {

@@ -10,8 +10,10 @@ use tidegate_protocol::problem::Problem;
 
 use super::script::{Piece, Script};
 use super::world::{
-    World, append_at, config, content, new_final, new_upload, send, sha256, sweep, uploads_over,
+    World, append_at, config, content, new_final, new_upload, send, sha256, somebody, sweep,
+    uploads_over,
 };
+use crate::access;
 use crate::blob::local::LocalStore;
 use crate::blob::{BlobStore, Digests};
 use crate::cancel::{Scope, Settling, Task};
@@ -69,7 +71,7 @@ impl Arena {
             partial,
             ..new_upload(Some(BYTES as u64))
         };
-        self.store.create(new).await.unwrap().upload.id
+        self.store.create(new).await.unwrap().unwrap().upload.id
     }
 
     fn append(&self, id: UploadId, script: Script) -> Task<Received> {
@@ -103,7 +105,9 @@ async fn database(dir: &Path) -> Db {
     let db = open(DbUrl::Sqlite(dir.join("test.db")), Durability::ProcessCrash)
         .await
         .unwrap();
-    db.migrate(&[CORE, log::LINE, LINE]).await.unwrap();
+    db.migrate(&[CORE, log::LINE, access::LINE, LINE])
+        .await
+        .unwrap();
     db
 }
 
@@ -240,7 +244,7 @@ async fn an_append_and_an_expiry() {
             expires_after: Duration::ZERO,
             ..new_upload(Some(BYTES as u64))
         };
-        let id = arena.store.create(new).await.unwrap().upload.id;
+        let id = arena.store.create(new).await.unwrap().unwrap().upload.id;
         let (content, script) = arena.sending(0);
         let appended = arena.append(id, script);
         for _ in 0..arena.rng.usize(0..20) {
@@ -320,11 +324,11 @@ async fn an_append_and_a_look_at_an_unsettled_tail() {
         arena.uploads.unsettle([id]);
         let (_, script) = arena.sending(0);
         let appended = arena.append(id, script);
-        let looked = arena.uploads.settled(id).await;
+        let looked = arena.uploads.settled(id, &somebody()).await;
         let appended = appended.await.unwrap();
         arena.settle().await;
         // Neither is disturbed by the other.
-        assert_eq!(looked.unwrap().unwrap().offset, 100, "seed {seed}");
+        assert_eq!(looked.unwrap().upload.offset, 100, "seed {seed}");
         let row = arena.row(id).await.unwrap();
         assert_eq!(
             appended.problem,

@@ -9,7 +9,9 @@ use tidegate_protocol::problem::Problem;
 use tidegate_protocol::upload::{Commit, Mark};
 
 use super::script::Script;
-use super::world::{Crash, HOUR, World, append_at, content, new_upload, send, sha256, sweep};
+use super::world::{
+    Crash, HOUR, World, append_at, content, new_upload, send, sha256, somebody, sweep,
+};
 use crate::blob::{BlobStore, Digests};
 use crate::cancel::{CancelReason, Scope};
 use crate::id::UploadId;
@@ -30,6 +32,7 @@ async fn begun(world: &World) -> UploadId {
         .rows
         .create(new_upload(Some(BYTES as u64)))
         .await
+        .unwrap()
         .unwrap()
         .upload
         .id;
@@ -182,12 +185,8 @@ async fn background_work_leaves_running_appends_alone() {
 
     // It is still known that there is a tail.
     drop(lease);
-    let settled = uploads
-        .settled(id)
-        .await
-        .unwrap()
-        .expect("the row is there");
-    assert_eq!(settled.offset, 30);
+    let settled = uploads.settled(id, &somebody()).await.unwrap();
+    assert_eq!(settled.upload.offset, 30);
 }
 
 /// More uploads than the sweeper takes on at once, that have a holder, and one that has none.
@@ -212,7 +211,7 @@ async fn held_and_free(
 
 async fn begun_empty(world: &World) -> UploadId {
     let made = world.rows.create(new_upload(Some(1))).await;
-    made.unwrap().upload.id
+    made.unwrap().unwrap().upload.id
 }
 
 /// What is being written to holds up no expiry but its own, and makes nobody spin.
@@ -324,7 +323,7 @@ async fn complete(world: &World, partial: bool, bytes: usize) -> UploadId {
         partial,
         ..new_upload(Some(bytes as u64))
     };
-    let id = world.rows.create(new).await.unwrap().upload.id;
+    let id = world.rows.create(new).await.unwrap().unwrap().upload.id;
     let script = Script::new(Script::sending(&content(bytes), 7));
     let sent = send(&world.uploads(), id, append_at(0), script).await;
     assert_eq!(sent.problem, None);
@@ -416,7 +415,7 @@ async fn blobs_that_belong_to_nobody_are_moved_away() {
         partial: true,
         ..new_upload(Some(COMMITTED as u64))
     };
-    let part = world.rows.create(part).await.unwrap().upload.id;
+    let part = world.rows.create(part).await.unwrap().unwrap().upload.id;
     let script = Script::new(Script::sending(&content(COMMITTED), 7));
     send(&uploads, part, append_at(0), script).await;
     let made = world

@@ -10,6 +10,8 @@ use tidegate_protocol::request::{Append, Completion, Overrun, Protocol};
 use tidegate_protocol::upload::Limits;
 
 use super::script::Script;
+use crate::access;
+use crate::auth::Caller;
 use crate::blob::memory::MemoryStore as MemoryBlobs;
 use crate::blob::{BlobStore, Digests};
 use crate::cancel::{CancelReason, Scope};
@@ -92,6 +94,7 @@ pub(super) fn uploads_over(
         scope: Scope::root("uploads"),
         metrics: Metrics::default(),
         operations: Operations::default(),
+        access: access::Changes::new(),
         tails_are_good: false,
     };
     Arc::new(Uploads::new(deps, config))
@@ -109,13 +112,18 @@ pub(super) fn append_at(offset: u64) -> Append {
     }
 }
 
+/// Whose everything is.
+pub(super) fn somebody() -> Caller {
+    Caller::named("somebody")
+}
+
 pub(super) fn new_upload(length: Option<u64>) -> NewUpload {
     let nothing = Digests::sha256();
     NewUpload {
         id: UploadId::random(),
         named: false,
-        project: String::from("default"),
-        owner: String::from("somebody"),
+        project: None,
+        caller: somebody(),
         partial: false,
         length,
         metadata: String::new(),
@@ -131,8 +139,8 @@ pub(super) fn new_final(parts: Vec<UploadId>) -> NewFinal {
     NewFinal {
         id: UploadId::random(),
         named: false,
-        project: String::from("default"),
-        owner: String::from("somebody"),
+        project: None,
+        caller: somebody(),
         parts,
         metadata: String::new(),
         concat: String::from("final;"),
@@ -143,6 +151,7 @@ pub(super) fn new_final(parts: Vec<UploadId>) -> NewFinal {
 /// One who sends what the script says and is told nothing meanwhile.
 pub(super) fn sender(script: Script) -> Sender {
     Sender {
+        caller: somebody(),
         body: Body::new(script),
         interims: None,
         location: None,
@@ -237,11 +246,7 @@ impl World {
         sent: &[u8],
         about: &str,
     ) {
-        let row = uploads
-            .settled(id)
-            .await
-            .unwrap()
-            .expect("the row is there");
+        let row = uploads.settled(id, &somebody()).await.unwrap().upload;
         let rest = &sent[usize::try_from(row.offset).unwrap()..];
         let append = Append {
             length: row.length.is_none().then_some(sent.len() as u64),
