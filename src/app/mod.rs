@@ -23,7 +23,6 @@ use self::binding::{Binding, BindingError};
 use self::cancels::Cancels;
 use self::identity::Identity;
 use self::place::Access;
-use self::readers::Everybody;
 use self::signals::Signals;
 use crate::auth::Caller;
 use crate::blob::local::{BLOCKED_MAX, LocalStore, writers_max};
@@ -31,7 +30,7 @@ use crate::blob::{BlobError, BlobStore};
 use crate::cancel::{CancelReason, Scope, Settling};
 use crate::config::{Command, Config, Digest, Durability};
 use crate::db::{self, CORE, Db, DbConfig, DbError, DbUrl};
-use crate::event::{self, Feed, Hub};
+use crate::event::{self, Hub};
 use crate::http::telemetry::{self, Metrics};
 use crate::http::{self, BindError, Bound, Listeners, RouteError, Router, Tls, TlsError};
 use crate::upload::fsck::{FsckError, fsck};
@@ -45,7 +44,6 @@ mod binding;
 mod cancels;
 mod identity;
 mod place;
-mod readers;
 mod signals;
 
 /// Threads that may wait for the disk at once. More would only queue there.
@@ -153,6 +151,7 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
 struct Opened {
     db: Db,
     hub: Hub,
+    access: access::Changes,
     uploads: Arc<dyn UploadStore>,
     blobs: Arc<dyn BlobStore>,
     /// It may be on a file system of its own.
@@ -206,13 +205,15 @@ impl Opened {
             made.await?;
         }
         let hub = Hub::new(db.clone(), scope.child("feeds"));
-        let uploads = Arc::new(SqlStore::new(db.clone(), hub.clone()));
+        let changes = access::Changes::new();
+        let uploads = Arc::new(SqlStore::new(db.clone(), hub.clone(), changes.clone()));
         hold(binding.settle(&db, &*uploads, dir).await?);
         let blobs = LocalStore::open(dir, config.durability == Durability::PowerLoss)
             .map_err(|source| place::unusable(dir, source))?;
         Ok(Self {
             db,
             hub,
+            access: changes,
             uploads,
             blobs_dir: blobs.dir().to_owned(),
             blobs: Arc::new(blobs),
@@ -339,13 +340,13 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
     let upload_metrics = upload::Metrics::register(&mut metrics.registry);
     let webhooks = webhook::Deps {
         hub: opened.hub.clone(),
-        feeds: vec![Feed::Project(access::DEFAULT_OF_LOCAL.to_owned())],
+        access: opened.access.clone(),
         endpoints: Endpoints::load(config.webhooks.clone())?,
         scope: opened.scope.child("webhooks"),
         metrics: webhook::Metrics::register(&mut metrics.registry),
     };
     let metrics = Arc::new(metrics);
-    let access = access::Changes::new();
+    let access = opened.access.clone();
     // Below the server's scope, beside the connections: an attempt does not end with its own.
     let uploads = opened.scope.child("uploads");
     let deps = upload::Deps {
@@ -360,7 +361,7 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
     let (mounted, uploads) = upload::mount(deps, upload_config(config));
     let mounts = [
         mounted,
-        feed::mount(feeds(config, &opened.hub, Cancels { uploads })),
+        feed::mount(feeds(config, &opened.hub, access, Cancels { uploads })),
         webhook::mount(webhooks)?,
         ops::mount(ops::Deps {
             metrics: metrics.clone(),
@@ -402,10 +403,10 @@ async fn start_workers(workers: Vec<Box<dyn Worker>>, scope: &Scope) -> Result<(
     Ok(())
 }
 
-fn feeds(config: &Config, hub: &Hub, cancels: Cancels) -> feed::Deps {
+fn feeds(config: &Config, hub: &Hub, access: access::Changes, cancels: Cancels) -> feed::Deps {
     feed::Deps {
         hub: hub.clone(),
-        access: Arc::new(Everybody),
+        access,
         keep: config.event_keep,
         cancel: Arc::new(cancels),
         cors: config.cors.clone(),

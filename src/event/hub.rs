@@ -116,9 +116,10 @@ impl Hub {
         &self.0.operations
     }
 
-    /// Something has been committed.
-    pub fn wake(&self) {
-        for channel in self.channels().values() {
+    /// Something has been committed on these feeds.
+    pub fn wake<'f>(&self, feeds: impl IntoIterator<Item = &'f Feed>) {
+        let channels = self.channels();
+        for channel in feeds.into_iter().filter_map(|feed| channels.get(feed)) {
             channel.wake.notify_one();
         }
     }

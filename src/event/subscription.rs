@@ -75,6 +75,13 @@ impl fmt::Display for Cursor {
     }
 }
 
+impl Cursor {
+    /// Whether it says where the reader is in `feed`.
+    pub fn has(&self, feed: &Feed) -> bool {
+        self.0.contains_key(feed)
+    }
+}
+
 /// Where a reader wants to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -192,6 +199,17 @@ impl Subscription {
     /// The place behind all that was delivered, or was not wanted.
     pub fn cursor(&self) -> &Cursor {
         &self.cursor
+    }
+
+    /// What it reads.
+    pub fn feeds(&self) -> Vec<Feed> {
+        self.cursor.0.keys().cloned().collect()
+    }
+
+    /// Reads what `other` reads, too. It reads other feeds than this one, with the same filter.
+    pub fn join(&mut self, other: Self) {
+        self.streams.extend(other.streams);
+        self.cursor.0.extend(other.cursor.0);
     }
 }
 

@@ -122,8 +122,9 @@ impl Reader {
 
 impl World {
     async fn tell(&self, draft: Draft) {
+        let feed = draft.feed.clone();
         self.write(draft).await;
-        self.hub.wake();
+        self.hub.wake([&feed]);
     }
 
     async fn write(&self, draft: Draft) {

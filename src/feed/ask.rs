@@ -1,20 +1,22 @@
 //! What a reader wants: which feeds, which events, from where.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 use http::request::Parts;
 use tidegate_protocol::problem::Problem;
 
 use super::Deps;
+use super::reading::{Readable, Reading};
 use crate::auth::Caller;
-use crate::event::{Cursor, Feed, Filter, NoSuchPlace, Start, Subscription};
+use crate::event::{Cursor, Filter, Start};
 use crate::http::Page;
 
 /// What a reader wants.
 #[derive(Debug)]
 pub(super) struct Ask {
-    feeds: Vec<Feed>,
-    start: Start,
-    filter: Filter,
+    pub(super) readable: Readable,
+    pub(super) start: Start,
 }
 
 impl Ask {
@@ -23,7 +25,7 @@ impl Ask {
     ///
     /// # Errors
     /// The problem to answer with.
-    pub(super) fn of(head: &Parts, caller: &Caller, deps: &Deps) -> Result<Self, Problem> {
+    pub(super) fn of(head: &Parts, caller: Caller) -> Result<Self, Problem> {
         let query = Page::of(head)?;
         let project = query.query("projectId");
         let start = match last_event_id(&head.headers)? {
@@ -31,39 +33,18 @@ impl Ask {
             None => start(query.query("after"), project.is_some())?,
         };
         let filter = filter(query.query("types").as_deref())?;
-        Self::new(project.as_deref(), start, filter, caller, deps)
-    }
-
-    /// Of a project, or of every feed that the caller may see.
-    ///
-    /// # Errors
-    /// The problem to answer with.
-    pub(super) fn new(
-        project: Option<&str>,
-        start: Start,
-        filter: Filter,
-        caller: &Caller,
-        deps: &Deps,
-    ) -> Result<Self, Problem> {
-        let feeds = deps.access.feeds(caller, project);
-        Ok(Self {
-            feeds: feeds.ok_or(Problem::NotFound)?,
-            start,
+        let readable = Readable {
+            project,
+            caller,
             filter,
-        })
+        };
+        Ok(Self { readable, start })
     }
 
     /// # Errors
     /// The problem to answer with.
-    pub(super) async fn open(self, deps: &Deps) -> Result<Subscription, Problem> {
-        let opened = Subscription::open(&deps.hub, &self.feeds, &self.start, self.filter).await;
-        opened.map_err(|error| match error {
-            NoSuchPlace::Unknown(_) => Problem::CursorUnknown,
-            NoSuchPlace::Db(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "feed");
-                Problem::Unavailable { retry_after: 5 }
-            }
-        })
+    pub(super) async fn open(self, deps: &Arc<Deps>) -> Result<Reading, Problem> {
+        Reading::open(self.readable, &self.start, deps).await
     }
 }
 

@@ -129,6 +129,12 @@ impl Reference {
     }
 }
 
+/// The end of a subscription that the client may no longer have.
+pub(super) fn denied(project: Option<String>, path: &str) -> String {
+    let problem = reject::problem_body(path, &Problem::NotFound);
+    json!({ "op": "error", "projectId": project, "problem": problem }).to_string()
+}
+
 impl Command {
     fn parse(mut members: Map<String, Value>) -> Result<Self, Problem> {
         match members.remove("op").as_ref().and_then(Value::as_str) {

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`ask`] | what a reader wants: which feeds, which events, from where |
+//! | [`reading`] | what he gets, as long as he may |
 //! | [`sse`] | server-sent events |
 //! | [`ws`] | WebSockets: the handshake |
 //! | [`session`] | one WebSocket, from its handshake to its end |
@@ -19,13 +20,15 @@ use serde_json::Value;
 use tidegate_protocol::problem::Problem;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use crate::access;
 use crate::auth::Caller;
-use crate::event::{Feed, Hub};
+use crate::event::Hub;
 use crate::http::{Cors, Origin, Route};
 use crate::module::Mount;
 
 mod ask;
 mod command;
+mod reading;
 mod session;
 mod sse;
 #[cfg(test)]
@@ -41,7 +44,8 @@ const PATH: &str = "/api/events/ws";
 /// What the module needs of the rest of the house.
 pub struct Deps {
     pub hub: Hub,
-    pub access: Arc<dyn Access>,
+    /// Tells who may see more or less than before.
+    pub access: access::Changes,
     /// For how long events can be read again.
     pub keep: Duration,
     pub cancel: Arc<dyn Cancel>,
@@ -49,12 +53,6 @@ pub struct Deps {
     pub cors: Cors,
     /// Which pages are the server's own.
     pub origin: Origin,
-}
-
-/// Who may see what.
-pub trait Access: fmt::Debug + Send + Sync + 'static {
-    /// The feed of a project, if the caller may see it; or every feed that he may see.
-    fn feeds(&self, caller: &Caller, project: Option<&str>) -> Option<Vec<Feed>>;
 }
 
 /// Cancels what other modules run.

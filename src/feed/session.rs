@@ -26,10 +26,10 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::ask::Ask;
 use super::command::{Asked, CancelCall, Command, Reference};
-use super::{Deps, PATH, pings};
+use super::reading::{self, Readable, Reading};
+use super::{Deps, PATH, command, pings};
 use crate::auth::Caller;
 use crate::cancel::Scope;
-use crate::event::Subscription;
 
 /// A silent client is asked this often whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(25);
@@ -74,19 +74,19 @@ pub(super) struct Session<S> {
 
 /// Why a socket ends.
 #[derive(Debug, PartialEq, Eq)]
-enum End {
+enum Closing {
     /// The client has closed or lost it.
     Gone,
     /// It is closed with this code, for this reason.
     Closed(CloseCode, &'static str),
 }
 
-const GOING_AWAY: End = End::Closed(CloseCode::Away, "the server is stopping");
-const BINARY: End = End::Closed(CloseCode::Unsupported, "messages are text");
-const TOO_LARGE: End = End::Closed(CloseCode::Size, "a message may have 64 KiB");
-const SLOW: End = End::Closed(CloseCode::Again, "nothing was read for too long");
-const SILENT: End = End::Closed(CloseCode::Policy, "pings were not answered");
-const BROKEN: End = End::Closed(CloseCode::Again, "a feed cannot be read now");
+const GOING_AWAY: Closing = Closing::Closed(CloseCode::Away, "the server is stopping");
+const BINARY: Closing = Closing::Closed(CloseCode::Unsupported, "messages are text");
+const TOO_LARGE: Closing = Closing::Closed(CloseCode::Size, "a message may have 64 KiB");
+const SLOW: Closing = Closing::Closed(CloseCode::Again, "nothing was read for too long");
+const SILENT: Closing = Closing::Closed(CloseCode::Policy, "pings were not answered");
+const BROKEN: Closing = Closing::Closed(CloseCode::Again, "a feed cannot be read now");
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Takes over a connection behind the handshake.
@@ -124,8 +124,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let closing = async {
             match end {
                 // Whoever has said good-bye is owed an answer, which lies ready.
-                End::Gone => self.socket.flush().await,
-                End::Closed(code, reason) => {
+                Closing::Gone => self.socket.flush().await,
+                Closing::Closed(code, reason) => {
                     let reason = Utf8Bytes::from_static(reason);
                     self.socket.close(Some(CloseFrame { code, reason })).await
                 }
@@ -136,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.socket.into_inner()
     }
 
-    async fn turn(&mut self) -> Result<(), End> {
+    async fn turn(&mut self) -> Result<(), Closing> {
         let is_listening = self.cancels.len() < CANCELS_MAX;
         tokio::select! {
             // A signal that stays.
@@ -145,8 +145,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             message = self.socket.next(), if is_listening => self.handle_message(message).await,
             // A delivery is taken or stays in its subscription.
             event = self.readings.next() => match event {
-                Some(event) => self.send(Message::Text(event)).await,
                 // The end of the server is that of its feeds, and may be noticed there first.
+                Some(Heard::Event(event)) => self.send(Message::Text(event)).await,
+                Some(Heard::Denied(project)) => {
+                    self.send(Message::text(command::denied(project, PATH))).await
+                }
                 None if self.scope.reason().is_some() => Err(GOING_AWAY),
                 None => Err(BROKEN),
             },
@@ -157,19 +160,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    async fn handle_message(&mut self, message: Option<Result<Message, Error>>) -> Result<(), End> {
+    async fn handle_message(
+        &mut self,
+        message: Option<Result<Message, Error>>,
+    ) -> Result<(), Closing> {
         self.pings = 0;
         match message {
             Some(Ok(Message::Text(text))) => self.handle_command(Asked::parse(&text)).await,
             Some(Ok(Message::Binary(_))) => Err(BINARY),
             // tungstenite answers a ping by itself, at the next look at the socket.
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),
-            Some(Ok(Message::Close(_))) | None => Err(End::Gone),
-            Some(Err(error)) => Err(End::of(&error)),
+            Some(Ok(Message::Close(_))) | None => Err(Closing::Gone),
+            Some(Err(error)) => Err(Closing::of(&error)),
         }
     }
 
-    async fn handle_command(&mut self, asked: Asked) -> Result<(), End> {
+    async fn handle_command(&mut self, asked: Asked) -> Result<(), Closing> {
         let Asked { reference, command } = asked;
         let scope = self.scope.clone();
         let obeying = async {
@@ -179,9 +185,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     start,
                     filter,
                 } => {
-                    let ask =
-                        Ask::new(project.as_deref(), start, filter, &self.caller, &self.deps)?;
-                    self.subscribe(project, ask).await.map(Some)
+                    let readable = Readable {
+                        project,
+                        caller: self.caller.clone(),
+                        filter,
+                    };
+                    self.subscribe(Ask { readable, start }).await.map(Some)
                 }
                 Command::Unsubscribe { project } => {
                     self.readings.remove(project.as_deref()).map(Some)
@@ -208,20 +217,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Returns the `data` of the answer.
-    async fn subscribe(&mut self, project: Option<String>, ask: Ask) -> Result<Value, Problem> {
+    async fn subscribe(&mut self, ask: Ask) -> Result<Value, Problem> {
+        let project = ask.readable.project.clone();
         if !self.readings.has_room(project.as_deref()) {
             return Err(Problem::validation(
                 "projectId",
                 format!("is one more than the {SUBSCRIPTIONS_MAX} that a socket may have"),
             ));
         }
-        let subscription = ask.open(&self.deps).await?;
-        let reading = Reading {
-            project,
-            subscription,
-        };
-        let data = reading.place();
-        self.readings.put(reading);
+        let reading = ask.open(&self.deps).await?;
+        let subscribed = Subscribed { project, reading };
+        let data = subscribed.place();
+        self.readings.put(subscribed);
         Ok(data)
     }
 
@@ -238,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.cancels.push(answer.boxed());
     }
 
-    async fn handle_tick(&mut self, is_listening: bool) -> Result<(), End> {
+    async fn handle_tick(&mut self, is_listening: bool) -> Result<(), Closing> {
         if !is_listening {
             // Its pong may lie in the kernel.
             return Ok(());
@@ -251,16 +258,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Sends a message, and behind it the events that are at hand, up to a piece.
-    async fn send(&mut self, first: Message) -> Result<(), End> {
+    async fn send(&mut self, first: Message) -> Result<(), Closing> {
         let (socket, readings) = (&mut self.socket, &mut self.readings);
         let mut sending = pin!(async {
             let mut bytes = first.len();
             socket.feed(first).await?;
             while bytes < PIECE_BYTES
-                && let Some(Some(event)) = readings.next().now_or_never()
+                && let Some(Some(heard)) = readings.next().now_or_never()
             {
-                bytes += event.len();
-                socket.feed(Message::Text(event)).await?;
+                let text = match heard {
+                    Heard::Event(event) => event,
+                    Heard::Denied(project) => command::denied(project, PATH).into(),
+                };
+                bytes += text.len();
+                socket.feed(Message::Text(text)).await?;
             }
             socket.flush().await
         });
@@ -277,11 +288,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
             },
         };
-        sent.map_err(|error| End::of(&error))
+        sent.map_err(|error| Closing::of(&error))
     }
 }
 
-impl End {
+impl Closing {
     fn of(error: &Error) -> Self {
         match error {
             Error::Capacity(_) => TOO_LARGE,
@@ -296,16 +307,23 @@ impl End {
 /// All that a socket reads.
 #[derive(Default)]
 struct Readings {
-    all: Vec<Reading>,
+    all: Vec<Subscribed>,
     /// The one that is asked first next time, so that none is starved.
     first: usize,
 }
 
 /// One subscription.
-struct Reading {
+struct Subscribed {
     /// What it was asked for, and is known by.
     project: Option<String>,
-    subscription: Subscription,
+    reading: Reading,
+}
+
+/// What comes of the subscriptions.
+enum Heard {
+    Event(Utf8Bytes),
+    /// The one of this project has ended, since the client may no longer read it.
+    Denied(Option<String>),
 }
 
 impl Readings {
@@ -315,9 +333,9 @@ impl Readings {
     }
 
     /// In place of the one of the same project, if there is one.
-    fn put(&mut self, reading: Reading) {
-        self.all.retain(|one| one.project != reading.project);
-        self.all.push(reading);
+    fn put(&mut self, subscribed: Subscribed) {
+        self.all.retain(|one| one.project != subscribed.project);
+        self.all.push(subscribed);
     }
 
     /// Returns where it has ended.
@@ -328,37 +346,44 @@ impl Readings {
         Ok(self.all.remove(at).place())
     }
 
-    /// The next event of any. `None`: one of them can no longer be read.
+    /// The next that comes of any. `None`: one of them can no longer be read.
     ///
     /// # Cancel safety
     /// An event is either returned or still to come.
-    async fn next(&mut self) -> Option<Utf8Bytes> {
+    async fn next(&mut self) -> Option<Heard> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Utf8Bytes>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Heard>> {
         let count = self.all.len();
         let first = self.first.checked_rem(count).unwrap_or(0);
-        let (later, sooner) = self.all.split_at_mut(first);
-        for (step, reading) in sooner.iter_mut().chain(later).enumerate() {
-            if let Poll::Ready(event) = reading.poll_next(cx) {
-                self.first = first + step + 1;
-                return Poll::Ready(event);
+        for at in (first..count).chain(0..first) {
+            let Some(subscribed) = self.all.get_mut(at) else {
+                continue;
+            };
+            let Poll::Ready(event) = subscribed.poll_next(cx) else {
+                continue;
+            };
+            self.first = at + 1;
+            if event.is_none() && subscribed.reading.end() == Some(reading::End::Denied) {
+                let Subscribed { project, .. } = self.all.remove(at);
+                return Poll::Ready(Some(Heard::Denied(project)));
             }
+            return Poll::Ready(event.map(Heard::Event));
         }
         Poll::Pending
     }
 }
 
-impl Reading {
+impl Subscribed {
     /// Where it is, for the client.
     fn place(&self) -> Value {
-        json!({ "projectId": self.project, "cursor": self.subscription.cursor().to_string() })
+        json!({ "projectId": self.project, "cursor": self.reading.cursor().to_string() })
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Utf8Bytes>> {
         loop {
-            let Some(delivery) = ready!(self.subscription.poll_next_unpin(cx)) else {
+            let Some(delivery) = ready!(self.reading.poll_next_unpin(cx)) else {
                 return Poll::Ready(None);
             };
             match Utf8Bytes::try_from(delivery.event().json.clone()) {

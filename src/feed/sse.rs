@@ -14,8 +14,9 @@ use http_body_util::StreamBody;
 use tokio::time::Interval;
 
 use super::ask::Ask;
+use super::reading::Reading;
 use super::{Deps, pings};
-use crate::event::{Delivery, Subscription};
+use crate::event::Delivery;
 use crate::http::{OutBody, Request, Response, reject};
 
 /// Something is sent at least this often, so that neither side takes the other for dead.
@@ -30,21 +31,20 @@ const CURSOR: HeaderName = HeaderName::from_static("tidegate-cursor");
 /// `GET /api/events`.
 pub(super) async fn serve(deps: Arc<Deps>, request: Request) -> Response {
     let opened = async {
-        Ask::of(&request.head, &request.caller, &deps)?
-            .open(&deps)
-            .await
+        let ask = Ask::of(&request.head, request.caller.clone())?;
+        ask.open(&deps).await
     };
     match opened.await {
-        Ok(subscription) => answer(subscription),
+        Ok(reading) => answer(reading),
         Err(problem) => reject::problem(&request.head.method, request.head.uri.path(), &problem),
     }
 }
 
-fn answer(subscription: Subscription) -> Response {
-    let cursor = subscription.cursor().to_string();
+fn answer(reading: Reading) -> Response {
+    let cursor = reading.cursor().to_string();
     let begin = format!("retry: 1000\nid: {cursor}\n\n");
     let begin = stream::iter([Bytes::from(begin)]);
-    let pieces = begin.chain(pieces(subscription));
+    let pieces = begin.chain(pieces(reading));
     let frames = pieces.map(|piece| Ok::<_, io::Error>(Frame::data(piece)));
     let mut response = Response::new(OutBody::stream(StreamBody::new(frames)));
     let headers = response.headers_mut();
@@ -62,14 +62,14 @@ fn answer(subscription: Subscription) -> Response {
 }
 
 struct Reader {
-    subscription: Subscription,
+    reading: Reading,
     ping: Interval,
 }
 
 /// The events as text, in pieces of as many as are at hand.
-fn pieces(subscription: Subscription) -> impl Stream<Item = Bytes> {
+fn pieces(reading: Reading) -> impl Stream<Item = Bytes> {
     let ping = pings(PING_EVERY);
-    let reader = Reader { subscription, ping };
+    let reader = Reader { reading, ping };
     stream::unfold(reader, async |mut reader| {
         let piece = reader.piece().await?;
         Some((piece, reader))
@@ -81,17 +81,17 @@ impl Reader {
     async fn piece(&mut self) -> Option<Bytes> {
         let mut piece = BytesMut::new();
         let delivery = tokio::select! {
-            // Each delivery is taken or stays in the subscription.
-            delivery = self.subscription.next() => delivery?,
+            // Each delivery is taken or stays in the reading.
+            delivery = self.reading.next() => delivery?,
             // With the place: events that this reader does not want lie before it.
             _ = self.ping.tick() => {
-                let ping = format!(": ping\nid: {}\n\n", self.subscription.cursor());
+                let ping = format!(": ping\nid: {}\n\n", self.reading.cursor());
                 return Some(ping.into());
             }
         };
         self.write(&mut piece, &delivery);
         while piece.len() < PIECE_BYTES
-            && let Some(Some(delivery)) = self.subscription.next().now_or_never()
+            && let Some(Some(delivery)) = self.reading.next().now_or_never()
         {
             self.write(&mut piece, &delivery);
         }
@@ -103,7 +103,7 @@ impl Reader {
         let event = match delivery {
             // Its place: a browser sends it back in `Last-Event-ID`.
             Delivery::Logged(event) => {
-                let id = format!("id: {}\n", self.subscription.cursor());
+                let id = format!("id: {}\n", self.reading.cursor());
                 piece.extend_from_slice(id.as_bytes());
                 event
             }

@@ -15,13 +15,15 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
+use super::reading::{End, Readable, Reading};
 use super::session::Session;
-use super::{Access, Cancel, CancelCall, Deps};
+use super::{Cancel, CancelCall, Deps};
+use crate::access;
 use crate::auth::Caller;
 use crate::cancel::{CancelReason, Scope, Settling};
 use crate::db::conformance::empty_sqlite;
-use crate::db::{CORE, Db};
-use crate::event::{Draft, Feed, Hub, Kind, log};
+use crate::db::{CORE, Db, Param, Sql, sql};
+use crate::event::{Draft, Feed, Filter, Hub, Kind, Start, log};
 use crate::http::{Cors, Origin};
 
 /// A wait that only a defect makes this long.
@@ -29,16 +31,6 @@ const AT_MOST: Duration = Duration::from_secs(600);
 
 /// What the pipe holds in each direction.
 const PIPE_BYTES: usize = 4 * 1024;
-
-/// Every project is there for everybody.
-#[derive(Debug)]
-struct Everything;
-
-impl Access for Everything {
-    fn feeds(&self, _: &Caller, project: Option<&str>) -> Option<Vec<Feed>> {
-        Some(vec![Feed::Project(project.unwrap_or("all").to_owned())])
-    }
-}
 
 /// Cancels that last until they are let go.
 #[derive(Debug)]
@@ -70,15 +62,20 @@ struct World {
 impl World {
     async fn new() -> Self {
         let (dir, db) = empty_sqlite().await;
-        db.migrate(&[CORE, log::LINE]).await.unwrap();
+        db.migrate(&[CORE, log::LINE, access::LINE]).await.unwrap();
         let scope = Scope::root("server");
         let cancels = Arc::new(Held {
             begun: Mutex::default(),
             let_go: Arc::new(Semaphore::new(0)),
         });
+        let numbers = (0..32).map(|number| number.to_string());
+        let names = ["a", "busy", "quiet", "another"].map(str::to_owned);
+        for project in names.into_iter().chain(numbers) {
+            execute(&db, &PROJECT, vec![project, Caller::LOCAL.to_owned()]).await;
+        }
         let deps = Deps {
             hub: Hub::new(db.clone(), scope.child("feeds")),
-            access: Arc::new(Everything),
+            access: access::Changes::new(),
             cancel: cancels.clone(),
             cors: Cors::Off,
             origin: Origin::Request,
@@ -94,22 +91,52 @@ impl World {
     }
 
     /// The client's end of a new socket, raw.
-    async fn connect_raw(&self) -> DuplexStream {
+    async fn connect_raw(&self, caller: Caller) -> DuplexStream {
         let (client, server) = duplex(PIPE_BYTES);
-        let (deps, caller) = (self.deps.clone(), Caller::local());
+        let deps = self.deps.clone();
         let session = Session::begin(server, deps, caller, self.scope.clone()).await;
         drop(self.scope.spawn(session.run()));
         client
     }
 
     async fn connect(&self) -> Client {
-        let raw = self.connect_raw().await;
+        self.connect_as(Caller::local()).await
+    }
+
+    async fn connect_as(&self, caller: Caller) -> Client {
+        let raw = self.connect_raw(caller).await;
         Client(WebSocketStream::from_raw_socket(raw, Role::Client, None).await)
+    }
+
+    /// Reads all that `caller` may see, or one project.
+    async fn read(&self, caller: Caller, project: Option<&str>) -> Result<Reading, Problem> {
+        let readable = Readable {
+            project: project.map(str::to_owned),
+            caller,
+            filter: Filter::ALL,
+        };
+        Reading::open(readable, &Start::Now, &self.deps).await
+    }
+
+    /// Brings a user's share of a project into a state, as the module of projects does.
+    async fn share(&self, project: &str, user: &str, status: &str) {
+        let id = format!("{project}/{user}");
+        let share = [&id, project, user, status].map(str::to_owned);
+        execute(&self.db, &SHARE, share.to_vec()).await;
+        self.changed(project, Some(user));
+    }
+
+    fn changed(&self, project: &str, user: Option<&str>) {
+        self.deps.access.tell(access::Change {
+            project: project.to_owned(),
+            user: user.map(str::to_owned),
+        });
     }
 
     /// Writes so many events.
     async fn happen(&self, project: &str, count: usize) {
-        let feed = Feed::Project(project.to_owned());
+        let happens_on = Feed::Project(project.to_owned());
+        let feed = happens_on.clone();
         let written = self.db.write(move |tx| {
             let feed = feed.clone();
             async move {
@@ -127,7 +154,7 @@ impl World {
             .boxed()
         });
         written.await.unwrap();
-        self.deps.hub.wake();
+        self.deps.hub.wake([&happens_on]);
     }
 
     /// Stops and waits until every task has ended.
@@ -136,6 +163,34 @@ impl World {
         assert_eq!(self.scope.settle(AT_MOST).await, Settling::Settled);
         self.db.close().await;
     }
+}
+
+static PROJECT: Sql = sql!(
+    "INSERT INTO project (id, owner_id, title, is_default, created_at, updated_at) \
+     VALUES ($1, $2, 'a title', 0, {now}, {now})"
+);
+static SHARE: Sql = sql!(
+    "INSERT INTO share (id, project_id, user_id, status, created_at, updated_at) \
+     VALUES ($1, $2, $3, $4, {now}, {now}) ON CONFLICT (id) DO UPDATE SET status = excluded.status"
+);
+
+async fn execute(db: &Db, sql: &'static Sql, params: Vec<String>) {
+    let done = db.write(move |tx| {
+        let params = params.clone();
+        async move {
+            let params: Vec<_> = params.iter().map(|text| Param::Text(text)).collect();
+            tx.execute(sql, &params).await
+        }
+        .boxed()
+    });
+    done.await.unwrap();
+}
+
+/// The feed and the sequence of what is read next. `None` at the end.
+async fn next(reading: &mut Reading) -> Option<(String, Option<u64>)> {
+    let delivery = timeout(AT_MOST, reading.next()).await.expect("in time")?;
+    let event = delivery.event();
+    Some((event.feed.to_string(), event.sequence))
 }
 
 struct Client(WebSocketStream<DuplexStream>);
@@ -184,6 +239,136 @@ async fn a_reader_through_a_narrow_pipe_misses_nothing() {
     world.happen("a", EVENTS).await;
     for sequence in 1..=2 * EVENTS {
         assert_eq!(client.hear().await["sequence"], sequence.to_string());
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_reads_what_he_may_not_see() {
+    let world = World::new().await;
+    for user in ["stranger", ""] {
+        let refused = world.read(Caller::named(user), Some("a")).await;
+        assert_eq!(refused.map(drop), Err(Problem::NotFound));
+    }
+    let refused = world.read(Caller::local(), Some("nothing")).await;
+    assert_eq!(refused.map(drop), Err(Problem::NotFound));
+    world.share("a", "b", "pending").await;
+    let refused = world.read(Caller::named("b"), Some("a")).await;
+    assert_eq!(refused.map(drop), Err(Problem::NotFound));
+    let mut all = world.read(Caller::named("b"), None).await.unwrap();
+    world.happen("a", 1).await;
+    assert!(all.next().now_or_never().is_none(), "nothing is his");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_reader_ends_with_his_right_and_others_go_on() {
+    let world = World::new().await;
+    world.share("a", "b", "accepted").await;
+    world.share("a", "c", "accepted").await;
+    let read = async |user, project| world.read(Caller::named(user), project).await.unwrap();
+    let mut his = [read("b", Some("a")).await, read("b", None).await];
+    let mut others = read("c", Some("a")).await;
+    world.happen("a", 1).await;
+    let first = Some((String::from("project:a"), Some(1)));
+    for reading in his.iter_mut().chain([&mut others]) {
+        assert_eq!(next(reading).await, first);
+    }
+    world.share("a", "b", "revoked").await;
+    world.happen("a", 1).await;
+    for reading in &mut his {
+        assert_eq!(next(reading).await, None, "not one event more");
+        assert_eq!(reading.end(), Some(End::Denied));
+        assert_eq!(next(reading).await, None);
+    }
+    assert_eq!(
+        next(&mut others).await,
+        Some((String::from("project:a"), Some(2)))
+    );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_reader_of_all_gets_what_he_gains_and_ends_with_what_he_loses() {
+    let world = World::new().await;
+    world.happen("a", 3).await;
+    let mut all = world.read(Caller::named("b"), None).await.unwrap();
+    world.share("a", "b", "accepted").await;
+    assert!(all.next().now_or_never().is_none(), "it looks");
+    while !all.cursor().to_string().contains("project:a") {
+        assert!(all.next().now_or_never().is_none(), "nothing from before");
+        tokio::task::yield_now().await;
+    }
+    world.happen("a", 1).await;
+    assert_eq!(
+        next(&mut all).await,
+        Some((String::from("project:a"), Some(4)))
+    );
+    // His own is new: nothing of it is missed, however late he is told.
+    execute(&world.db, &PROJECT, vec!["own".into(), "b".into()]).await;
+    world.happen("own", 2).await;
+    world.changed("own", Some("b"));
+    for sequence in 1..=2 {
+        let expected = (String::from("project:own"), Some(sequence));
+        assert_eq!(next(&mut all).await, Some(expected));
+    }
+    // What concerns somebody else, or changes nothing for him, ends nothing.
+    world.changed("a", Some("c"));
+    world.changed("a", None);
+    world.happen("a", 1).await;
+    assert_eq!(
+        next(&mut all).await,
+        Some((String::from("project:a"), Some(5)))
+    );
+    world.share("a", "b", "revoked").await;
+    assert_eq!(next(&mut all).await, None);
+    assert_eq!(all.end(), Some(End::Denied));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_socket_goes_on_without_what_was_lost() {
+    let world = World::new().await;
+    world.share("a", "b", "accepted").await;
+    world.share("quiet", "b", "accepted").await;
+    let mut client = world.connect_as(Caller::named("b")).await;
+    for project in ["a", "quiet"] {
+        client.say(&subscribe(project, 0)).await;
+        assert_eq!(client.hear().await["op"], "ack");
+    }
+    world.share("a", "b", "revoked").await;
+    let told = client.hear().await;
+    assert_eq!(
+        (&told["op"], &told["projectId"]),
+        (&json!("error"), &json!("a"))
+    );
+    assert_eq!(told["problem"]["code"], "NOT_FOUND", "{told}");
+    world.happen("a", 1).await;
+    world.happen("quiet", 1).await;
+    assert_eq!(client.hear().await["feed"], "project:quiet");
+    client.say(&subscribe("a", 0)).await;
+    assert_eq!(client.hear().await["problem"]["code"], "NOT_FOUND");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_revocation_at_any_moment_is_the_last_that_is_read() {
+    let world = World::new().await;
+    let mut rng = fastrand::Rng::with_seed(5);
+    for round in 0..100 {
+        world.share("busy", "b", "accepted").await;
+        let mut reading = world.read(Caller::named("b"), Some("busy")).await.unwrap();
+        let head = reading.cursor().to_string();
+        for _ in 0..rng.usize(0..3) {
+            world.happen("busy", 1).await;
+            if rng.bool() {
+                next(&mut reading).await.expect("he may");
+            }
+        }
+        world.share("busy", "b", "revoked").await;
+        world.happen("busy", 2).await;
+        // What lay ready may no longer be read either.
+        assert_eq!(next(&mut reading).await, None, "round {round}, from {head}");
     }
     world.stop().await;
 }
@@ -292,7 +477,7 @@ async fn a_client_that_reads_nothing_is_not_listened_to_and_is_closed() {
 async fn a_client_that_does_not_answer_pings_is_closed() {
     let world = World::new().await;
     tokio::time::pause();
-    let mut raw = world.connect_raw().await;
+    let mut raw = world.connect_raw(Caller::local()).await;
     let began = Instant::now();
     let mut heard = Vec::new();
     timeout(AT_MOST, raw.read_to_end(&mut heard))

@@ -16,7 +16,7 @@ use super::store::{
 use crate::access::{self, Right, asker};
 use crate::auth::Caller;
 use crate::db::{DbError, Param, Row, Tx};
-use crate::event::{Draft, Kind as EventKind, record};
+use crate::event::{Draft, Feed, Kind as EventKind, record};
 use crate::id::UploadId;
 
 /// How many ids one owner may have cancelled in advance: nobody can use up what others have.
@@ -24,13 +24,24 @@ pub(super) const FORESTALLED_MAX: i64 = 10_000;
 
 /// What a transaction has changed: told at its end, since telling locks the feed.
 #[derive(Default)]
-pub(super) struct Changes(Vec<Draft>);
+pub(super) struct Changes {
+    drafts: Vec<Draft>,
+    opened: Option<access::Change>,
+}
+
+/// What is to be done after the commit.
+pub(super) struct Told {
+    /// Where something is told.
+    pub(super) feeds: BTreeSet<Feed>,
+    /// A default project that was made.
+    pub(super) opened: Option<access::Change>,
+}
 
 impl Changes {
     /// `kind` has happened to the uploads of `rows`, which are now as they are there.
     pub(super) fn add(&mut self, rows: &[Row], kind: EventKind) -> Result<(), DbError> {
         for row in rows {
-            self.0.push(event::draft(&upload(row)?, kind));
+            self.drafts.push(event::draft(&upload(row)?, kind));
         }
         Ok(())
     }
@@ -43,20 +54,35 @@ impl Changes {
         Ok(())
     }
 
+    /// The caller's default project, which may be made just now.
+    async fn open_default(&mut self, tx: &mut Tx, caller: &Caller) -> Result<String, DbError> {
+        let project = access::default_project(tx, &caller.user).await?;
+        self.opened = Some(access::Change {
+            project: project.clone(),
+            user: Some(caller.user.clone()),
+        });
+        Ok(project)
+    }
+
     /// As [`Self::reached`].
     pub(super) fn of(&mut self, upload: &Upload) {
         let kind = event::reached(upload.state);
-        self.0.extend(kind.map(|kind| event::draft(upload, kind)));
+        self.drafts
+            .extend(kind.map(|kind| event::draft(upload, kind)));
     }
 
-    /// Writes them, in the order of their feeds. Returns whether there are any.
-    pub(super) async fn tell(mut self, tx: &mut Tx) -> Result<bool, DbError> {
-        self.0.sort_by(|a, b| a.feed.cmp(&b.feed));
-        let has_any = !self.0.is_empty();
-        for draft in self.0 {
+    /// Writes them, in the order of their feeds.
+    pub(super) async fn tell(mut self, tx: &mut Tx) -> Result<Told, DbError> {
+        self.drafts.sort_by(|a, b| a.feed.cmp(&b.feed));
+        let mut feeds = BTreeSet::new();
+        for draft in self.drafts {
+            if !feeds.contains(&draft.feed) {
+                feeds.insert(draft.feed.clone());
+            }
             record(tx, draft).await?;
         }
-        Ok(has_any)
+        let opened = self.opened;
+        Ok(Told { feeds, opened })
     }
 }
 
@@ -119,7 +145,7 @@ async fn made(
             return Ok(there);
         }
         if matches!(params[1], Param::OptText(None)) {
-            access::default_project(tx, &caller.user).await?;
+            changes.open_default(tx, caller).await?;
             row = tx.fetch_optional(&sql::INSERT, params).await?;
         }
     }
@@ -127,9 +153,8 @@ async fn made(
         return Ok(Err(NotMade::NoProject));
     };
     let mut upload = upload(&row)?;
-    changes
-        .0
-        .push(event::draft(&upload, EventKind::UploadCreated));
+    let created = event::draft(&upload, EventKind::UploadCreated);
+    changes.drafts.push(created);
     if named {
         let params = [Param::Text(&text), Param::Text(&caller.user)];
         if let Some(forestalled) = tx.fetch_optional(&sql::FORESTALLED, &params).await? {
@@ -172,7 +197,7 @@ pub(super) async fn concatenate(
     }
     let project = match new.project.clone() {
         Some(project) => project,
-        None => access::default_project(tx, &new.caller.user).await?,
+        None => changes.open_default(tx, &new.caller).await?,
     };
     if access::right_to_add(tx, &project, &new.caller)
         .await?
@@ -181,27 +206,10 @@ pub(super) async fn concatenate(
         return Ok(Err(NotMade::NoProject));
     }
     let locked = lock_parts(tx, &new.parts).await?;
-    let mut lengths = Vec::with_capacity(new.parts.len());
-    let mut whole = true;
-    for (number, part) in (1..).zip(&new.parts) {
-        let found = locked.get(part).and_then(Option::as_ref);
-        let usable = |part: &&Upload| {
-            part.project == project && matches!(part.state, State::Uploading | State::Completed)
-        };
-        let Some(found) = found.filter(usable) else {
-            return Ok(Err(NotMade::PartNotFound(number)));
-        };
-        if found.kind != Kind::Partial {
-            return Ok(Err(NotMade::NotPartial(number)));
-        }
-        whole &= found.state == State::Completed;
-        lengths.push(found.length);
-    }
-    let sum: Sum = lengths.into_iter().collect();
-    if sum.exceeds(new.size_max) {
-        return Ok(Err(NotMade::TooLarge));
-    }
-    let length = sum.length();
+    let (length, whole) = match measured(&new, &project, &locked) {
+        Ok(measured) => measured,
+        Err(refused) => return Ok(Err(refused)),
+    };
     let id = new.id.to_string();
     let [user, admin] = asker(&new.caller);
     let state = if whole {
@@ -240,6 +248,34 @@ pub(super) async fn concatenate(
         tx.execute(&sql::HOLD_PART, &[Param::Text(&part)]).await?;
     }
     Ok(Ok(made))
+}
+
+/// The length of a final upload to be, as far as it is known, and whether it is whole.
+fn measured(
+    new: &NewFinal,
+    project: &str,
+    parts: &BTreeMap<UploadId, Option<Upload>>,
+) -> Result<(Option<u64>, bool), NotMade> {
+    let mut lengths = Vec::with_capacity(new.parts.len());
+    let mut whole = true;
+    for (number, part) in (1..).zip(&new.parts) {
+        let found = parts.get(part).and_then(Option::as_ref);
+        let usable = |part: &&Upload| {
+            part.project == project && matches!(part.state, State::Uploading | State::Completed)
+        };
+        let found = found.filter(usable);
+        let found = found.ok_or(NotMade::PartNotFound(number))?;
+        if found.kind != Kind::Partial {
+            return Err(NotMade::NotPartial(number));
+        }
+        whole &= found.state == State::Completed;
+        lengths.push(found.length);
+    }
+    let sum: Sum = lengths.into_iter().collect();
+    match sum.exceeds(new.size_max) {
+        true => Err(NotMade::TooLarge),
+        false => Ok((sum.length(), whole)),
+    }
 }
 
 /// The parts of a final upload to be. They are locked in one order, whatever the order of the

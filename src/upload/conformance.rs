@@ -134,6 +134,7 @@ impl Subject {
             store: Arc::new(SqlStore::new(
                 db.clone(),
                 Hub::new(db.clone(), Scope::root("feeds")),
+                access::Changes::new(),
             )),
             clock: Clock::Database(db),
         }

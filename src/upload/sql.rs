@@ -29,12 +29,14 @@ use crate::id::UploadId;
 pub struct SqlStore {
     db: Db,
     hub: Hub,
+    access: access::Changes,
 }
 
 impl SqlStore {
-    /// Over a database whose migrations have been applied. `hub` is woken after each change.
-    pub fn new(db: Db, hub: Hub) -> Self {
-        Self { db, hub }
+    /// Over a database whose migrations have been applied. `hub` is woken after each change, and
+    /// `access` is told of each default project that was made.
+    pub fn new(db: Db, hub: Hub, access: access::Changes) -> Self {
+        Self { db, hub, access }
     }
 
     /// A transaction that tells what it changes.
@@ -45,9 +47,10 @@ impl SqlStore {
         + Sync
         + 'static,
     ) -> BoxFuture<'static, Result<T, StoreError>> {
-        let (db, hub, work) = (self.db.clone(), self.hub.clone(), Arc::new(work));
+        let (store, work) = (self.clone(), Arc::new(work));
         async move {
-            let (done, has_told) = db
+            let (done, told) = store
+                .db
                 .write(move |tx| {
                     let work = work.clone();
                     async move {
@@ -58,9 +61,10 @@ impl SqlStore {
                     .boxed()
                 })
                 .await?;
-            if has_told {
-                hub.wake();
+            if let Some(opened) = told.opened {
+                store.access.tell(opened);
             }
+            store.hub.wake(&told.feeds);
             Ok(done)
         }
         .boxed()

@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all, ready};
 use futures_util::{FutureExt, StreamExt};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{sleep, sleep_until};
 
 use super::attempt::{Courier, Verdict};
 use super::metrics::Metrics;
 use super::schedule::{Health, pause};
 use super::store::{self, Backlog, Delivery, Fate};
+use crate::access::Change;
 use crate::cancel::Scope;
 use crate::db::{Db, DbError};
-use crate::event::{Cursor, Feed, Hub, NoSuchPlace, Start, Subscription};
+use crate::event::{Cursor, Feed, Hub, NoSuchPlace, Start, Subscription, log};
 use crate::work::{Next, Worker};
 
 /// Deliveries that may wait for another attempt. With so many, events stay in the log.
@@ -28,7 +31,8 @@ const SAVE_EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Dispatcher {
     courier: Courier,
     hub: Hub,
-    feeds: Vec<Feed>,
+    /// Tells of projects that are new.
+    changes: Receiver<Change>,
     scope: Scope,
     metrics: Metrics,
     /// Ahead of what is stored only while a round runs. `None`: to be opened where that is.
@@ -50,14 +54,14 @@ impl Dispatcher {
     pub(super) fn new(
         courier: Courier,
         hub: Hub,
-        feeds: Vec<Feed>,
+        changes: Receiver<Change>,
         scope: Scope,
         metrics: Metrics,
     ) -> Self {
         Self {
             courier,
             hub,
-            feeds,
+            changes,
             scope,
             metrics,
             subscription: None,
@@ -112,25 +116,65 @@ impl Dispatcher {
     /// Where it was left, or from now on.
     async fn open(&mut self) -> Result<Subscription, DbError> {
         let cursor = store::find(self.hub.db(), self.name()).await?;
-        let start = cursor.map_or(Start::Now, Start::At);
-        // Nobody reads with it, so what is live only is not sent.
-        let filter = self.courier.endpoint.filter.logged();
-        let (hub, feeds) = (&self.hub, &self.feeds);
-        let open = async |start| Subscription::open(hub, feeds, &start, filter.clone()).await;
-        let subscription = match open(start).await {
+        // Before they are looked up: none that comes in between is missed.
+        self.changes = self.changes.resubscribe();
+        let feeds = log::of_projects(self.hub.db()).await?;
+        let (left, start) = match cursor {
+            None => (feeds.clone(), Start::Now),
+            Some(cursor) => {
+                let is_known = |feed: &&Feed| cursor.has(feed);
+                (
+                    feeds.iter().filter(is_known).cloned().collect(),
+                    Start::At(cursor),
+                )
+            }
+        };
+        let mut subscription = match self.subscribe(&left, start).await {
             Err(NoSuchPlace::Unknown(feed)) => {
                 let webhook = self.name();
                 tracing::warn!(webhook, %feed, "is not as it was left: what comes now is sent");
-                open(Start::Now).await
+                self.subscribe(&left, Start::Now).await
             }
             opened => opened,
-        };
-        let subscription = subscription.map_err(|error| match error {
-            NoSuchPlace::Db(error) => error,
-            NoSuchPlace::Unknown(_) => DbError::Aborted("a feed has no place to begin"),
-        })?;
+        }
+        .map_err(no_place)?;
+        self.join(&mut subscription, feeds).await?;
         self.save(subscription.cursor(), Vec::new()).await?;
         Ok(subscription)
+    }
+
+    async fn subscribe(
+        &mut self,
+        feeds: &[Feed],
+        start: Start,
+    ) -> Result<Subscription, NoSuchPlace> {
+        // Nobody reads with it, so what is live only is not sent.
+        let filter = self.courier.endpoint.filter.logged();
+        Subscription::open(&self.hub, feeds, &start, filter).await
+    }
+
+    /// Reads those of `feeds` that are new from their beginning.
+    async fn join(
+        &mut self,
+        subscription: &mut Subscription,
+        mut feeds: Vec<Feed>,
+    ) -> Result<(), DbError> {
+        let known = subscription.feeds();
+        feeds.retain(|feed| !known.contains(feed));
+        if !feeds.is_empty() {
+            let joining = self.subscribe(&feeds, Start::After(0)).await;
+            subscription.join(joining.map_err(no_place)?);
+        }
+        Ok(())
+    }
+
+    /// The feeds that there are to join after `heard`.
+    async fn heard(&mut self, heard: Result<Change, RecvError>) -> Result<Vec<Feed>, Interrupted> {
+        match heard {
+            Ok(change) => Ok(vec![Feed::Project(change.project)]),
+            Err(RecvError::Lagged(_)) => Ok(log::of_projects(self.hub.db()).await?),
+            Err(RecvError::Closed) => Err(Interrupted::Ended),
+        }
     }
 
     /// What is to be sent, once there is something.
@@ -159,6 +203,12 @@ impl Dispatcher {
                 // The subscription is behind what was taken only after it is returned.
                 taken = take(subscription, limit), if has_room => {
                     return taken.ok_or(Interrupted::Ended);
+                }
+                // A change is received or stays in the channel.
+                heard = self.changes.recv() => {
+                    let feeds = self.heard(heard).await?;
+                    self.join(subscription, feeds).await?;
+                    continue;
                 }
                 () = sleep(wait) => {}
             }
@@ -262,6 +312,13 @@ impl Worker for Dispatcher {
             }
         }
         .boxed()
+    }
+}
+
+fn no_place(error: NoSuchPlace) -> DbError {
+    match error {
+        NoSuchPlace::Db(error) => error,
+        NoSuchPlace::Unknown(_) => DbError::Aborted("a feed has no place to begin"),
     }
 }
 

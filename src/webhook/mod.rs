@@ -14,8 +14,9 @@
 //! | [`schedule`] | when something is tried again |
 //! | [`store`] | what is kept |
 
+use crate::access;
 use crate::cancel::Scope;
-use crate::event::{Feed, Hub};
+use crate::event::Hub;
 use crate::http::TlsError;
 use crate::module::Mount;
 use crate::work::Worker;
@@ -40,8 +41,8 @@ use dispatch::{Dispatcher, Janitor};
 /// What the module needs of the rest of the house.
 pub struct Deps {
     pub hub: Hub,
-    /// What is told to the endpoints.
-    pub feeds: Vec<Feed>,
+    /// Tells of new projects: the endpoints are told what happens in all of them.
+    pub access: access::Changes,
     pub endpoints: Endpoints,
     /// Connections run here, and attempts end with it.
     pub scope: Scope,
@@ -55,7 +56,7 @@ pub struct Deps {
 pub fn mount(deps: Deps) -> Result<Mount, TlsError> {
     let Deps {
         hub,
-        feeds,
+        access,
         endpoints: Endpoints(endpoints),
         scope,
         metrics,
@@ -69,7 +70,7 @@ pub fn mount(deps: Deps) -> Result<Mount, TlsError> {
         let dispatcher = Dispatcher::new(
             courier,
             hub.clone(),
-            feeds.clone(),
+            access.listen(),
             scope.clone(),
             metrics.clone(),
         );

@@ -217,7 +217,8 @@ async fn rows_of_older_versions_are_brought_up() {
         db.migrate(&[CORE, log::LINE, access::LINE, LINE])
             .await
             .unwrap();
-        let store = SqlStore::new(db.clone(), Hub::new(db.clone(), Scope::root("feeds")));
+        let hub = Hub::new(db.clone(), Scope::root("feeds"));
+        let store = SqlStore::new(db.clone(), hub, access::Changes::new());
         let due = store.expiring(None, 100).await.unwrap();
         let due: Vec<_> = due.into_iter().map(|due| (due.at, due.id)).collect();
         assert_eq!(due, [(2, free), (4, open)]);

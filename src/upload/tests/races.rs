@@ -126,6 +126,7 @@ async fn often(meet: impl AsyncFn(&mut Arena)) {
         let store = Arc::new(SqlStore::new(
             db.clone(),
             Hub::new(db.clone(), Scope::root("feeds")),
+            access::Changes::new(),
         ));
         meet(&mut Arena::over(store, blobs.clone(), seed)).await;
     }
