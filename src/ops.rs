@@ -29,8 +29,9 @@ pub fn mount(deps: Deps) -> Mount {
         routes: vec![
             Route::new(Method::GET, "/healthz", |_| async {
                 text(StatusCode::OK, "ok\n")
-            }),
-            Route::new(Method::GET, "/readyz", move |_| ready(probes.clone())),
+            })
+            .public(),
+            Route::new(Method::GET, "/readyz", move |_| ready(probes.clone())).public(),
             Route::new(Method::GET, "/metrics", move |_| {
                 let mut response = text(StatusCode::OK, &metrics.encode());
                 let media_type = HeaderValue::from_static(Metrics::CONTENT_TYPE);
@@ -38,11 +39,13 @@ pub fn mount(deps: Deps) -> Mount {
                     .headers_mut()
                     .insert(header::CONTENT_TYPE, media_type);
                 async { response }
-            }),
+            })
+            .public(),
             Route::new(Method::GET, "/problems/{slug}", |request| {
                 let response = problem(&request);
                 async { response }
-            }),
+            })
+            .public(),
         ],
         workers: Vec::new(),
     }

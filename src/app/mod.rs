@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `place.rs` | directories: made, found, locked |
 //! | `binding.rs` | which store belongs to which database |
+//! | `callers.rs` | who is calling |
 //! | `identity.rs` | whether the machine has been up since the last run |
 //! | `signals.rs` | what the operating system asks for |
 
@@ -24,7 +25,7 @@ use self::cancels::Cancels;
 use self::identity::Identity;
 use self::place::Access;
 use self::signals::Signals;
-use crate::auth::Caller;
+use crate::auth::{Authenticator, Caller, KeysError, SignError};
 use crate::blob::local::{BLOCKED_MAX, LocalStore, writers_max};
 use crate::blob::{BlobError, BlobStore};
 use crate::cancel::{CancelReason, Scope, Settling};
@@ -41,6 +42,7 @@ use crate::work::{self, Worker};
 use crate::{access, feed, ops, upload, webhook};
 
 mod binding;
+mod callers;
 mod cancels;
 mod identity;
 mod place;
@@ -84,6 +86,12 @@ pub enum AppError {
     /// A webhook cannot be signed for.
     #[error(transparent)]
     Webhook(#[from] EndpointError),
+    /// Tokens cannot be checked.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// No token can be signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
     /// Two modules want the same path.
     #[error(transparent)]
     Route(#[from] RouteError),
@@ -107,7 +115,7 @@ pub enum AppError {
 pub fn run(command: Command) -> ExitCode {
     let config = match &command {
         Command::Serve(config) | Command::Migrate(config) | Command::Check(config) => config,
-        Command::Fsck { config, .. } => config,
+        Command::Fsck { config, .. } | Command::Token { config, .. } => config,
     };
     // Whatever is written here is for its owner only.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
@@ -125,7 +133,8 @@ pub fn run(command: Command) -> ExitCode {
             match command {
                 Command::Serve(config) => serve(config).await,
                 Command::Migrate(config) => migrate(config).await,
-                Command::Check(config) => check(config),
+                Command::Check(config) => check(config).await,
+                Command::Token { config, token } => callers::print_token(&config, token),
                 Command::Fsck { config, repair } => check_stored(config, repair).await,
             }
         });
@@ -278,8 +287,10 @@ async fn migrate(config: Config) -> Result<(), AppError> {
 }
 
 /// The configuration has been checked; this reads the files that it names.
-fn check(config: Config) -> Result<(), AppError> {
+async fn check(config: Config) -> Result<(), AppError> {
     tls(&config)?;
+    let scope = Scope::root("check");
+    callers::tokens(config.auth.as_ref(), &scope).await?;
     Endpoints::load(config.webhooks)?;
     Ok(())
 }
@@ -322,11 +333,14 @@ async fn serve(config: Config) -> Result<(), AppError> {
 /// Opens everything and serves it, in the scope of what is returned.
 async fn start(config: &Config) -> Result<Opened, AppError> {
     let opened = Opened::open(config, Access::Make).await?;
+    let auth = callers::authenticator(config, &opened.db, &opened.scope).await?;
     let transport = http::Config {
         drain: config.drain,
         tls: tls(config)?,
         proxies: config.proxies.clone(),
-        ..http::Config::default()
+        origin: config.origin.clone(),
+        cors: config.cors.clone(),
+        ..http::Config::new(auth.clone())
     };
     if let Some(tls) = &transport.tls {
         signals::reload_on_hangup(tls.clone(), &opened.scope)?;
@@ -361,7 +375,13 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
     let (mounted, uploads) = upload::mount(deps, upload_config(config));
     let mounts = [
         mounted,
-        feed::mount(feeds(config, &opened.hub, access, Cancels { uploads })),
+        feed::mount(feeds(
+            config,
+            &opened.hub,
+            access,
+            Cancels { uploads },
+            auth,
+        )),
         webhook::mount(webhooks)?,
         ops::mount(ops::Deps {
             metrics: metrics.clone(),
@@ -403,7 +423,13 @@ async fn start_workers(workers: Vec<Box<dyn Worker>>, scope: &Scope) -> Result<(
     Ok(())
 }
 
-fn feeds(config: &Config, hub: &Hub, access: access::Changes, cancels: Cancels) -> feed::Deps {
+fn feeds(
+    config: &Config,
+    hub: &Hub,
+    access: access::Changes,
+    cancels: Cancels,
+    auth: Authenticator,
+) -> feed::Deps {
     feed::Deps {
         hub: hub.clone(),
         access,
@@ -411,6 +437,7 @@ fn feeds(config: &Config, hub: &Hub, access: access::Changes, cancels: Cancels) 
         cancel: Arc::new(cancels),
         cors: config.cors.clone(),
         origin: config.origin.clone(),
+        auth,
     }
 }
 

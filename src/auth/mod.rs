@@ -1,8 +1,123 @@
 //! Who is calling.
 //!
-//! The caller is established once per request, before any byte of its body is read. With
-//! `--auth none` (the only kind so far, refused on addresses other than loopback) everybody is
-//! the user `local`.
+//! The caller is established once per request, before any byte of its body is read. With `--auth
+//! none`, which is refused on addresses other than loopback, everybody is the user `local`; with
+//! `--auth jwt` a caller is whom one of his credentials names.
+//!
+//! Invariant: what a credential says is believed after its signature has been checked, and nothing of
+//! it is told to anybody: an error is one of a few sentences that stand in this program.
+//!
+//! | file | what |
+//! |---|---|
+//! | `tokens` | login tokens: checked, and signed by `tidegate token` |
+//! | `claims` | what a token says of its user |
+//! | `key` | one key, and the algorithm that it pins |
+//! | `jwks` | keys that change while the server runs |
+//! | `crypto` | the arithmetic |
+//! | `ticket` | one request of a browser that cannot send a token |
+//! | `capability` | one cancel by whoever has this |
+//! | `source` | from the configuration to keys |
+
+use std::sync::Arc;
+
+use tidegate_protocol::problem::Problem;
+
+mod capability;
+mod claims;
+mod crypto;
+mod jwks;
+mod key;
+mod source;
+#[cfg(test)]
+mod tests;
+mod ticket;
+mod tokens;
+
+pub use capability::Capabilities;
+pub use jwks::{DOCUMENT_BYTES_MAX, Fetch, FetchError, Jwks};
+pub use key::KeyError;
+pub use source::{KeySource, KeysError, Location, TokenConfig, read_document};
+pub use ticket::{LIFETIME as TICKET_LIFETIME, Tickets, TooMany};
+pub use tokens::{Expected, SignError, Signer, Tokens};
+
+/// Finds out who is calling. Clones share what they know.
+#[derive(Clone, Debug)]
+pub struct Authenticator(Arc<Asked>);
+
+#[derive(Debug)]
+struct Asked {
+    /// `None`: nobody is asked.
+    tokens: Option<Tokens>,
+    tickets: Tickets,
+    capabilities: Capabilities,
+}
+
+impl Authenticator {
+    /// Of a server for which everybody is [`Caller::local`], unless there are `tokens`.
+    pub fn new(tokens: Option<Tokens>, capabilities: Capabilities) -> Self {
+        Self(Arc::new(Asked {
+            tokens,
+            tickets: Tickets::default(),
+            capabilities,
+        }))
+    }
+
+    /// The caller on a server that asks nobody.
+    pub fn everybody(&self) -> Option<Caller> {
+        self.0.tokens.is_none().then(Caller::local)
+    }
+
+    /// Whom a login token names.
+    ///
+    /// # Errors
+    /// The problem to answer with.
+    ///
+    /// # Cancel safety
+    /// May be dropped.
+    pub async fn bearer(&self, token: &str) -> Result<Caller, Problem> {
+        match &self.0.tokens {
+            Some(tokens) => tokens.caller(token).await,
+            None => Ok(Caller::local()),
+        }
+    }
+
+    /// Who was given this ticket, which is used up with that.
+    ///
+    /// # Errors
+    /// The problem to answer with.
+    pub fn ticket(&self, ticket: &str) -> Result<Caller, Problem> {
+        self.0.tickets.redeem(ticket).ok_or(Problem::Unauthorized {
+            fault: Some("The ticket has been used, or is too old, or is none"),
+        })
+    }
+
+    /// Who has lent his right to cancel `operation` `id`. What that right is today is not looked at
+    /// here.
+    ///
+    /// # Errors
+    /// The problem to answer with.
+    pub fn capability(&self, token: &str, operation: &str, id: &str) -> Result<Caller, Problem> {
+        let lent = self.0.capabilities.redeem(token, operation, id);
+        lent.ok_or(Problem::Unauthorized {
+            fault: Some("The token is not for this, or not any more"),
+        })
+    }
+
+    /// What gives out tickets.
+    pub fn tickets(&self) -> &Tickets {
+        &self.0.tickets
+    }
+
+    /// What lends the right to one cancel.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.0.capabilities
+    }
+
+    /// The keys of login tokens, if somebody else changes them.
+    pub fn jwks(&self) -> Option<&Arc<Jwks>> {
+        self.0.tokens.as_ref()?.jwks()
+    }
+}
 
 /// The one on whose behalf a request is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +161,16 @@ impl Caller {
     pub(crate) fn named(user: &str) -> Self {
         Self {
             user: user.to_owned(),
+            email: None,
+            role: Role::User,
+        }
+    }
+
+    /// Whoever asks for what everybody may have. He owns nothing and never can: no user's name is
+    /// empty.
+    pub fn nobody() -> Self {
+        Self {
+            user: String::new(),
             email: None,
             role: Role::User,
         }

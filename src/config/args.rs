@@ -13,12 +13,16 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
 use super::units::{ByteSize, TimeSpan};
-use super::{Digest, Durability};
+use super::{Digest, Durability, TokenRole};
 use crate::http::telemetry::LogFormat;
 use crate::http::{Listen, Network};
 
-/// Headings of the settings that every command takes; the others are for serving alone.
-pub(super) const COMMON_HEADINGS: [&str; 2] = ["Storage", "Logging"];
+/// Headings of the settings that a command takes, if it does not serve: serving takes all of them.
+pub(super) const HEADINGS: [(&str, [&str; 2]); 3] = [
+    ("migrate", ["Storage", "Logging"]),
+    ("fsck", ["Storage", "Logging"]),
+    ("token", ["Callers", "Logging"]),
+];
 
 /// A resumable upload server whose uploads can be cancelled
 #[derive(Debug, clap::Parser)]
@@ -41,6 +45,23 @@ pub(super) enum Subcommand {
         /// Put right what can be put right without losing anything acknowledged
         #[arg(long)]
         repair: bool,
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Sign a token with the secret of the configuration, for development and tests
+    Token {
+        /// Whom it names
+        #[arg(long, value_name = "USER")]
+        user: String,
+        /// For how long it is good
+        #[arg(long, value_name = "TIME", default_value = "1h")]
+        expires: TimeSpan,
+        /// The user's address
+        #[arg(long, value_name = "EMAIL")]
+        email: Option<String>,
+        /// What he may do beyond what everybody may
+        #[arg(long, value_enum, value_name = "ROLE")]
+        role: Option<TokenRole>,
         #[command(flatten)]
         flags: Flags,
     },
@@ -127,7 +148,7 @@ pub(super) struct Settings {
 
     /// How callers prove who they are [default: none]
     #[arg(long, env = "TIDEGATE_AUTH", value_enum, value_name = "KIND")]
-    #[arg(help_heading = "Network")]
+    #[arg(help_heading = "Callers")]
     pub(super) auth: Option<Auth>,
 
     /// Serve everybody who can reach an address that is not loopback
@@ -135,6 +156,31 @@ pub(super) struct Settings {
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(value_parser = BoolishValueParser::new(), value_name = "BOOL")]
     pub(super) insecure_no_auth: Option<bool>,
+
+    /// File with the secret that signs tokens and checks them (HS256)
+    #[arg(long, env = "TIDEGATE_JWT_SECRET_FILE", value_name = "FILE")]
+    #[arg(help_heading = "Callers")]
+    pub(super) jwt_secret_file: Option<PathBuf>,
+
+    /// PEM file with the public key that checks tokens (RS256, ES256 or EdDSA)
+    #[arg(long, env = "TIDEGATE_JWT_PUBLIC_KEY", value_name = "FILE")]
+    #[arg(help_heading = "Callers")]
+    pub(super) jwt_public_key: Option<PathBuf>,
+
+    /// File or https:// URL of a JWK Set with such keys
+    #[arg(long, env = "TIDEGATE_JWT_JWKS", value_name = "LOCATION")]
+    #[arg(help_heading = "Callers")]
+    pub(super) jwt_jwks: Option<String>,
+
+    /// The issuer that every token must name
+    #[arg(long, env = "TIDEGATE_JWT_ISSUER", value_name = "ISSUER")]
+    #[arg(help_heading = "Callers")]
+    pub(super) jwt_issuer: Option<String>,
+
+    /// The audience that every token must be for
+    #[arg(long, env = "TIDEGATE_JWT_AUDIENCE", value_name = "AUDIENCE")]
+    #[arg(help_heading = "Callers")]
+    pub(super) jwt_audience: Option<String>,
 
     /// Where everything is kept; one server at a time [default: ./tidegate-data]
     #[arg(
@@ -359,6 +405,8 @@ pub(super) struct Webhook {
 pub(super) enum Auth {
     /// Not at all: everybody is the user `local`
     None,
+    /// With a signed token, as `Authorization: Bearer`
+    Jwt,
 }
 
 /// A module that a server can do without.
@@ -392,6 +440,11 @@ impl Settings {
             cors_origin: self.cors_origin.or(under.cors_origin),
             auth: self.auth.or(under.auth),
             insecure_no_auth: self.insecure_no_auth.or(under.insecure_no_auth),
+            jwt_secret_file: self.jwt_secret_file.or(under.jwt_secret_file),
+            jwt_public_key: self.jwt_public_key.or(under.jwt_public_key),
+            jwt_jwks: self.jwt_jwks.or(under.jwt_jwks),
+            jwt_issuer: self.jwt_issuer.or(under.jwt_issuer),
+            jwt_audience: self.jwt_audience.or(under.jwt_audience),
             data_dir: self.data_dir.or(under.data_dir),
             database: self.database.or(under.database),
             store: self.store.or(under.store),

@@ -9,12 +9,14 @@
 //! | `args` | the settings as they are written |
 //! | `units` | sizes and durations |
 //! | `resolve` | defaults and checks |
+//! | `auth` | the same for callers |
 //! | `webhook` | the same for those who are sent events |
 //!
 //! Every command reads the same settings, so that one file and one environment serve them all. A
 //! flag that a command has no use for is refused on its command line.
 
 mod args;
+mod auth;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
+use crate::auth::TokenConfig;
 use crate::http::telemetry::LogFormat;
 use crate::http::{Cors, DrainLimits, Listen, Origin, Proxies};
 use crate::webhook::EndpointConfig;
@@ -52,12 +55,42 @@ pub enum Command {
         /// Put right what can be.
         repair: bool,
     },
+    /// Sign a token.
+    Token {
+        /// By which it is signed.
+        config: Config,
+        /// What it is to say.
+        token: TokenRequest,
+    },
+}
+
+/// What a token is to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRequest {
+    /// Whom it names.
+    pub user: String,
+    /// The user's address.
+    pub email: Option<String>,
+    /// What he may do beyond what everybody may.
+    pub role: Option<TokenRole>,
+    /// For how long it is good.
+    pub expires: Duration,
+}
+
+/// What a token lets its user do beyond what everybody may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum TokenRole {
+    /// See and end everything
+    Admin,
+    /// Work on the items of the processing queue
+    Worker,
 }
 
 /// Everything an operator can choose, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// At least one. All of them are loopback or local, unless the operator insisted.
+    /// At least one. Without authentication all of them are loopback or local, unless the operator
+    /// insisted.
     pub listen: Vec<Listen>,
     /// With what connections over TCP are secured.
     pub tls: Option<TlsFiles>,
@@ -65,6 +98,9 @@ pub struct Config {
     pub origin: Origin,
     /// Which web pages of other origins may use the server.
     pub cors: Cors,
+    /// How tokens are checked. `None`: everybody is served, and only where that is harmless, unless
+    /// the operator insisted.
+    pub auth: Option<TokenConfig>,
     /// Held by one server at a time.
     pub data_dir: PathBuf,
     /// Who is believed what it says of a client.
@@ -245,26 +281,41 @@ where
             config: config(flags)?,
             repair,
         },
+        Subcommand::Token {
+            user,
+            expires,
+            email,
+            role,
+            mut flags,
+        } => {
+            // What else would it be signed for?
+            flags.settings.auth.get_or_insert(args::Auth::Jwt);
+            Command::Token {
+                config: config(flags)?,
+                token: TokenRequest {
+                    user,
+                    email,
+                    role,
+                    expires: expires.0,
+                },
+            }
+        }
     })
 }
 
-/// The grammar, in which commands that do not serve hide what is only for serving.
+/// The grammar, in which commands that do not serve hide what they have no use for.
 fn program() -> clap::Command {
     let mut program = Cli::command();
-    for name in ["migrate", "fsck"] {
+    for (name, headings) in args::HEADINGS {
         program = program.mut_subcommand(name, |command| {
             command.mut_args(|flag| {
-                let hidden = is_for_serving(&flag);
+                let heading = flag.get_help_heading();
+                let hidden = heading.is_some_and(|heading| !headings.contains(&heading));
                 flag.hide(hidden)
             })
         });
     }
     program
-}
-
-fn is_for_serving(flag: &clap::Arg) -> bool {
-    flag.get_help_heading()
-        .is_some_and(|heading| !args::COMMON_HEADINGS.contains(&heading))
 }
 
 /// A complaint about a flag that was given to a command which hides it.

@@ -31,7 +31,7 @@ pub(super) enum ConfigError {
     Setting { setting: &'static str, why: String },
     #[error(
         "`listen` has `{listen}`, which others than this machine can reach, and with `auth` \
-         `none` they could do everything: listen on 127.0.0.1, or insist with \
+         `none` they could do everything: listen on 127.0.0.1, set `auth` to `jwt`, or insist with \
          `--insecure-no-auth`"
     )]
     Exposed { listen: Listen },
@@ -65,7 +65,9 @@ fn read(path: &Path) -> Result<Settings> {
 
 fn resolve(settings: Settings) -> Result<Config> {
     let uploads = upload_limits(&settings)?;
-    let listen = listen(settings.listen, settings.insecure_no_auth.unwrap_or(false))?;
+    let auth = super::auth::tokens(&settings)?;
+    let is_open = auth.is_some() || settings.insecure_no_auth.unwrap_or(false);
+    let listen = listen(settings.listen, is_open)?;
     let without = settings.without.unwrap_or_default();
     let span = |written: Option<TimeSpan>, default| written.map_or(default, |span| span.0);
     let behind_proxy = settings.behind_proxy.unwrap_or(false);
@@ -79,6 +81,7 @@ fn resolve(settings: Settings) -> Result<Config> {
         proxies: proxies(behind_proxy, settings.trusted_proxy)?,
         origin: origin(settings.public_url, behind_proxy)?,
         cors: cors(settings.cors_origin)?,
+        auth,
         data_dir: settings
             .data_dir
             .unwrap_or_else(|| PathBuf::from("./tidegate-data")),
@@ -152,14 +155,14 @@ fn upload_limits(settings: &Settings) -> Result<UploadLimits> {
     })
 }
 
-/// Without authentication, whoever can connect may do everything.
-fn listen(written: Option<Vec<Listen>>, insecure: bool) -> Result<Vec<Listen>> {
+/// Without authentication, whoever can connect may do everything: that has to be wanted.
+fn listen(written: Option<Vec<Listen>>, is_open: bool) -> Result<Vec<Listen>> {
     let listen = match written {
         Some(listen) if listen.is_empty() => return Err(wrong("listen", "is empty")),
         Some(listen) => listen,
         None => vec![Listen::Tcp(String::from("127.0.0.1:7070"))],
     };
-    match listen.iter().find(|listen| !insecure && !is_local(listen)) {
+    match listen.iter().find(|listen| !is_open && !is_local(listen)) {
         Some(exposed) => Err(ConfigError::Exposed {
             listen: exposed.clone(),
         }),

@@ -8,6 +8,7 @@
 //! | [`ws`] | WebSockets: the handshake |
 //! | [`session`] | one WebSocket, from its handshake to its end |
 //! | [`command`] | what a WebSocket client asks for and is answered |
+//! | [`ticket`] | readers that cannot send a token |
 //! | [`trim`] | what is too old |
 
 use std::fmt;
@@ -21,9 +22,9 @@ use tidegate_protocol::problem::Problem;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::access;
-use crate::auth::Caller;
+use crate::auth::{Authenticator, Caller};
 use crate::event::Hub;
-use crate::http::{Cors, Origin, Route};
+use crate::http::{Cors, Credential, Origin, Route};
 use crate::module::Mount;
 
 mod ask;
@@ -33,6 +34,7 @@ mod session;
 mod sse;
 #[cfg(test)]
 mod tests;
+mod ticket;
 mod trim;
 mod ws;
 
@@ -53,6 +55,8 @@ pub struct Deps {
     pub cors: Cors,
     /// Which pages are the server's own.
     pub origin: Origin,
+    /// What gives out tickets.
+    pub auth: Authenticator,
 }
 
 /// Cancels what other modules run.
@@ -70,14 +74,19 @@ pub trait Cancel: fmt::Debug + Send + Sync + 'static {
 pub fn mount(deps: Deps) -> Mount {
     let feeds = Arc::new(deps);
     let trimmer = trim::Trimmer::new(&feeds);
-    let sockets = feeds.clone();
+    let (sockets, tickets) = (feeds.clone(), feeds.clone());
     Mount {
         routes: vec![
             Route::new(Method::GET, "/api/events", move |request| {
                 sse::serve(feeds.clone(), request)
-            }),
+            })
+            .takes(Credential::Ticket),
             Route::new(Method::GET, PATH, move |request| {
                 ws::serve(sockets.clone(), request)
+            })
+            .takes(Credential::Ticket),
+            Route::new(Method::POST, "/api/events/ticket", move |request| {
+                ticket::serve(tickets.clone(), request)
             }),
         ],
         workers: vec![Box::new(trimmer)],

@@ -19,7 +19,7 @@ use super::reading::{End, Readable, Reading};
 use super::session::Session;
 use super::{Cancel, CancelCall, Deps};
 use crate::access;
-use crate::auth::Caller;
+use crate::auth::{Authenticator, Caller, Capabilities};
 use crate::cancel::{CancelReason, Scope, Settling};
 use crate::db::conformance::empty_sqlite;
 use crate::db::{CORE, Db, Param, Sql, sql};
@@ -80,6 +80,7 @@ impl World {
             cors: Cors::Off,
             origin: Origin::Request,
             keep: Duration::from_secs(3600),
+            auth: Authenticator::new(None, Capabilities::new(&[0; 32], || 0)),
         };
         Self {
             _dir: dir,

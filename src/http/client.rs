@@ -67,6 +67,9 @@ pub enum ClientError {
     /// It could not be asked, or went away.
     #[error(transparent)]
     Failed(#[from] legacy::Error),
+    /// Its body broke off, or is larger than wanted.
+    #[error("no whole answer: {0}")]
+    Body(BoxError),
 }
 
 impl Client {
@@ -109,6 +112,28 @@ impl Client {
         let body = Limited::new(body, BODY_BYTES_MAX);
         drop(timeout(BODY_WITHIN, body.collect()).await);
         Ok(http::Response::from_parts(head, ()))
+    }
+
+    /// As [`Client::send`], with a body of up to `bytes_max`, all of it `within` the same time.
+    ///
+    /// # Errors
+    /// There is no answer, or none in time, or its body is larger.
+    ///
+    /// # Cancel safety
+    /// Nobody knows then what the other side has made of it.
+    pub async fn fetch(
+        &self,
+        request: Request<Full<Bytes>>,
+        within: Duration,
+        bytes_max: usize,
+    ) -> Result<http::Response<Bytes>, ClientError> {
+        let fetched = timeout(within, async {
+            let (head, body) = self.0.request(request).await?.into_parts();
+            let body = Limited::new(body, bytes_max).collect().await;
+            let body = body.map_err(ClientError::Body)?.to_bytes();
+            Ok(http::Response::from_parts(head, body))
+        });
+        fetched.await.map_err(|_| ClientError::Late)?
     }
 }
 

@@ -27,6 +27,7 @@ use tidegate_protocol::problem::Problem;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::body::{Left, Remains};
 use super::interim::{Gate, Interim, Interleaved};
@@ -178,7 +179,7 @@ impl Connection {
         let id = RequestId::of(&head.headers);
         // At the level that no filter leaves out, so that whatever is logged has the id.
         let span = tracing::error_span!(
-            "request", method = %head.method, path = head.uri.path(), %id
+            "request", method = %head.method, path = head.uri.path(), %id, user = Empty
         );
         let serving = async move {
             let access = Access::new(self.shared.metrics.clone(), head.method.clone());
@@ -193,7 +194,8 @@ impl Connection {
                 body,
                 upgrade,
                 interim: interim.clone(),
-                caller: Caller::local(),
+                // Established once it is known whom the route is for.
+                caller: Caller::nobody(),
                 path: super::PathParams::default(),
                 id: id.clone(),
                 peer: self.peer,
@@ -205,7 +207,8 @@ impl Connection {
             let mut response = match sound.and(framed) {
                 Err(problem) => reject::problem(&method, &path, &problem),
                 Ok(()) => {
-                    let serving = AssertUnwindSafe(self.shared.router.serve(request));
+                    let Shared { router, config, .. } = &*self.shared;
+                    let serving = AssertUnwindSafe(router.serve(request, config));
                     serving.catch_unwind().await.unwrap_or_else(|panic| {
                         tracing::error!(message = message(&*panic), "a handler panicked");
                         reject::problem(&method, &path, &Problem::Internal)

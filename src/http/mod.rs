@@ -21,10 +21,12 @@
 //! | `page` | pages of a list |
 //! | `upgrade` | connections that go on in another protocol |
 //! | `route` | from path and method to a handler |
+//! | `caller` | on whose behalf a request is made |
 //! | `reject` | refusals and other JSON on the wire |
 //! | `telemetry` | metrics and log |
 
 mod body;
+mod caller;
 mod client;
 mod connection;
 mod cors;
@@ -54,6 +56,7 @@ use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use body::{Body, BodyError, DrainLimits, OutBody};
+pub use caller::Credential;
 pub use client::{Client, ClientError};
 pub use cors::{Cors, Shared};
 pub use interim::Interim;
@@ -82,7 +85,7 @@ pub struct Request {
     pub upgrade: Option<Upgrade>,
     /// Sends responses ahead of the answer, where the transport can.
     pub interim: Interim,
-    /// On whose behalf it is made.
+    /// On whose behalf it is made. What proved that has been taken from `head`.
     pub caller: Caller,
     /// The variable segments of its path.
     pub path: PathParams,

@@ -3,7 +3,7 @@
 
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, HeaderName, RETRY_AFTER,
-    UPGRADE, X_CONTENT_TYPE_OPTIONS,
+    UPGRADE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Method, StatusCode};
 use hyper::ext::ReasonPhrase;
@@ -17,8 +17,8 @@ use crate::clock;
 
 /// The answer to a request for `path` that is refused because of `problem` (RFC 9457).
 ///
-/// Beside the body it has what the problem itself demands: `Allow`, `Upgrade`, `Retry-After`, a
-/// reason phrase. What a protocol wants beyond that (`Tus-Resumable`, `Upload-Offset`) is the caller's to add.
+/// Beside the body it has what the problem itself demands: `Allow`, `Upgrade`, `Retry-After`,
+/// `WWW-Authenticate`, a reason phrase. What a protocol wants beyond that (`Tus-Resumable`, `Upload-Offset`) is the caller's to add.
 pub fn problem(method: &Method, path: &str, problem: &Problem) -> Response {
     // An answer to HEAD has no content, and so none of a length.
     let body = match *method {
@@ -32,6 +32,9 @@ pub fn problem(method: &Method, path: &str, problem: &Problem) -> Response {
     }
     if let Some(Ok(allow)) = problem.allow().map(HeaderValue::from_str) {
         headers.insert(ALLOW, allow);
+    }
+    if let Some(Ok(challenge)) = problem.challenge().map(HeaderValue::try_from) {
+        headers.insert(WWW_AUTHENTICATE, challenge);
     }
     if let Some(protocol) = problem.upgrade() {
         // Over HTTP/2, which has neither, hyper leaves them out.

@@ -8,11 +8,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use http::header::{ALLOW, CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
+use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use http_body::Body as _;
 use tidegate_protocol::problem::Problem;
+use tracing::Span;
 
-use super::{OutBody, Request, Response, reject};
+use super::caller::{self, Credential, Entry};
+use super::{Config, OutBody, Request, Response, reject};
 
 /// What a handler returns.
 pub type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
@@ -23,7 +26,13 @@ pub type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 /// whatever must be brought to an end belongs in a task of its own.
 pub type Handler = Arc<dyn Fn(Request) -> Answering + Send + Sync>;
 
+/// Answers a request that never comes to its handler, in the words of whatever the handler speaks.
+type Refusing = Arc<dyn Fn(&Parts, Problem) -> Response + Send + Sync>;
+
 /// A path and what serves it.
+///
+/// It is for callers who are known, unless it says otherwise. OPTIONS is for everybody: a browser asks
+/// with it whether it may ask.
 ///
 /// A path is one of `matchit`: `/files/{id}` takes a segment of any text, `/page/{*rest}` all that
 /// follows. Paths are compared as they were sent; nothing is percent-decoded.
@@ -32,7 +41,15 @@ pub struct Route {
     path: String,
     /// `None` for every method that has no route of its own at this path.
     method: Option<Method>,
+    serving: Serving,
+}
+
+/// What serves requests, and whose.
+#[derive(Clone)]
+struct Serving {
     handler: Handler,
+    entry: Entry,
+    refusing: Refusing,
 }
 
 impl Route {
@@ -49,7 +66,7 @@ impl Route {
         Self {
             path: path.into(),
             method: Some(method),
-            handler: boxed(handler),
+            serving: Serving::of(handler),
         }
     }
 
@@ -62,17 +79,61 @@ impl Route {
         Self {
             path: path.into(),
             method: None,
-            handler: boxed(handler),
+            serving: Serving::of(handler),
         }
+    }
+
+    /// For everybody, known or not.
+    #[must_use]
+    pub fn public(mut self) -> Self {
+        self.serving.entry = Entry::Public;
+        self
+    }
+
+    /// Also for whoever has no login token, but this.
+    #[must_use]
+    pub fn takes(mut self, credential: Credential) -> Self {
+        self.serving.entry = Entry::Callers(Some(credential));
+        self
+    }
+
+    /// Whoever is not let in is answered by this.
+    #[must_use]
+    pub fn refusing<F>(mut self, refusing: F) -> Self
+    where
+        F: Fn(&Parts, Problem) -> Response + Send + Sync + 'static,
+    {
+        self.serving.refusing = Arc::new(refusing);
+        self
     }
 }
 
-fn boxed<F, A>(handler: F) -> Handler
-where
-    F: Fn(Request) -> A + Send + Sync + 'static,
-    A: Future<Output = Response> + Send + 'static,
-{
-    Arc::new(move |request| Box::pin(handler(request)))
+impl Serving {
+    fn of<F, A>(handler: F) -> Self
+    where
+        F: Fn(Request) -> A + Send + Sync + 'static,
+        A: Future<Output = Response> + Send + 'static,
+    {
+        Self {
+            handler: Arc::new(move |request| Box::pin(handler(request))),
+            entry: Entry::Callers(None),
+            refusing: Arc::new(|head, problem| {
+                reject::problem(&head.method, head.uri.path(), &problem)
+            }),
+        }
+    }
+
+    /// Lets in who may be, and serves him.
+    async fn serve(&self, mut request: Request, config: &Config) -> Response {
+        match caller::establish(&mut request, self.entry, config).await {
+            Ok(caller) => {
+                Span::current().record("user", caller.user.as_str());
+                request.caller = caller;
+                (self.handler)(request).await
+            }
+            Err(problem) => (self.refusing)(&request.head, problem),
+        }
+    }
 }
 
 impl fmt::Debug for Route {
@@ -80,6 +141,7 @@ impl fmt::Debug for Route {
         f.debug_struct("Route")
             .field("path", &self.path)
             .field("method", &self.method)
+            .field("entry", &self.serving.entry)
             .finish_non_exhaustive()
     }
 }
@@ -93,8 +155,8 @@ pub struct Router {
 /// What serves one path.
 #[derive(Clone, Default)]
 struct Endpoint {
-    methods: Vec<(Method, Handler)>,
-    any: Option<Handler>,
+    methods: Vec<(Method, Serving)>,
+    any: Option<Serving>,
 }
 
 impl Router {
@@ -108,7 +170,7 @@ impl Router {
         for Route {
             path,
             method,
-            handler,
+            serving,
         } in routes
         {
             let endpoint = endpoints.entry(path.clone()).or_default();
@@ -119,11 +181,11 @@ impl Router {
                         method: Some(method),
                     });
                 }
-                Some(method) => endpoint.methods.push((method, handler)),
+                Some(method) => endpoint.methods.push((method, serving)),
                 None if endpoint.any.is_some() => {
                     return Err(RouteError::Twice { path, method: None });
                 }
-                None => endpoint.any = Some(handler),
+                None => endpoint.any = Some(serving),
             }
         }
         let mut paths = matchit::Router::new();
@@ -136,7 +198,7 @@ impl Router {
     }
 
     /// Serves a request, if only with a refusal.
-    pub(super) async fn serve(&self, mut request: Request) -> Response {
+    pub(super) async fn serve(&self, mut request: Request, config: &Config) -> Response {
         let served = self
             .paths
             .at(request.head.uri.path())
@@ -146,14 +208,14 @@ impl Router {
                 Ok((served, PathParams::of(&found.params)))
             });
         match served {
-            Ok((Served::Own(handler), path)) => {
+            Ok((Served::Own(serving), path)) => {
                 request.path = path;
-                handler(request).await
+                serving.serve(request, config).await
             }
-            Ok((Served::HeadOfGet(handler), path)) => {
+            Ok((Served::HeadOfGet(serving), path)) => {
                 request.path = path;
                 request.head.method = Method::GET;
-                without_content(handler(request).await)
+                without_content(serving.serve(request, config).await)
             }
             Ok((Served::Options { allow }, _)) => options(&allow),
             Err(problem) => {
@@ -166,25 +228,25 @@ impl Router {
 /// How a method is served.
 enum Served<'r> {
     /// By what is there for it.
-    Own(&'r Handler),
+    Own(&'r Serving),
     /// HEAD, by what serves GET.
-    HeadOfGet(&'r Handler),
+    HeadOfGet(&'r Serving),
     /// OPTIONS, by the router.
     Options { allow: String },
 }
 
 impl Endpoint {
     fn find(&self, method: &Method) -> Result<Served<'_>, Problem> {
-        if let Some(handler) = self.own(method) {
-            return Ok(Served::Own(handler));
+        if let Some(serving) = self.own(method) {
+            return Ok(Served::Own(serving));
         }
         if *method == Method::HEAD
-            && let Some(handler) = self.own(&Method::GET)
+            && let Some(serving) = self.own(&Method::GET)
         {
-            return Ok(Served::HeadOfGet(handler));
+            return Ok(Served::HeadOfGet(serving));
         }
         match &self.any {
-            Some(handler) => Ok(Served::Own(handler)),
+            Some(serving) => Ok(Served::Own(serving)),
             None if *method == Method::OPTIONS => Ok(Served::Options {
                 allow: self.allow(),
             }),
@@ -194,9 +256,9 @@ impl Endpoint {
         }
     }
 
-    fn own(&self, method: &Method) -> Option<&Handler> {
+    fn own(&self, method: &Method) -> Option<&Serving> {
         let own = self.methods.iter().find(|(served, _)| served == method);
-        own.map(|(_, handler)| handler)
+        own.map(|(_, serving)| serving)
     }
 
     /// The methods that are served where not all are, for `Allow`.

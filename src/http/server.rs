@@ -23,7 +23,8 @@ use tokio::time::sleep;
 use super::connection::{self, Shared};
 use super::io::{FastReaders, Socket};
 use super::telemetry::HttpMetrics;
-use super::{DrainLimits, Peer, Proxies, Router, Tls};
+use super::{Cors, DrainLimits, Origin, Peer, Proxies, Router, Tls};
+use crate::auth::Authenticator;
 use crate::cancel::Scope;
 
 /// How long a client over TCP may leave unread what it was sent (`TCP_USER_TIMEOUT`, tcp(7)).
@@ -47,20 +48,17 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Who is believed what it says of a client.
     pub proxies: Proxies,
+    /// Who is calling.
+    pub auth: Authenticator,
+    /// Which pages are the server's own.
+    pub origin: Origin,
+    /// Which others may act for the user whose browser they are in.
+    pub cors: Cors,
 }
 
 impl Config {
-    /// How clients over TCP reach the server.
-    pub fn scheme(&self) -> Scheme {
-        match self.tls {
-            Some(_) => Scheme::HTTPS,
-            None => Scheme::HTTP,
-        }
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
+    /// For these callers, and the rest as most have it.
+    pub fn new(auth: Authenticator) -> Self {
         Self {
             header_timeout: Duration::from_secs(30),
             header_bytes_max: 16 * 1024,
@@ -69,6 +67,17 @@ impl Default for Config {
             drain: DrainLimits::default(),
             tls: None,
             proxies: Proxies::default(),
+            auth,
+            origin: Origin::Request,
+            cors: Cors::Off,
+        }
+    }
+
+    /// How clients over TCP reach the server.
+    pub fn scheme(&self) -> Scheme {
+        match self.tls {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
         }
     }
 }

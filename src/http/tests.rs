@@ -29,7 +29,16 @@ use super::{
     Body, BodyError, Bound, Config, Listen, Listeners, OutBody, Request, Response, Route, Router,
     serve,
 };
+use crate::auth::{Authenticator, Capabilities};
 use crate::cancel::{CancelReason, Scope, Settling};
+
+impl Default for Config {
+    /// For everybody.
+    fn default() -> Self {
+        let capabilities = Capabilities::new(&[0; 32], || 0);
+        Self::new(Authenticator::new(None, capabilities))
+    }
+}
 
 /// Long enough for anything that does happen.
 const SOON: Duration = Duration::from_secs(30);

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
+use http::Method;
+use http::request::Parts;
 use tidegate_protocol::dialect::{
-    CORS_METHODS, CORS_REQUEST_FIELDS, CORS_RESPONSE_FIELDS, Dialect, Target,
+    CORS_METHODS, CORS_REQUEST_FIELDS, CORS_RESPONSE_FIELDS, Dialect, Settings, Target,
 };
 use tidegate_protocol::field::concat::{Final, PartFault, part_id};
 use tidegate_protocol::problem::Problem;
@@ -87,20 +89,47 @@ pub(super) async fn serve(
             response.headers_mut().extend(fields);
             response
         }
-        Answer::Protocol(answer) => {
-            let answer = in_words_of(dialect, answer);
-            let mut response = match &answer {
-                Response::Refused { problem, .. } => reject::problem(&method, &path, problem),
-                _ => transport::Response::new(OutBody::empty()),
-            };
-            *response.status_mut() = dialect.status(&answer);
-            response
-                .headers_mut()
-                .extend(dialect.fields(&answer, &settings));
-            response
-        }
+        Answer::Protocol(answer) => encoded(dialect, answer, &method, &path, &settings),
     };
     response.headers_mut().extend(cors);
+    response
+}
+
+/// Answers a request whose caller is not let in, so that a tus client and a web page understand it.
+pub(super) fn turned_away(
+    uploads: &Uploads,
+    head: &Parts,
+    problem: Problem,
+) -> transport::Response {
+    let dialect = Dialect::detect(head).unwrap_or_else(|| Dialect::of(Protocol::Tus));
+    let answer = Response::Refused {
+        problem,
+        location: None,
+        resource: None,
+    };
+    let (path, config) = (head.uri.path(), &uploads.config);
+    let mut response = encoded(dialect, answer, &head.method, path, &config.settings);
+    let cors = config.cors.fields(&head.method, &head.headers, SHARED);
+    response.headers_mut().extend(cors);
+    response
+}
+
+fn encoded(
+    dialect: Dialect,
+    answer: Response,
+    method: &Method,
+    path: &str,
+    settings: &Settings,
+) -> transport::Response {
+    let answer = in_words_of(dialect, answer);
+    let mut response = match &answer {
+        Response::Refused { problem, .. } => reject::problem(method, path, problem),
+        _ => transport::Response::new(OutBody::empty()),
+    };
+    *response.status_mut() = dialect.status(&answer);
+    response
+        .headers_mut()
+        .extend(dialect.fields(&answer, settings));
     response
 }
 

@@ -24,7 +24,7 @@ use crate::access;
 use crate::blob::{BlobStore, Digests};
 use crate::cancel::{Live, Scope};
 use crate::event::Operations;
-use crate::http::{Cors, Origin, Route};
+use crate::http::{Cors, Credential, Origin, Route};
 use crate::id::UploadId;
 use crate::module::Mount;
 
@@ -105,9 +105,12 @@ pub struct Config {
 pub fn mount(deps: Deps, config: Config) -> (Mount, Cancels) {
     let (tails_are_good, access) = (deps.tails_are_good, deps.access.listen());
     let uploads = Arc::new(Uploads::new(deps, config));
-    let serve = |target| {
-        let uploads = uploads.clone();
-        move |request| handler::serve(uploads.clone(), target, request)
+    let serve = |path, target| {
+        let (uploads, refusing) = (uploads.clone(), uploads.clone());
+        Route::any(path, move |request| {
+            handler::serve(uploads.clone(), target, request)
+        })
+        .refusing(move |head, problem| handler::turned_away(&refusing, head, problem))
     };
     let (find, list) = (uploads.clone(), uploads.clone());
     let cancel = |path| {
@@ -119,11 +122,11 @@ pub fn mount(deps: Deps, config: Config) -> (Mount, Cancels) {
     let many = uploads.clone();
     let mount = Mount {
         routes: vec![
-            Route::any("/files", serve(Target::Creation)),
-            Route::any("/files/", serve(Target::Creation)),
-            Route::any("/files/{id}", serve(Target::Upload)),
-            Route::any("/files/{id}/", serve(Target::Upload)),
-            Route::any("/api/projects/{project}/uploads", serve(Target::Collection)),
+            serve("/files", Target::Creation),
+            serve("/files/", Target::Creation),
+            serve("/files/{id}", Target::Upload),
+            serve("/files/{id}/", Target::Upload),
+            serve("/api/projects/{project}/uploads", Target::Collection),
             Route::new(
                 Method::GET,
                 "/api/projects/{project}/uploads",
@@ -132,7 +135,7 @@ pub fn mount(deps: Deps, config: Config) -> (Mount, Cancels) {
             Route::new(Method::GET, "/api/uploads/{id}", move |request| {
                 api::find(find.clone(), request)
             }),
-            cancel("/api/uploads/{id}/cancel"),
+            cancel("/api/uploads/{id}/cancel").takes(Credential::UploadCancel),
             cancel("/api/projects/{project}/uploads/{id}/cancel"),
             Route::new(
                 Method::POST,

@@ -36,6 +36,14 @@ pub enum Problem {
         /// The most it may have, in bytes.
         limit: u64,
     },
+    /// Nobody is known to call: there is no token, or none that is good (contract, "Callers, projects,
+    /// access").
+    Unauthorized {
+        /// What is wrong with the token, in words of ours and none of its own. `None`: there is none.
+        fault: Option<&'static str>,
+    },
+    /// A page of another origin would act for the user whose browser it is in.
+    ForeignOrigin,
     /// No access right for this.
     Forbidden,
     /// Nothing here, or nothing that the caller may know of (row T15).
@@ -206,6 +214,8 @@ impl Problem {
             Self::BadRequest { .. } => &types::BAD_REQUEST,
             Self::NotJson => &types::NOT_JSON,
             Self::BodyTooLarge { .. } => &types::BODY_TOO_LARGE,
+            Self::Unauthorized { .. } => &types::UNAUTHORIZED,
+            Self::ForeignOrigin => &types::FOREIGN_ORIGIN,
             Self::Forbidden => &types::FORBIDDEN,
             Self::NotFound => &types::NOT_FOUND,
             Self::MethodNotAllowed { .. } => &types::METHOD_NOT_ALLOWED,
@@ -364,6 +374,21 @@ impl Problem {
         Some(allow)
     }
 
+    /// The value of `WWW-Authenticate` (RFC 6750, section 3).
+    #[must_use]
+    pub fn challenge(&self) -> Option<String> {
+        let Self::Unauthorized { fault } = self else {
+            return None;
+        };
+        let challenge = String::from("Bearer realm=\"tidegate\"");
+        Some(match fault {
+            None => challenge,
+            Some(fault) => {
+                format!("{challenge}, error=\"invalid_token\", error_description=\"{fault}\"")
+            }
+        })
+    }
+
     /// The value of `Upgrade`.
     #[must_use]
     pub fn upgrade(&self) -> Option<&'static str> {
@@ -396,6 +421,7 @@ impl fmt::Display for Problem {
         match self {
             Self::ValidationFailed { field, message } => write!(f, "{field}: {message}."),
             Self::BadRequest { detail } => f.write_str(detail),
+            Self::Unauthorized { fault: Some(fault) } => write!(f, "{fault}."),
             Self::MethodNotAllowed { allow } => write!(f, "Allowed here: {allow}."),
             Self::UpgradeRequired { protocol } => {
                 write!(f, "This is only served over `{protocol}`, on HTTP/1.1.")

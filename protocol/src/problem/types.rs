@@ -39,11 +39,13 @@ pub fn explanation(slug: &str) -> Option<(&'static str, &'static str)> {
 }
 
 /// Every type.
-pub const ALL: [&Type; 45] = [
+pub const ALL: [&Type; 47] = [
     &VALIDATION_FAILED,
     &BAD_REQUEST,
     &NOT_JSON,
     &BODY_TOO_LARGE,
+    &UNAUTHORIZED,
+    &FOREIGN_ORIGIN,
     &FORBIDDEN,
     &NOT_FOUND,
     &METHOD_NOT_ALLOWED,
@@ -127,6 +129,29 @@ pub(super) const BODY_TOO_LARGE: Type = Type {
     summary: "The body is larger than this resource takes.",
     text: "The body is larger than this resource takes. Nothing was changed. The member `limit` is \
            the most it takes, in bytes.",
+};
+
+pub(super) const UNAUTHORIZED: Type = Type {
+    slug: "unauthorized",
+    status: 401,
+    title: "Unauthorized",
+    code: "UNAUTHORIZED",
+    summary: "A token is needed.",
+    text: "This server has to know who is calling. Send a token as `Authorization: Bearer`, or log in \
+           again if there was one: the detail says what is wrong with it. Nothing of the request's \
+           body was read.",
+};
+
+pub(super) const FOREIGN_ORIGIN: Type = Type {
+    slug: "foreign-origin",
+    status: 403,
+    title: "Foreign origin",
+    code: "FOREIGN_ORIGIN",
+    summary: "A page of this origin may not act with the user's cookie.",
+    text: "The request has no token but the cookie, which a browser sends along whatever page makes \
+           the request. So one that changes something must say in `Origin` that it comes from a \
+           page of this server, or of an origin that is listed in its configuration. Programs send \
+           their token as `Authorization: Bearer` and need no `Origin`.",
 };
 
 pub(super) const FORBIDDEN: Type = Type {

@@ -39,6 +39,8 @@ fn rows() -> Vec<(Problem, u16)> {
             },
             400,
         ),
+        (Problem::Unauthorized { fault: None }, 401),
+        (Problem::ForeignOrigin, 403),
         (Problem::Forbidden, 403),
         (Problem::NotFound, 404),
         (method, 405),
@@ -273,6 +275,28 @@ fn fields_that_go_with_a_problem() {
     };
     assert_eq!(upgrade.upgrade(), Some("websocket"));
     assert_eq!(Problem::NotFound.upgrade(), None);
+    assert_eq!(Problem::Forbidden.challenge(), None);
+}
+
+#[test]
+fn a_challenge_says_what_is_wrong_with_a_token_if_there_was_one() {
+    let missing = Problem::Unauthorized { fault: None };
+    assert_eq!(
+        missing.challenge().as_deref(),
+        Some("Bearer realm=\"tidegate\"")
+    );
+    assert_eq!(missing.detail(), "A token is needed.");
+    let expired = Problem::Unauthorized {
+        fault: Some("The token has expired"),
+    };
+    assert_eq!(
+        expired.challenge().as_deref(),
+        Some(
+            "Bearer realm=\"tidegate\", error=\"invalid_token\", \
+             error_description=\"The token has expired\""
+        )
+    );
+    assert_eq!(expired.detail(), "The token has expired.");
 }
 
 #[test]

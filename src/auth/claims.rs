@@ -1,0 +1,226 @@
+//! What a token says of its user.
+
+use serde::Deserialize;
+use serde_json::{Number, Value};
+
+use super::{Caller, Role};
+
+/// The longest name of a user, in bytes.
+const USER_BYTES_MAX: usize = 255;
+
+/// The longest address (RFC 5321, section 4.5.3.1).
+const EMAIL_BYTES_MAX: usize = 254;
+
+/// The end of the year 9999. Nobody means a later time: it is a mistake or an attempt.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// The claims that are looked at. `iss`, `aud`, `exp` and `nbf` have been compared before.
+#[derive(Deserialize)]
+pub(super) struct Claims {
+    sub: Option<String>,
+    #[serde(rename = "userId")]
+    user_id: Option<String>,
+    email: Option<String>,
+    email_verified: Option<Value>,
+    #[serde(rename = "emailVerified")]
+    email_verified_too: Option<Value>,
+    role: Option<String>,
+    roles: Option<Vec<String>>,
+    exp: Number,
+}
+
+/// A user, and until when his token is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Vouched {
+    pub(super) caller: Caller,
+    /// In seconds since the Unix epoch.
+    pub(super) until: u64,
+}
+
+impl Claims {
+    /// # Errors
+    /// What is wrong with them.
+    pub(super) fn vouch(self) -> Result<Vouched, &'static str> {
+        let until = self.exp.as_u64().or_else(|| {
+            let exact = self.exp.as_f64().filter(|seconds| *seconds >= 0.0)?;
+            Some(exact as u64)
+        });
+        let until = until.filter(|until| *until <= LAST_SECOND);
+        let until = until.ok_or("The token's exp is no time")?;
+        let role = self.role();
+        let email = self.email();
+        let user = self.sub.or(self.user_id).ok_or("The token has no sub")?;
+        let is_name =
+            (1..=USER_BYTES_MAX).contains(&user.len()) && !user.contains(char::is_control);
+        if !is_name {
+            return Err("The token's sub names no user");
+        }
+        let caller = Caller { user, email, role };
+        Ok(Vouched { caller, until })
+    }
+
+    fn role(&self) -> Role {
+        let mut said = self.role.iter().chain(self.roles.iter().flatten());
+        let is_worker = |role: &String| role == "worker";
+        if said.clone().any(|role| role == "admin") {
+            Role::Admin
+        } else if said.any(is_worker) {
+            Role::Worker
+        } else {
+            Role::User
+        }
+    }
+
+    /// The address, unless somebody says that it need not be the user's.
+    fn email(&self) -> Option<String> {
+        let doubts = [&self.email_verified, &self.email_verified_too];
+        // Some services write it as text.
+        let is_sure = |said: &Value| *said == true || said == "true";
+        if !doubts.into_iter().flatten().all(is_sure) {
+            return None;
+        }
+        let email = self.email.as_ref()?.to_lowercase();
+        let is_address =
+            (1..=EMAIL_BYTES_MAX).contains(&email.len()) && !email.contains(char::is_control);
+        is_address.then_some(email)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn vouched(claims: Value) -> Result<Vouched, &'static str> {
+        let text = claims.to_string();
+        let claims = serde_json::from_str::<Claims>(&text).map_err(|_| "malformed")?;
+        claims.vouch()
+    }
+
+    fn caller(claims: Value) -> Caller {
+        vouched(claims).unwrap().caller
+    }
+
+    #[test]
+    fn a_user_is_named_by_sub_or_else_by_user_id() {
+        let user = |claims| vouched(claims).map(|vouched| vouched.caller.user);
+        assert_eq!(user(json!({"exp": 1, "sub": "ada"})).unwrap(), "ada");
+        assert_eq!(user(json!({"exp": 1, "userId": "ada"})).unwrap(), "ada");
+        let both = json!({"exp": 1, "sub": "ada", "userId": "bob"});
+        assert_eq!(user(both).unwrap(), "ada");
+        let longest = "ä".repeat(127) + "x";
+        assert_eq!(user(json!({"exp": 1, "sub": longest})).unwrap(), longest);
+        for wrong in [
+            json!(""),
+            json!(7),
+            json!(["ada"]),
+            json!({"name": "ada"}),
+            json!(true),
+            json!(null),
+            json!("ada\n"),
+            json!("\u{0}"),
+            json!("\u{7f}"),
+            json!("\u{85}"),
+            json!("x".repeat(256)),
+            json!("ä".repeat(128)),
+        ] {
+            assert!(user(json!({"exp": 1, "sub": wrong})).is_err(), "{wrong}");
+        }
+        assert!(user(json!({"exp": 1})).is_err());
+    }
+
+    #[test]
+    fn an_address_is_in_lower_case_and_known_to_be_the_users() {
+        let email = |more: Value| {
+            let mut claims = json!({"exp": 1, "sub": "ada", "email": "Ada@Example.ORG"});
+            let members = claims.as_object_mut().unwrap();
+            members.extend(more.as_object().unwrap().clone());
+            caller(claims).email
+        };
+        let known = Some(String::from("ada@example.org"));
+        for sure in [
+            json!({}),
+            json!({"email_verified": true}),
+            json!({"email_verified": "true"}),
+            json!({"emailVerified": true}),
+            json!({"email_verified": null}),
+        ] {
+            assert_eq!(email(sure.clone()), known, "{sure}");
+        }
+        for unsure in [
+            json!({"email_verified": false}),
+            json!({"emailVerified": false}),
+            json!({"email_verified": true, "emailVerified": false}),
+            json!({"email_verified": "false"}),
+            json!({"email_verified": 1}),
+            json!({"email": "a\nb@example.org"}),
+            json!({"email": ""}),
+            json!({"email": "x".repeat(255)}),
+        ] {
+            assert_eq!(email(unsure.clone()), None, "{unsure}");
+        }
+    }
+
+    #[test]
+    fn a_role_is_one_that_is_known() {
+        let role = |claims: Value| {
+            let mut all = json!({"exp": 1, "sub": "ada"});
+            let members = all.as_object_mut().unwrap();
+            members.extend(claims.as_object().unwrap().clone());
+            vouched(all).map(|vouched| vouched.caller.role)
+        };
+        for (claims, expected) in [
+            (json!({}), Role::User),
+            (json!({"role": "admin"}), Role::Admin),
+            (json!({"role": "worker"}), Role::Worker),
+            (json!({"role": "Admin"}), Role::User),
+            (json!({"role": "local"}), Role::User),
+            (json!({"roles": ["editor", "worker"]}), Role::Worker),
+            (json!({"roles": ["worker", "admin"]}), Role::Admin),
+            (json!({"role": "worker", "roles": ["admin"]}), Role::Admin),
+            (json!({"roles": []}), Role::User),
+        ] {
+            assert_eq!(role(claims.clone()).unwrap(), expected, "{claims}");
+        }
+        for wrong in [
+            json!({"role": 1}),
+            json!({"role": ["admin"]}),
+            json!({"roles": "admin"}),
+            json!({"roles": [1]}),
+        ] {
+            assert!(role(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_end_is_a_time_of_this_era() {
+        let until = |exp: Value| vouched(json!({"exp": exp, "sub": "ada"})).map(|v| v.until);
+        assert_eq!(until(json!(17)), Ok(17));
+        assert_eq!(until(json!(17.9)), Ok(17));
+        assert_eq!(until(json!(LAST_SECOND)), Ok(LAST_SECOND));
+        for wrong in [
+            json!(-1),
+            json!(-0.5),
+            json!(LAST_SECOND + 1),
+            json!(u64::MAX),
+            json!(1e300),
+            json!("17"),
+            json!(null),
+            json!([17]),
+        ] {
+            assert!(until(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_is_there_twice_is_refused() {
+        for twice in [
+            r#"{"exp":1,"sub":"ada","sub":"bob"}"#,
+            r#"{"exp":1,"exp":2,"sub":"ada"}"#,
+            r#"{"exp":1,"sub":"ada","role":"user","role":"admin"}"#,
+        ] {
+            assert!(serde_json::from_str::<Claims>(twice).is_err(), "{twice}");
+        }
+    }
+}

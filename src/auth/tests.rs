@@ -1,0 +1,1 @@
+//! Tokens of every kind, good and bad.
