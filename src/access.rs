@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::auth::Caller;
 use crate::db::{DbError, Line, Param, Sql, Tx, sql};
+use crate::id::ProjectId;
 
 /// The tables that the rule looks at.
 pub const LINE: Line = Line {
@@ -77,6 +78,21 @@ macro_rules! right_in {
 }
 pub(crate) use right_in;
 
+/// SQL for the ids of the projects that are `$user`'s own or shared with him.
+macro_rules! visible_to {
+    ($user:literal) => {
+        concat!(
+            "SELECT id FROM project WHERE owner_id = ",
+            $user,
+            " AND deleted_at IS NULL UNION SELECT project.id FROM share \
+             JOIN project ON project.id = share.project_id WHERE share.user_id = ",
+            $user,
+            " AND share.status = 'accepted' AND project.deleted_at IS NULL"
+        )
+    };
+}
+pub(crate) use visible_to;
+
 /// What [`right_in!`] needs to know of a caller, in the order `$user`, `$admin`.
 pub fn asker(caller: &Caller) -> [Param<'_>; 2] {
     [
@@ -92,12 +108,7 @@ static RIGHT: Sql = sql!("SELECT ", right_in!("$1", "$2", "$3"));
 static HOLD: Sql = sql!("SELECT id FROM project WHERE id = $1 AND deleted_at IS NULL {for_share}");
 
 /// $1 user, $2 limit.
-static VISIBLE: Sql = sql!(
-    "SELECT id FROM project WHERE owner_id = $1 AND deleted_at IS NULL UNION \
-     SELECT project.id FROM share JOIN project ON project.id = share.project_id \
-     WHERE share.user_id = $1 AND share.status = 'accepted' AND project.deleted_at IS NULL \
-     ORDER BY 1 LIMIT $2"
-);
+static VISIBLE: Sql = sql!(visible_to!("$1"), " ORDER BY 1 LIMIT $2");
 
 /// $1 user.
 static DEFAULT: Sql =
@@ -155,7 +166,7 @@ pub async fn visible(tx: &mut Tx, caller: &Caller, limit: u32) -> Result<Vec<Str
 /// is [`DEFAULT_OF_LOCAL`].
 ///
 /// # Errors
-/// The database's.
+/// The database's. [`DbError::Busy`] while the last one of the user `local` is still being removed.
 pub async fn default_project(tx: &mut Tx, user: &str) -> Result<String, DbError> {
     let id = match user {
         Caller::LOCAL => String::from(DEFAULT_OF_LOCAL),
@@ -172,11 +183,12 @@ pub async fn default_project(tx: &mut Tx, user: &str) -> Result<String, DbError>
         }
         tx.execute(&OPEN_DEFAULT, &params).await?;
     }
-    Err(DbError::Aborted("a default project neither is nor can be"))
+    // The one before has the same id.
+    Err(DbError::Busy)
 }
 
 /// The default project of a server without authentication.
-pub const DEFAULT_OF_LOCAL: &str = "default";
+pub const DEFAULT_OF_LOCAL: &str = ProjectId::DEFAULT;
 
 const DEFAULT_TITLE: &str = "Default";
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`app`] | composition root: the only place that names concrete stores and mounts modules |
 //! | [`config`] | flags, environment and file become one typed configuration |
+//! | [`project`] | module: projects, and whom they are shared with |
 //! | [`upload`] | module: uploads |
 //! | [`feed`] | module: what happens, told to whoever listens |
 //! | [`webhook`] | module: what happens, sent to whoever is to know |
@@ -34,6 +35,7 @@ pub mod http;
 pub mod id;
 pub mod module;
 pub mod ops;
+pub mod project;
 pub mod upload;
 pub mod webhook;
 pub mod work;

@@ -5,6 +5,7 @@
 //! | `place.rs` | directories: made, found, locked |
 //! | `binding.rs` | which store belongs to which database |
 //! | `callers.rs` | who is calling |
+//! | `contents.rs` | what goes with a project |
 //! | `identity.rs` | whether the machine has been up since the last run |
 //! | `signals.rs` | what the operating system asks for |
 
@@ -22,6 +23,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::binding::{Binding, BindingError};
 use self::cancels::Cancels;
+use self::contents::Everything;
 use self::identity::Identity;
 use self::place::Access;
 use self::signals::Signals;
@@ -34,16 +36,18 @@ use crate::db::{self, CORE, Db, DbConfig, DbError, DbUrl};
 use crate::event::{self, Hub};
 use crate::http::telemetry::{self, Metrics};
 use crate::http::{self, BindError, Bound, Listeners, RouteError, Router, Tls, TlsError};
+use crate::module::Mount;
 use crate::upload::fsck::{FsckError, fsck};
 use crate::upload::sql::SqlStore;
 use crate::upload::store::UploadStore;
 use crate::webhook::{EndpointError, Endpoints};
 use crate::work::{self, Worker};
-use crate::{access, feed, ops, upload, webhook};
+use crate::{access, feed, ops, project, upload, webhook};
 
 mod binding;
 mod callers;
 mod cancels;
+mod contents;
 mod identity;
 mod place;
 mod signals;
@@ -208,11 +212,6 @@ impl Opened {
             webhook::LINE,
         ];
         db.migrate(&lines).await?;
-        if access == Access::Make {
-            // Whoever lists its uploads finds it, before any has been made.
-            let made = db.write(|tx| access::default_project(tx, Caller::LOCAL).boxed());
-            made.await?;
-        }
         let hub = Hub::new(db.clone(), scope.child("feeds"));
         let changes = access::Changes::new();
         let uploads = Arc::new(SqlStore::new(db.clone(), hub.clone(), changes.clone()));
@@ -360,7 +359,6 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
         metrics: webhook::Metrics::register(&mut metrics.registry),
     };
     let metrics = Arc::new(metrics);
-    let access = opened.access.clone();
     // Below the server's scope, beside the connections: an attempt does not end with its own.
     let uploads = opened.scope.child("uploads");
     let deps = upload::Deps {
@@ -369,19 +367,14 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
         scope: uploads.clone(),
         metrics: upload_metrics,
         operations: opened.hub.operations().clone(),
-        access: access.clone(),
+        access: opened.access.clone(),
         tails_are_good: identity.is_as_before(),
     };
     let (mounted, uploads) = upload::mount(deps, upload_config(config));
     let mounts = [
         mounted,
-        feed::mount(feeds(
-            config,
-            &opened.hub,
-            access,
-            Cancels { uploads },
-            auth,
-        )),
+        projects(config, &opened, uploads.clone()).await?,
+        feed::mount(feeds(config, &opened, Cancels { uploads }, auth)),
         webhook::mount(webhooks)?,
         ops::mount(ops::Deps {
             metrics: metrics.clone(),
@@ -423,16 +416,37 @@ async fn start_workers(workers: Vec<Box<dyn Worker>>, scope: &Scope) -> Result<(
     Ok(())
 }
 
-fn feeds(
+/// Mounts the projects. With nobody to tell apart there is one from the beginning.
+async fn projects(
     config: &Config,
-    hub: &Hub,
-    access: access::Changes,
-    cancels: Cancels,
-    auth: Authenticator,
-) -> feed::Deps {
+    opened: &Opened,
+    uploads: upload::Cancels,
+) -> Result<Mount, DbError> {
+    let db = opened.db.clone();
+    let default =
+        db.write(|tx| async move { access::default_project(tx, Caller::LOCAL).await }.boxed());
+    match default.await {
+        // The one before is still being removed; the next one is made when it is needed.
+        Ok(_) | Err(DbError::Busy) => {}
+        Err(error) => return Err(error),
+    }
+    let deps = project::Deps {
+        db,
+        hub: opened.hub.clone(),
+        changes: opened.access.clone(),
+        contents: Arc::new(Everything { uploads }),
+        scope: opened.scope.child("projects"),
+    };
+    let config = project::Config {
+        revoked_keep: config.uploads.tombstone_keep,
+    };
+    Ok(project::mount(deps, config))
+}
+
+fn feeds(config: &Config, opened: &Opened, cancels: Cancels, auth: Authenticator) -> feed::Deps {
     feed::Deps {
-        hub: hub.clone(),
-        access,
+        hub: opened.hub.clone(),
+        access: opened.access.clone(),
         keep: config.event_keep,
         cancel: Arc::new(cancels),
         cors: config.cors.clone(),

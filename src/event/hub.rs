@@ -124,6 +124,13 @@ impl Hub {
         }
     }
 
+    /// As [`Self::wake`], of all feeds: for what happens now and then, on some of them.
+    pub fn wake_all(&self) {
+        for channel in self.channels().values() {
+            channel.wake.notify_one();
+        }
+    }
+
     /// The database that the feeds are in.
     pub fn db(&self) -> &Db {
         &self.0.db

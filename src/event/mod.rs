@@ -57,13 +57,19 @@ pub enum Kind {
     UploadFailed,
     /// It was complete, and was deleted.
     UploadDeleted,
+    /// A project has a new title or description.
+    ProjectUpdated,
+    /// Somebody is a member of a project now.
+    ShareAccepted,
+    /// Somebody is no longer a member of a project, or no longer invited.
+    ShareRevoked,
     /// The log no longer has what the reader asked for.
     FeedGap,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::UploadCreated,
         Self::UploadProgress,
         Self::UploadInterrupted,
@@ -74,6 +80,9 @@ impl Kind {
         Self::UploadExpired,
         Self::UploadFailed,
         Self::UploadDeleted,
+        Self::ProjectUpdated,
+        Self::ShareAccepted,
+        Self::ShareRevoked,
         Self::FeedGap,
     ];
 
@@ -90,6 +99,9 @@ impl Kind {
             Self::UploadExpired => "upload.expired",
             Self::UploadFailed => "upload.failed",
             Self::UploadDeleted => "upload.deleted",
+            Self::ProjectUpdated => "project.updated",
+            Self::ShareAccepted => "share.accepted",
+            Self::ShareRevoked => "share.revoked",
             Self::FeedGap => "feed.gap",
         }
     }
@@ -117,6 +129,9 @@ impl Kind {
             | Self::UploadResumed
             | Self::UploadCancelling
             | Self::UploadDeleted
+            | Self::ProjectUpdated
+            | Self::ShareAccepted
+            | Self::ShareRevoked
             | Self::FeedGap => false,
         }
     }
@@ -159,7 +174,7 @@ pub struct Draft {
     pub feed: Feed,
     /// What happened.
     pub kind: Kind,
-    /// To what: `upload/{id}`.
+    /// To what: `upload/{id}`, `project/{id}`, `share/{id}`.
     pub subject: String,
     /// The rest of the story.
     pub data: Value,

@@ -120,6 +120,18 @@ impl Cancels {
     ) -> Result<View, Problem> {
         self.0.cancel_for(caller, None, id, reason).await
     }
+
+    /// Ends some of what is left in a project that is going, whosever it is and complete or not, and
+    /// tells whoever still sends why. True: nothing of it is left, not a byte.
+    ///
+    /// # Errors
+    /// The database failed.
+    ///
+    /// # Cancel safety
+    /// As [`Self::cancel`].
+    pub async fn clear(&self, project: String, reason: &str) -> Result<bool, Problem> {
+        self.0.clear(project, reason).await
+    }
 }
 
 impl fmt::Debug for Cancels {

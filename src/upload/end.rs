@@ -26,6 +26,9 @@ const CONFIRM_WITHIN: Duration = Duration::from_millis(50);
 /// Uploads of one cancel that are stopped and destroyed at the same time.
 const FINISHING_MAX: usize = 64;
 
+/// Uploads of a project that are ended in one transaction.
+const CLEARED_MAX: u32 = 1_000;
+
 /// What became of a cancel, at the moment of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cancelled {
@@ -142,6 +145,29 @@ impl Uploads {
         let confirmed = self.confirm(begun, called).await;
         let outcome = |id| confirmed.get(&id).copied().unwrap_or(Cancelled::Unknown);
         Ok(asked.into_iter().map(|id| (id, outcome(id))).collect())
+    }
+
+    /// Ends some of what is left in a project that is going, complete uploads too. True: nothing of it
+    /// is left, not a byte.
+    ///
+    /// # Errors
+    /// As [`Self::cancel`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::delete`].
+    pub(super) async fn clear(
+        self: &Arc<Self>,
+        project: String,
+        reason: &str,
+    ) -> Result<bool, Problem> {
+        let called = Instant::now();
+        let begun = self
+            .store
+            .clear(project.clone(), reason.to_owned(), CLEARED_MAX);
+        let begun = begun.await.map_err(|error| refuse::store(&error))?;
+        self.confirm(begun, called).await;
+        let is_clear = self.store.is_clear(project).await;
+        is_clear.map_err(|error| refuse::store(&error))
     }
 
     /// Stops and destroys what has just been begun, and waits for that, but not for long.

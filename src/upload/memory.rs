@@ -272,6 +272,13 @@ impl UploadStore for MemoryStore {
         })
     }
 
+    fn is_clear(&self, project: String) -> Answer<bool> {
+        self.transaction("is_clear", move |tables| {
+            let has_bytes = |row: &Upload| row.project == project && row.released_bytes.is_none();
+            Ok(tables.ids(has_bytes).is_empty())
+        })
+    }
+
     fn fail(&self, id: UploadId, reason: String) -> Answer<()> {
         self.transaction("fail", move |tables| {
             tables.fail(id, reason);

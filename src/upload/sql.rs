@@ -232,6 +232,19 @@ impl UploadStore for SqlStore {
         })
     }
 
+    fn is_clear(&self, project: String) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.read(move |tx| {
+            let project = project.clone();
+            async move {
+                let row = tx
+                    .fetch_optional(&sql::HAS_ANY, &[Param::Text(&project)])
+                    .await?;
+                Ok(row.ok_or(STRANGE)?.int(0)? == 0)
+            }
+            .boxed()
+        })
+    }
+
     fn fail(&self, id: UploadId, reason: String) -> BoxFuture<'static, Result<(), StoreError>> {
         self.change(move |tx, changes| {
             let reason = reason.clone();

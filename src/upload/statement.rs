@@ -192,6 +192,12 @@ pub(super) static LEFT: Sql = sql!(
      ORDER BY id LIMIT $2 {for_update}"
 );
 
+/// Whether a project still has bytes, or what will have some. $1 project.
+pub(super) static HAS_ANY: Sql = sql!(
+    "SELECT CAST(COUNT(*) AS BIGINT) FROM (SELECT id FROM upload \
+     WHERE project_id = $1 AND released_bytes IS NULL LIMIT 1) one"
+);
+
 /// $1 id, $2 reason.
 pub(super) static FAIL: Sql = sql!(
     "UPDATE upload SET state = 'failed', epoch = epoch + 1, updated_at = {now}, ended_at = {now}, \
@@ -381,6 +387,7 @@ pub(super) static ALL: &[&Sql] = &[
     &FORGET_FORESTALLED,
     &ACTIVE,
     &LEFT,
+    &HAS_ANY,
     &FAIL,
     &FAIL_MADE_OF,
     &EXPIRE,

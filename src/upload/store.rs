@@ -532,6 +532,9 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
         limit: u32,
     ) -> Answer<Vec<(UploadId, CancelOutcome)>>;
 
+    /// Whether all uploads of a project have ended, and their bytes are gone.
+    fn is_clear(&self, project: String) -> Answer<bool>;
+
     /// Marks an upload whose stored bytes are fewer than were committed, and with it every final
     /// upload that is made of it, complete ones too, and even if it has been deleted itself.
     fn fail(&self, id: UploadId, reason: String) -> Answer<()>;

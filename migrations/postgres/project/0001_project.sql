@@ -15,7 +15,8 @@ CREATE TABLE project (
 CREATE INDEX project_by_owner ON project (owner_id, created_at, id);
 CREATE UNIQUE INDEX project_default ON project (owner_id)
     WHERE is_default = 1 AND deleted_at IS NULL;
-CREATE INDEX project_going ON project (deleted_at) WHERE deleted_at IS NOT NULL;
+CREATE INDEX project_by_age ON project (created_at, id);
+CREATE INDEX project_going ON project (id) WHERE deleted_at IS NOT NULL;
 
 CREATE TABLE share (
     id TEXT NOT NULL PRIMARY KEY,
@@ -35,4 +36,7 @@ CREATE UNIQUE INDEX share_with_user ON share (project_id, user_id)
 CREATE UNIQUE INDEX share_with_email ON share (project_id, email)
     WHERE status = 'pending' AND user_id IS NULL;
 CREATE INDEX share_by_user ON share (user_id, project_id) WHERE status = 'accepted';
+CREATE INDEX share_invited_user ON share (user_id) WHERE status = 'pending';
+CREATE INDEX share_invited_email ON share (email) WHERE status = 'pending';
+CREATE INDEX share_revoked ON share (updated_at) WHERE status = 'revoked';
 CREATE INDEX share_by_project ON share (project_id, created_at, id);

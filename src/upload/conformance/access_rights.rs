@@ -1,6 +1,6 @@
 //! Who may see, make and end what.
 
-use super::{Subject, new_upload, project, step};
+use super::{HOUR, Subject, new_upload, project, step};
 use crate::auth::{Caller, Role};
 use crate::id::UploadId;
 use crate::upload::store::{
@@ -265,4 +265,10 @@ async fn a_project_that_goes_is_cleared(on: &Subject) {
     assert_eq!(cleared(10).await, []);
     assert_eq!(on.find(open.id).await.state, State::Cancelling);
     assert_eq!(on.find(whole.id).await.state, State::Deleting);
+    let is_clear = async || on.store.is_clear(project.clone()).await.unwrap();
+    for id in [open.id, whole.id] {
+        assert!(!is_clear().await, "bytes are left");
+        on.store.released(id, 1, HOUR).await.unwrap();
+    }
+    assert!(is_clear().await);
 }
