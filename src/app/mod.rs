@@ -480,6 +480,8 @@ fn upload_config(config: &Config) -> upload::Config {
             interop_max: limits.interop_max,
         },
         interims_max: limits.interims_max,
+        images_max: limits.images_max,
+        skip_bytes_max: config.drain.bytes,
         digest: config.digest == Digest::Sha256,
         expires_after: limits.expires_after,
         tombstone_keep: limits.tombstone_keep,

@@ -265,6 +265,15 @@ pub(super) struct Settings {
     )]
     pub(super) max_interim_responses: Option<u32>,
 
+    /// The most files in one form [default: 100]
+    #[arg(
+        long,
+        env = "TIDEGATE_MAX_FILES_PER_REQUEST",
+        value_name = "N",
+        help_heading = "Uploads"
+    )]
+    pub(super) max_files_per_request: Option<u32>,
+
     /// An unfinished upload that nobody goes on with is removed after this [default: 1d]
     #[arg(long, env = "TIDEGATE_UPLOAD_EXPIRES_AFTER", value_name = "TIME")]
     #[arg(help_heading = "Uploads")]
@@ -455,6 +464,7 @@ impl Settings {
             min_append_size: self.min_append_size.or(under.min_append_size),
             max_interop_version: self.max_interop_version.or(under.max_interop_version),
             max_interim_responses: self.max_interim_responses.or(under.max_interim_responses),
+            max_files_per_request: self.max_files_per_request.or(under.max_files_per_request),
             upload_expires_after: self.upload_expires_after.or(under.upload_expires_after),
             tombstone_keep: self.tombstone_keep.or(under.tombstone_keep),
             event_keep: self.event_keep.or(under.event_keep),

@@ -153,6 +153,8 @@ pub struct UploadLimits {
     pub interop_max: u64,
     /// How many interim responses one request is sent at most.
     pub interims_max: u32,
+    /// How many files one form may bring. Never zero.
+    pub images_max: u32,
     /// An unfinished upload that nobody goes on with is removed after this. Never zero.
     pub expires_after: Duration,
     /// How long the row of a cancelled or expired upload is kept.

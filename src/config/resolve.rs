@@ -136,6 +136,10 @@ fn upload_limits(settings: &Settings) -> Result<UploadLimits> {
         append_bytes_min,
         interop_max,
         interims_max: settings.max_interim_responses.unwrap_or(5).min(100),
+        images_max: match settings.max_files_per_request.unwrap_or(100) {
+            files @ 1..=1000 => files,
+            _ => return Err(wrong("max-files-per-request", "must be 1 to 1000")),
+        },
         expires_after: span("upload-expires-after", settings.upload_expires_after, DAY)?,
         // Zero is fine: then nothing is remembered.
         tombstone_keep: settings.tombstone_keep.map_or(DAY * 7, |span| span.0),

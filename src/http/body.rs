@@ -36,7 +36,10 @@ enum Source {
     /// Nothing more comes.
     Ended,
     Wire(Wire),
-    Other(UnsyncBoxBody<Bytes, BodyError>),
+    Other {
+        body: UnsyncBoxBody<Bytes, BodyError>,
+        is_multiplexed: bool,
+    },
 }
 
 /// A body that comes from a client.
@@ -61,8 +64,19 @@ impl Body {
         B: http_body::Body<Data = Bytes, Error = BodyError> + Send + 'static,
     {
         Self {
-            source: Source::Other(UnsyncBoxBody::new(body)),
+            source: Source::Other {
+                body: UnsyncBoxBody::new(body),
+                is_multiplexed: false,
+            },
         }
+    }
+
+    /// The same, with what [`Body::is_multiplexed`] says of it: for a body that is made of another.
+    pub(super) fn multiplexed(mut self, now: bool) -> Self {
+        if let Source::Other { is_multiplexed, .. } = &mut self.source {
+            *is_multiplexed = now;
+        }
+        self
     }
 
     /// Wraps what hyper gives, and returns the connection's end beside it.
@@ -104,7 +118,11 @@ impl Body {
 
     /// Whether other requests come on its connection meanwhile.
     pub fn is_multiplexed(&self) -> bool {
-        matches!(&self.source, Source::Wire(wire) if wire.version == Version::HTTP_2)
+        match &self.source {
+            Source::Ended => false,
+            Source::Wire(wire) => wire.version == Version::HTTP_2,
+            Source::Other { is_multiplexed, .. } => *is_multiplexed,
+        }
     }
 
     /// How many bytes are still to come, if that was announced.
@@ -125,7 +143,7 @@ impl http_body::Body for Body {
         let (polled, ended) = match &mut this.source {
             Source::Ended => return Poll::Ready(None),
             Source::Wire(wire) => ready!(wire.poll_frame(cx)),
-            Source::Other(body) => {
+            Source::Other { body, .. } => {
                 let polled = ready!(Pin::new(&mut *body).poll_frame(cx));
                 let ended = !matches!(polled, Some(Ok(_))) || body.is_end_stream();
                 (polled, ended)
@@ -145,7 +163,7 @@ impl http_body::Body for Body {
         match &self.source {
             Source::Ended => true,
             Source::Wire(wire) => wire.rest.incoming.is_end_stream(),
-            Source::Other(body) => body.is_end_stream(),
+            Source::Other { body, .. } => body.is_end_stream(),
         }
     }
 
@@ -153,7 +171,7 @@ impl http_body::Body for Body {
         match &self.source {
             Source::Ended => SizeHint::with_exact(0),
             Source::Wire(wire) => wire.rest.incoming.size_hint(),
-            Source::Other(body) => body.size_hint(),
+            Source::Other { body, .. } => body.size_hint(),
         }
     }
 }

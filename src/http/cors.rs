@@ -61,6 +61,16 @@ impl Cors {
         answer
     }
 
+    /// Whether pages of this origin may use the server, as [`Self::fields`] tells their browser. For
+    /// what a page can send without its browser asking first.
+    pub fn admits(&self, origin: &HeaderValue) -> bool {
+        match self {
+            Self::Off => false,
+            Self::Any => true,
+            Self::Origins(origins) => origins.contains(origin),
+        }
+    }
+
     /// Whether pages of this origin may act for the user whose browser they are in. That takes more
     /// than being one of all that may come without credentials: the origin has to be listed.
     pub fn trusts(&self, origin: &HeaderValue) -> bool {
@@ -141,6 +151,19 @@ mod tests {
         let fields = answer(&listed, &Method::GET, None);
         assert_eq!(fields[header::VARY], "Origin");
         assert_eq!(fields.len(), 1);
+    }
+
+    #[test]
+    fn who_is_told_that_it_may_is_admitted() {
+        let origin = HeaderValue::from_static("https://a.example");
+        for cors in [Cors::Off, Cors::Any, Cors::Origins(vec![origin.clone()])] {
+            for page in ["https://a.example", "https://b.example"] {
+                let fields = answer(&cors, &Method::POST, Some(page));
+                let is_told = fields.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+                let admitted = cors.admits(&HeaderValue::from_static(page));
+                assert_eq!(admitted, is_told, "{cors:?} {page}");
+            }
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! | `reach` | where those may go |
 //! | `body` | request bodies, their remains, response bodies |
 //! | `json` | bodies in JSON |
+//! | `multipart` | bodies that are forms |
 //! | `cors` | what web pages of other origins may do |
 //! | `origin` | absolute URLs of this server |
 //! | `proxies` | whom to believe about a client |
@@ -33,6 +34,7 @@ mod cors;
 mod interim;
 mod io;
 pub mod json;
+pub mod multipart;
 mod origin;
 mod page;
 mod proxies;

@@ -17,7 +17,7 @@ use crate::id::{InvalidId, UploadId};
 /// An upload, as a client sees it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct View {
+pub(super) struct View {
     id: String,
     project_id: String,
     owner_id: String,
@@ -36,7 +36,7 @@ struct View {
 }
 
 impl View {
-    fn of(upload: Upload) -> Self {
+    pub(super) fn of(upload: Upload) -> Self {
         let metadata = Metadata::from_stored(upload.metadata);
         Self {
             id: upload.id.to_string(),

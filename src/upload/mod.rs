@@ -41,6 +41,7 @@ mod end;
 mod event;
 pub mod fsck;
 mod handler;
+mod images;
 mod interim;
 #[cfg(test)]
 mod memory;
@@ -96,6 +97,11 @@ pub struct Config {
     pub rate_min: u64,
     /// How many interim responses one request is sent at most.
     pub interims_max: u32,
+    /// How many images one request may bring.
+    pub images_max: u32,
+    /// Bytes of an image beyond those that an upload may have which are still read, so that what is
+    /// behind it is found.
+    pub skip_bytes_max: u64,
     pub cors: Cors,
     /// How absolute URLs are made.
     pub origin: Origin,
@@ -113,6 +119,7 @@ pub fn mount(deps: Deps, config: Config) -> (Mount, Cancels) {
         .refusing(move |head, problem| handler::turned_away(&refusing, head, problem))
     };
     let (find, list) = (uploads.clone(), uploads.clone());
+    let (images, preflight) = (uploads.clone(), uploads.clone());
     let cancel = |path| {
         let uploads = uploads.clone();
         Route::new(Method::POST, path, move |request| {
@@ -127,6 +134,12 @@ pub fn mount(deps: Deps, config: Config) -> (Mount, Cancels) {
             serve("/files/{id}", Target::Upload),
             serve("/files/{id}/", Target::Upload),
             serve("/api/projects/{project}/uploads", Target::Collection),
+            Route::new(Method::POST, images::PATH, move |request| {
+                images::serve(images.clone(), request)
+            }),
+            Route::new(Method::OPTIONS, images::PATH, move |request| {
+                images::preflight(preflight.clone(), request)
+            }),
             Route::new(
                 Method::GET,
                 "/api/projects/{project}/uploads",

@@ -31,6 +31,8 @@ pub enum Problem {
     },
     /// The body of an operation in JSON is of another type (contract, "Errors").
     NotJson,
+    /// A body that has to be a form is not sent as one.
+    NotAForm,
     /// The body of an operation in JSON is too large.
     BodyTooLarge {
         /// The most it may have, in bytes.
@@ -213,6 +215,7 @@ impl Problem {
             Self::ValidationFailed { .. } => &types::VALIDATION_FAILED,
             Self::BadRequest { .. } => &types::BAD_REQUEST,
             Self::NotJson => &types::NOT_JSON,
+            Self::NotAForm => &types::NOT_A_FORM,
             Self::BodyTooLarge { .. } => &types::BODY_TOO_LARGE,
             Self::Unauthorized { .. } => &types::UNAUTHORIZED,
             Self::ForeignOrigin => &types::FOREIGN_ORIGIN,

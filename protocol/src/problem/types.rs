@@ -39,10 +39,11 @@ pub fn explanation(slug: &str) -> Option<(&'static str, &'static str)> {
 }
 
 /// Every type.
-pub const ALL: [&Type; 47] = [
+pub const ALL: [&Type; 48] = [
     &VALIDATION_FAILED,
     &BAD_REQUEST,
     &NOT_JSON,
+    &NOT_A_FORM,
     &BODY_TOO_LARGE,
     &UNAUTHORIZED,
     &FOREIGN_ORIGIN,
@@ -119,6 +120,17 @@ pub(super) const NOT_JSON: Type = Type {
     text: "A body of this resource is JSON, and its `Content-Type` has to say so: web pages of \
            other origins cannot send that without being asked first. Nothing was changed. A \
            request without a body needs no `Content-Type`.",
+};
+
+pub(super) const NOT_A_FORM: Type = Type {
+    slug: "not-a-form",
+    status: 415,
+    title: "Not a form",
+    code: "NOT_A_FORM",
+    summary: "The body must be sent as multipart/form-data.",
+    text: "Images are sent as files of a form: the body is `multipart/form-data`, and its \
+           `Content-Type` says so and names the boundary. Nothing was stored. A single file can as \
+           well be sent as an upload of its own, which can be resumed.",
 };
 
 pub(super) const BODY_TOO_LARGE: Type = Type {

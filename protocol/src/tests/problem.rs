@@ -64,6 +64,7 @@ fn rows() -> Vec<(Problem, u16)> {
         (Problem::IdTaken, 409),
         (Problem::CursorUnknown, 409),
         (Problem::NotJson, 415),
+        (Problem::NotAForm, 415),
         (Problem::BodyTooLarge { limit: 7 }, 413),
         (Problem::InvalidPart { part: 2 }, 400),
         (Problem::PartNotFound { part: 2 }, 404),

@@ -71,6 +71,8 @@ pub(super) fn config() -> Config {
             interop_max: rufh::NEWEST,
         },
         interims_max: 5,
+        images_max: 100,
+        skip_bytes_max: 1 << 20,
         digest: true,
         expires_after: HOUR,
         tombstone_keep: HOUR,
