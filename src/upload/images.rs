@@ -71,17 +71,17 @@ pub(super) async fn serve(uploads: Arc<Uploads>, request: Request) -> Response {
         request.head.uri.path().to_owned(),
     );
     let cors = cors(&uploads, &request);
-    let taken = match Taking::begin(uploads, request) {
+    let mut response = match Taking::begin(uploads, request) {
         Ok((taking, form)) => {
             let task = taking.scope.clone().spawn(taking.run(form));
-            task.await.unwrap_or_else(|panicked| {
+            let taken = task.await.unwrap_or_else(|panicked| {
                 tracing::error!(%panicked, "images");
                 Taken::default().ending_with(Problem::Internal)
-            })
+            });
+            taken.answer(&method, &path)
         }
-        Err(problem) => Taken::default().ending_with(problem),
+        Err(problem) => reject::problem(&method, &path, &problem),
     };
-    let mut response = taken.answer(&method, &path);
     response.headers_mut().extend(cors);
     response
 }

@@ -35,6 +35,13 @@ mod stuck_disk;
 mod webhook;
 mod websocket;
 
+/// Forms with images.
+mod images {
+    mod ends;
+    mod files;
+    mod hostile;
+}
+
 /// The rows of the protocol digest, one test or more for each.
 mod tus {
     mod checksum;

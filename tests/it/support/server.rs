@@ -116,6 +116,17 @@ impl Server {
         open.expect("the server's descriptors").count()
     }
 
+    /// Memory of the process that is in use, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let pid = self.process.pid().as_raw_nonzero();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"));
+        let status = status.expect("the server's status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kib = kib.and_then(|kib| kib.parse::<u64>().ok());
+        kib.expect("VmRSS in kB") * 1024
+    }
+
     /// Waits for the end of the process.
     pub(crate) async fn exited_within(&self, limit: Duration) -> ExitStatus {
         within(limit, "the process ends", async || {
