@@ -147,6 +147,25 @@ impl Uploads {
         Ok(asked.into_iter().map(|id| (id, outcome(id))).collect())
     }
 
+    /// Ends an upload that this server has made for a request which cannot complete it.
+    ///
+    /// # Errors
+    /// As [`Self::cancel`].
+    ///
+    /// # Cancel safety
+    /// As [`Self::delete`].
+    pub(super) async fn end(
+        self: &Arc<Self>,
+        id: UploadId,
+        reason: Option<String>,
+    ) -> Result<(), Problem> {
+        let called = Instant::now();
+        let begun = self.store.cancel(id, Canceller::Other, reason).await;
+        let begun = begun.map_err(|error| refuse::store(&error))?;
+        self.confirm(vec![(id, begun)], called).await;
+        Ok(())
+    }
+
     /// Ends some of what is left in a project that is going, complete uploads too. True: nothing of it
     /// is left, not a byte.
     ///

@@ -20,7 +20,9 @@ use tidegate_protocol::response::{Resource, Response};
 use super::interim::Interims;
 use super::progress::Progress;
 use super::receive::{self, Received, Sender};
-use super::store::{Canceller, Kind, Made, NewFinal, NewUpload, Seen, State, Upload};
+use super::store::{
+    Canceller, Kind, Made, NewFinal, NewUpload, NotMade, Seen, State, StoreError, Upload,
+};
 use super::{Uploads, cancel_api, content, refuse};
 use crate::auth::Caller;
 use crate::blob::Digests;
@@ -461,9 +463,20 @@ async fn make(uploads: &Uploads, new: New) -> Result<Made, Problem> {
         New::Appended(new) => uploads.store.create(new).await,
         New::Final(new) => uploads.store.concatenate(new).await,
     };
-    let size_max = uploads.config.settings.limits.upload_bytes_max();
-    made.map_err(|error| refuse::store(&error))?
-        .map_err(|error| refuse::not_made(error, size_max))
+    uploads.made(made)
+}
+
+impl Uploads {
+    /// # Errors
+    /// The problem to answer with, if none was made.
+    pub(super) fn made(
+        &self,
+        made: Result<Result<Made, NotMade>, StoreError>,
+    ) -> Result<Made, Problem> {
+        let size_max = self.config.settings.limits.upload_bytes_max();
+        made.map_err(|error| refuse::store(&error))?
+            .map_err(|error| refuse::not_made(error, size_max))
+    }
 }
 
 /// A final upload of the parts that a client names by their URLs.

@@ -24,7 +24,8 @@ use tidegate_protocol::request::{Append, Completion, Overrun, Protocol};
 use super::api::View;
 use super::receive::{self, Received, Sender};
 use super::store::{NewUpload, State, Upload};
-use super::{DEFAULT_PROJECT, Uploads, refuse};
+use super::{Uploads, refuse};
+use crate::auth::Caller;
 use crate::cancel::Scope;
 use crate::http::multipart::{Broken, Head, HeadError, Multipart, Pace};
 use crate::http::{OutBody, Request, Response, Shared, reject};
@@ -71,7 +72,11 @@ pub(super) async fn serve(uploads: Arc<Uploads>, request: Request) -> Response {
         request.head.uri.path().to_owned(),
     );
     let cors = cors(&uploads, &request);
-    let mut response = match Taking::begin(uploads, request) {
+    let begun = match is_seen(&uploads, &request).await {
+        Ok(()) => Taking::begin(uploads, request),
+        Err(problem) => Err(problem),
+    };
+    let mut response = match begun {
         Ok((taking, form)) => {
             let task = taking.scope.clone().spawn(taking.run(form));
             let taken = task.await.unwrap_or_else(|panicked| {
@@ -84,6 +89,22 @@ pub(super) async fn serve(uploads: Arc<Uploads>, request: Request) -> Response {
     };
     response.headers_mut().extend(cors);
     response
+}
+
+/// Refuses a project that is not there for the caller.
+fn is_seen(
+    uploads: &Uploads,
+    request: &Request,
+) -> impl Future<Output = Result<(), Problem>> + use<> {
+    let project = request.path.get("project").unwrap_or_default().to_owned();
+    let is_seen = uploads.store.is_seen(project, request.caller.clone());
+    async move {
+        match is_seen.await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Problem::NotFound),
+            Err(error) => Err(refuse::store(&error)),
+        }
+    }
 }
 
 /// Tells a browser whether a page of another origin may send a form with an `Authorization`.
@@ -105,7 +126,7 @@ fn cors(uploads: &Uploads, request: &Request) -> HeaderMap {
 struct Taking {
     uploads: Arc<Uploads>,
     project: String,
-    owner: String,
+    caller: Caller,
     scope: Scope,
     taken: Taken,
 }
@@ -128,9 +149,7 @@ impl Taking {
     /// # Errors
     /// The problem to answer with; nothing of the form has been asked for.
     fn begin(uploads: Arc<Uploads>, request: Request) -> Result<(Self, Multipart), Problem> {
-        let project = request.path.get("project");
-        let project = project.filter(|project| *project == DEFAULT_PROJECT);
-        let project = project.ok_or(Problem::NotFound)?.to_owned();
+        let project = request.path.get("project").unwrap_or_default().to_owned();
         // A browser sends a form anywhere without asking first.
         let (config, head) = (&uploads.config, &request.head);
         let mut pages = head.headers.get_all(ORIGIN).iter();
@@ -146,7 +165,7 @@ impl Taking {
         let form = Multipart::new(&head.headers, request.body, pace)?;
         let taking = Self {
             project,
-            owner: request.caller.user,
+            caller: request.caller,
             scope: uploads.scope.child("images"),
             uploads,
             taken: Taken::default(),
@@ -257,8 +276,8 @@ impl Taking {
         let new = NewUpload {
             id: named.unwrap_or_else(UploadId::random),
             named: named.is_some(),
-            project: self.project.clone(),
-            owner: self.owner.clone(),
+            project: Some(self.project.clone()),
+            caller: self.caller.clone(),
             partial: false,
             length: None,
             metadata: metadata(&head)?.raw().to_owned(),
@@ -268,8 +287,7 @@ impl Taking {
             sha256_of_nothing: digests.whole_hex(),
             expires_after: uploads.config.expires_after,
         };
-        let made = uploads.store.create(new).await;
-        let made = made.map_err(|error| refuse::store(&error))?;
+        let made = uploads.made(uploads.store.create(new).await)?;
         if !made.is_new {
             return Err(Problem::IdTaken);
         }
@@ -288,6 +306,7 @@ impl Taking {
     ) -> (Result<Upload, Problem>, Option<Multipart>) {
         let (body, rest) = form.into_content();
         let sender = Sender {
+            caller: self.caller.clone(),
             body,
             interims: None,
             location: None,
@@ -329,7 +348,7 @@ impl Taking {
             return;
         }
         let reason = Some(problem.detail());
-        if let Err(problem) = self.uploads.cancel(id, self.owner.clone(), reason).await {
+        if let Err(problem) = self.uploads.end(id, reason).await {
             // It expires.
             tracing::warn!(upload = %id, ?problem, "removing an image that is not whole");
         }

@@ -412,6 +412,12 @@ impl UploadStore for MemoryStore {
         self.transaction("restore_room", |_| Ok(()))
     }
 
+    fn is_seen(&self, project: String, caller: Caller) -> Answer<bool> {
+        self.transaction("is_seen", move |tables| {
+            Ok(tables.right(&project, &caller).is_some())
+        })
+    }
+
     fn list(&self, filter: Filter, caller: Caller) -> Answer<Option<(Vec<Upload>, u64)>> {
         self.transaction("list", move |tables| {
             if tables.right(&filter.project, &caller).is_none() {

@@ -434,6 +434,17 @@ impl UploadStore for SqlStore {
         .boxed()
     }
 
+    fn is_seen(
+        &self,
+        project: String,
+        caller: Caller,
+    ) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.read(move |tx| {
+            let (project, caller) = (project.clone(), caller.clone());
+            async move { Ok(access::right(tx, &project, &caller).await?.is_some()) }.boxed()
+        })
+    }
+
     fn list(
         &self,
         filter: Filter,

@@ -586,6 +586,9 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
     /// Tries to get the room back that a full disk used up.
     fn restore_room(&self) -> Answer<()>;
 
+    /// Whether there is such a project for the caller.
+    fn is_seen(&self, project: String, caller: Caller) -> Answer<bool>;
+
     /// A page of a project's uploads, newest first, and how many there are in all. `None`: there is no
     /// such project for the caller.
     fn list(&self, filter: Filter, caller: Caller) -> Answer<Option<(Vec<Upload>, u64)>>;
