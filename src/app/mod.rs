@@ -368,6 +368,7 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
         metrics: upload_metrics,
         operations: opened.hub.operations().clone(),
         access: opened.access.clone(),
+        auth: auth.clone(),
         tails_are_good: identity.is_as_before(),
     };
     let (mounted, uploads) = upload::mount(deps, upload_config(config));

@@ -56,13 +56,15 @@ pub(super) async fn establish(
     if request.head.method == Method::OPTIONS {
         return Ok(config.auth.everybody().unwrap_or_else(Caller::nobody));
     }
-    if let Some(everybody) = config.auth.everybody() {
-        return Ok(everybody);
-    }
-    let proofs = proofs?;
+    let everybody = config.auth.everybody();
+    let proofs = match &everybody {
+        Some(_) => Proofs::default(),
+        None => proofs?,
+    };
     if let Some(token) = &proofs.bearer {
         return config.auth.bearer(token).await;
     }
+    // Where nobody is asked, too: whoever sends one relies on what it is for.
     match credential {
         Some(Credential::Ticket) => {
             if let Some(ticket) = parameter(&request.head, "ticket")? {
@@ -76,6 +78,9 @@ pub(super) async fn establish(
             }
         }
         None => {}
+    }
+    if let Some(everybody) = everybody {
+        return Ok(everybody);
     }
     let token = proofs.cookie.ok_or(Problem::Unauthorized { fault: None })?;
     is_own_page(request, config)?;
@@ -99,6 +104,7 @@ fn is_own_page(request: &Request, config: &Config) -> Result<(), Problem> {
 }
 
 /// The login tokens that came with a request.
+#[derive(Default)]
 struct Proofs {
     bearer: Option<String>,
     cookie: Option<String>,

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use super::store::{State, Which};
 use super::{Uploads, api, refuse};
 use crate::auth::Caller;
 use crate::clock::rfc3339;
-use crate::http::{Request, Response, json, reject};
+use crate::http::{Page, Request, Response, json, reject};
 use crate::id::UploadId;
 
 /// The longest reason, in characters.
@@ -22,6 +23,10 @@ const REASON_MAX: usize = 200;
 
 /// Uploads in one call, at most.
 const MANY_MAX: usize = 10_000;
+
+/// For how long a token is good if nobody says so, and at most.
+const TOKEN_SECONDS: u64 = 3600;
+const TOKEN_SECONDS_MAX: u64 = 7 * 24 * 3600;
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -91,7 +96,10 @@ pub(super) async fn reason_of_deletion(request: &mut Request) -> Result<Option<S
 /// `POST /api/uploads/{id}/cancel`, also below a project.
 pub(super) async fn one(uploads: Arc<Uploads>, mut request: Request) -> Response {
     let done = async {
-        let ask: Ask = json::read(&request.head.headers, &mut request.body).await?;
+        let ask = match is_beacon(&request)? {
+            true => Ask::default(),
+            false => json::read(&request.head.headers, &mut request.body).await?,
+        };
         let id = request.path.get("id").unwrap_or_default();
         let project = request.path.get("project");
         uploads
@@ -100,6 +108,58 @@ pub(super) async fn one(uploads: Arc<Uploads>, mut request: Request) -> Response
     };
     match done.await {
         Ok(view) => reject::success(StatusCode::OK, &view, Some(message(view.outcome))),
+        Err(problem) => reject::problem(&request.head.method, request.head.uri.path(), &problem),
+    }
+}
+
+/// Whether a page has sent a token and nothing else, as it can while it is being closed. No other page
+/// can have had it sent: nobody else has the token.
+fn is_beacon(request: &Request) -> Result<bool, Problem> {
+    let is_empty = request.body.size_hint_exact() == Some(0);
+    Ok(is_empty && Page::of(&request.head)?.query("token").is_some())
+}
+
+/// For how long a token is asked for.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct AskToken {
+    expires_in: Option<u64>,
+}
+
+/// A token that can cancel one upload.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TokenView {
+    token: String,
+    expires_at: String,
+}
+
+/// `POST /api/uploads/{id}/cancel-token`.
+pub(super) async fn lend(uploads: Arc<Uploads>, mut request: Request) -> Response {
+    let lent = async {
+        let ask: AskToken = json::read(&request.head.headers, &mut request.body).await?;
+        let seconds = ask.expires_in.unwrap_or(TOKEN_SECONDS);
+        if !(1..=TOKEN_SECONDS_MAX).contains(&seconds) {
+            let why = format!("must be a number of seconds from 1 to {TOKEN_SECONDS_MAX}");
+            return Err(Problem::validation("expiresIn", why));
+        }
+        let id = api::id(request.path.get("id").unwrap_or_default(), "id")?;
+        let seen = uploads.seen(id, &request.caller).await?;
+        match seen.upload.state {
+            State::Deleting => return Err(Problem::NotFound),
+            _ if !seen.is_covered => return Err(Problem::Forbidden),
+            _ => {}
+        }
+        let within = Duration::from_secs(seconds);
+        let capabilities = uploads.auth.capabilities();
+        let (token, until) = capabilities.issue(&request.caller, "upload", &id.to_string(), within);
+        Ok(TokenView {
+            token,
+            expires_at: rfc3339(i64::try_from(until).unwrap_or(i64::MAX)),
+        })
+    };
+    match lent.await {
+        Ok(view) => reject::success(StatusCode::CREATED, &view, None),
         Err(problem) => reject::problem(&request.head.method, request.head.uri.path(), &problem),
     }
 }

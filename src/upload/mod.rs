@@ -21,6 +21,7 @@ use tidegate_protocol::dialect::{Settings, Target};
 use tokio::sync::watch;
 
 use crate::access;
+use crate::auth::Authenticator;
 use crate::blob::{BlobStore, Digests};
 use crate::cancel::{Live, Scope};
 use crate::event::Operations;
@@ -73,6 +74,8 @@ pub struct Deps {
     pub operations: Operations,
     /// Tells who may see more or less than before.
     pub access: access::Changes,
+    /// What lends the right to one cancel.
+    pub auth: Authenticator,
     /// Whether bytes past a committed offset, as found at the start, are still those that their
     /// sender sent: the machine has been up ever since.
     pub tails_are_good: bool,
@@ -126,7 +129,7 @@ pub fn mount(deps: Deps, config: Config) -> (Mount, Cancels) {
             cancel_api::one(uploads.clone(), request)
         })
     };
-    let many = uploads.clone();
+    let (many, lend) = (uploads.clone(), uploads.clone());
     let mount = Mount {
         routes: vec![
             serve("/files", Target::Creation),
@@ -150,6 +153,11 @@ pub fn mount(deps: Deps, config: Config) -> (Mount, Cancels) {
             }),
             cancel("/api/uploads/{id}/cancel").takes(Credential::UploadCancel),
             cancel("/api/projects/{project}/uploads/{id}/cancel"),
+            Route::new(
+                Method::POST,
+                "/api/uploads/{id}/cancel-token",
+                move |request| cancel_api::lend(lend.clone(), request),
+            ),
             Route::new(
                 Method::POST,
                 "/api/projects/{project}/uploads/cancel",
@@ -177,6 +185,7 @@ struct Uploads {
     unsettled: watch::Sender<HashSet<UploadId>>,
     metrics: Metrics,
     operations: Operations,
+    auth: Authenticator,
     config: Config,
 }
 
@@ -190,6 +199,7 @@ impl Uploads {
             unsettled: watch::Sender::default(),
             metrics: deps.metrics,
             operations: deps.operations,
+            auth: deps.auth,
             config,
         }
     }
