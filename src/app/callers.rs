@@ -95,7 +95,8 @@ pub(super) fn print_token(config: &Config, token: TokenRequest) -> Result<(), Ap
         email: token.email,
         role,
     };
-    let until = clock::unix_ms() / 1000 + token.expires.as_secs();
+    let now = clock::unix_ms() / 1000;
+    let until = now.saturating_add(token.expires.as_secs());
     writeln!(io::stdout(), "{}", signer.sign(&caller, until)?)?;
     Ok(())
 }

@@ -26,7 +26,7 @@ pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
 /// A document is fetched again after this long.
 const REFRESHED_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// The least time between two fetches: tokens can name any key.
+/// The least time between two fetches for the sake of tokens, which can name any key.
 const SPACING: Duration = Duration::from_secs(10);
 
 /// For how long a request waits for keys.
@@ -80,9 +80,10 @@ pub struct Jwks {
 
 #[derive(Debug, Default)]
 struct Fetching {
-    /// Set while somebody may expect keys that are newer than his question.
+    /// Set from the moment that it is wanted.
     is_on: bool,
-    last_end: Option<Instant>,
+    /// When a token has last made it wanted.
+    asked: Option<Instant>,
 }
 
 impl Jwks {
@@ -108,10 +109,7 @@ impl Jwks {
             let mut current = self.keys.write().unwrap_or_else(PoisonError::into_inner);
             *current = Some(Arc::new(keys));
         });
-        *self.fetching() = Fetching {
-            is_on: false,
-            last_end: Some(Instant::now()),
-        };
+        self.fetching().is_on = false;
         self.ended.send_modify(|count| *count += 1);
         loaded
     }
@@ -139,11 +137,6 @@ impl Jwks {
         }
     }
 
-    /// How often the keys may have changed.
-    pub(super) fn age(&self) -> u64 {
-        *self.ended.borrow()
-    }
-
     /// The key of this name, if need be a new one.
     ///
     /// # Cancel safety
@@ -166,9 +159,10 @@ impl Jwks {
     /// Whether newer keys are on their way.
     fn ask(&self) -> bool {
         let mut fetching = self.fetching();
-        let is_soon = |last: Instant| last.elapsed() < SPACING;
-        if !fetching.is_on && !fetching.last_end.is_some_and(is_soon) {
+        let is_recent = |asked: Instant| asked.elapsed() < SPACING;
+        if !fetching.is_on && !fetching.asked.is_some_and(is_recent) {
             fetching.is_on = true;
+            fetching.asked = Some(Instant::now());
             self.wanted.notify_one();
         }
         fetching.is_on

@@ -274,13 +274,16 @@ where
     }
     let cli =
         Cli::from_arg_matches(&matches).map_err(|error| Refusal(error.format(&mut program)))?;
-    let mut config = |flags: Flags| resolve::config(flags).map_err(|e| refuse(&mut program, &e));
+    let config = |program: &mut clap::Command, flags: Flags| {
+        resolve::config(flags).map_err(|e| refuse(program, &e))
+    };
+    let program = &mut program;
     Ok(match cli.command {
-        Subcommand::Serve(flags) => Command::Serve(config(flags)?),
-        Subcommand::Migrate(flags) => Command::Migrate(config(flags)?),
-        Subcommand::Check(flags) => Command::Check(config(flags)?),
+        Subcommand::Serve(flags) => Command::Serve(config(program, flags)?),
+        Subcommand::Migrate(flags) => Command::Migrate(config(program, flags)?),
+        Subcommand::Check(flags) => Command::Check(config(program, flags)?),
         Subcommand::Fsck { repair, flags } => Command::Fsck {
-            config: config(flags)?,
+            config: config(program, flags)?,
             repair,
         },
         Subcommand::Token {
@@ -290,10 +293,13 @@ where
             role,
             mut flags,
         } => {
+            if expires.0 < Duration::from_secs(1) {
+                return Err(refuse(program, &"`--expires` must be a second or more"));
+            }
             // What else would it be signed for?
             flags.settings.auth.get_or_insert(args::Auth::Jwt);
             Command::Token {
-                config: config(flags)?,
+                config: config(program, flags)?,
                 token: TokenRequest {
                     user,
                     email,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::units::{ByteSize, TimeSpan};
 use super::*;
+use crate::auth::{KeySource, Location};
 
 fn serve(arguments: &[&str]) -> Result<Config, Refusal> {
     let program = ["tidegate", "serve"].iter().chain(arguments);
@@ -72,12 +73,15 @@ fn the_help_tells_the_defaults_that_are_applied() {
     assert!(told >= 18, "only {told} flags tell their default");
 }
 
+/// Flags that say what to do this time.
+const OF_ONE_COMMAND: [&str; 5] = ["repair", "user", "expires", "email", "role"];
+
 #[test]
 fn every_flag_has_its_variable_and_its_heading() {
     for command in program().get_subcommands() {
         for flag in command
             .get_arguments()
-            .filter(|flag| flag.get_id() != "repair")
+            .filter(|flag| !OF_ONE_COMMAND.contains(&flag.get_id().as_str()))
         {
             let long = flag.get_long().unwrap();
             let variable = format!("TIDEGATE_{}", long.to_uppercase().replace('-', "_"));
@@ -247,7 +251,7 @@ fn a_wrong_file_is_refused_with_key_and_line() {
         ("drain-idle = 5", "drain-idle"),
         ("drain-idle = \"5\"", "as in 30s"),
         ("digest = \"md5\"", "md5"),
-        ("auth = \"jwt\"", "jwt"),
+        ("auth = \"basic\"", "`none` or `jwt`"),
         ("without = [\"uploads\"]", "export or queue"),
         ("listen = 7070", "listen"),
         ("listen = [\"127.0.0.1\"]", "host:port"),
@@ -277,7 +281,8 @@ fn a_wrong_value_is_refused_by_its_name() {
         ("--cors-origin", "none,https://a.example", "alone"),
         ("--cors-origin", "https://a.example/", "cors-origin"),
         ("--cors-origin", "a.example", "cors-origin"),
-        ("--auth", "jwt", "possible values: none"),
+        ("--auth", "basic", "possible values: none, jwt"),
+        ("--auth", "jwt", "needs a key"),
         ("--database", "mysql://db", "sqlite:PATH"),
         ("--database", "postgres://", "sqlite:PATH"),
         ("--store", "s3://bucket", "file:PATH"),
@@ -504,4 +509,85 @@ fn durations_are_read_and_written() {
         let refusal = long.parse::<TimeSpan>().unwrap_err().to_string();
         assert!(refusal.contains("at most 36500d"), "{long}: {refusal}");
     }
+}
+
+#[test]
+fn tokens_are_checked_with_one_key() {
+    let jwt = |more: &[&str]| serve(&[&["--auth", "jwt"], more].concat()).map(|config| config.auth);
+    let keys = |more: &[&str]| jwt(more).unwrap().unwrap().keys;
+    let url = |text: &str| KeySource::Jwks(Location::Url(text.parse().unwrap()));
+    let file = |text: &str| KeySource::Jwks(Location::File(text.into()));
+    assert_eq!(
+        keys(&["--jwt-secret-file", "s"]),
+        KeySource::Secret("s".into())
+    );
+    assert_eq!(
+        keys(&["--jwt-public-key", "p"]),
+        KeySource::PublicKey("p".into())
+    );
+    for (text, expected) in [
+        ("jwks.json", file("jwks.json")),
+        ("/etc/a:b", file("/etc/a:b")),
+        ("https://id.example/keys", url("https://id.example/keys")),
+        (
+            "http://127.0.0.1:8080/keys",
+            url("http://127.0.0.1:8080/keys"),
+        ),
+        ("http://[::1]/keys", url("http://[::1]/keys")),
+        ("http://localhost/keys", url("http://localhost/keys")),
+    ] {
+        assert_eq!(keys(&["--jwt-jwks", text]), expected);
+    }
+    let expected = jwt(&[
+        "--jwt-jwks",
+        "j",
+        "--jwt-issuer",
+        "us",
+        "--jwt-audience",
+        "them",
+    ]);
+    let expected = expected.unwrap().unwrap().expected;
+    assert_eq!(expected.issuer.as_deref(), Some("us"));
+    assert_eq!(expected.audience.as_deref(), Some("them"));
+    assert_eq!(serve(&["--auth", "none"]).unwrap().auth, None);
+    let secret = "--jwt-secret-file=s";
+    assert!(jwt(&[secret, "--listen", "0.0.0.0:80"]).is_ok());
+}
+
+#[test]
+fn contradictions_about_callers_are_refused() {
+    let secret = "--jwt-secret-file=s";
+    for (flags, told) in [
+        (&["--auth=jwt", secret, "--jwt-jwks=j"][..], "exclude"),
+        (&["--auth=jwt", secret, "--jwt-public-key=p"], "exclude"),
+        (&["--auth=jwt", "--jwt-issuer=us"], "needs a key"),
+        (&["--auth=jwt", secret, "--jwt-issuer="], "jwt-issuer"),
+        (&["--auth=jwt", secret, "--jwt-audience="], "jwt-audience"),
+        (&["--auth=jwt", "--jwt-jwks="], "jwt-jwks"),
+        (&["--auth=jwt", "--jwt-jwks=http://id.example/"], "jwt-jwks"),
+        (
+            &["--auth=jwt", "--jwt-jwks=http://127.0.0.1.evil.example/"],
+            "jwt-jwks",
+        ),
+        (
+            &["--auth=jwt", "--jwt-jwks=https://a:b@id.example/"],
+            "jwt-jwks",
+        ),
+        (&["--auth=jwt", "--jwt-jwks=ftp://id.example/"], "jwt-jwks"),
+        (&["--auth=jwt", "--jwt-jwks=file:///keys"], "jwt-jwks"),
+        (&["--auth=none", secret], "`jwt` only"),
+        (&[secret], "`jwt` only"),
+        (&["--jwt-public-key=p"], "`jwt` only"),
+        (&["--jwt-jwks=j"], "`jwt` only"),
+        (&["--jwt-issuer=us"], "`jwt` only"),
+        (&["--jwt-audience=them"], "`jwt` only"),
+        (&["--listen=0.0.0.0:80"], "set `auth` to `jwt`"),
+    ] {
+        let refusal = refusal(&[&["serve"], flags].concat());
+        assert!(refusal.contains(told), "{flags:?}: {refusal}");
+    }
+    let token = ["token", "--user", "ada", secret];
+    assert!(refusal(&[&token[..], &["--expires", "0s"]].concat()).contains("expires"));
+    assert!(refusal(&[&token[..], &["--listen", "a:1"]].concat()).contains("means nothing"));
+    assert!(refusal(&["token", secret]).contains("--user"));
 }

@@ -48,6 +48,11 @@ impl Cors {
                 None => return answer,
             },
         };
+        if self.trusts(origin) {
+            // Its pages may act for the user: the browser sends his cookie along.
+            let yes = HeaderValue::from_static("true");
+            answer.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+        }
         answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
         let exposed = HeaderValue::from_static(shared.response_fields);
         answer.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
@@ -116,6 +121,7 @@ mod tests {
     fn any_origin_is_answered_with_a_star() {
         let fields = answer(&Cors::Any, &Method::OPTIONS, Some("https://a.example"));
         assert_eq!(fields[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        assert!(!fields.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
         assert_eq!(fields[header::ACCESS_CONTROL_ALLOW_METHODS], "POST");
         let fields = answer(&Cors::Any, &Method::POST, Some("https://a.example"));
         assert_eq!(fields[header::ACCESS_CONTROL_EXPOSE_HEADERS], "Location");
@@ -130,6 +136,7 @@ mod tests {
             fields[header::ACCESS_CONTROL_ALLOW_ORIGIN],
             "https://a.example"
         );
+        assert_eq!(fields[header::ACCESS_CONTROL_ALLOW_CREDENTIALS], "true");
         for foreign in [
             "https://a.example.evil",
             "http://a.example",
@@ -141,6 +148,7 @@ mod tests {
                 !fields.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN),
                 "{foreign}"
             );
+            assert!(!fields.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS));
             assert_eq!(fields[header::VARY], "Origin");
         }
     }

@@ -35,6 +35,15 @@ mod stuck_disk;
 mod webhook;
 mod websocket;
 
+/// Who is calling.
+mod auth {
+    mod canary;
+    mod hostile;
+    mod keys;
+    mod requests;
+    mod tickets;
+}
+
 /// Forms with images.
 mod images {
     mod ends;

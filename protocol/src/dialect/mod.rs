@@ -84,7 +84,7 @@ pub const CORS_RESPONSE_FIELDS: &str = "Upload-Offset, Location, Upload-Length, 
      Upload-Defer-Length, Upload-Concat, Upload-Expires, Upload-Incomplete, Upload-Complete, \
      Upload-Limit, Upload-Draft-Interop-Version, Repr-Digest, Content-Digest, Retry-After, \
      X-Request-ID, Content-Disposition, Content-Range, Accept-Ranges, ETag, Accept-Patch, \
-     Want-Content-Digest, Want-Repr-Digest";
+     Want-Content-Digest, Want-Repr-Digest, WWW-Authenticate";
 
 impl Dialect {
     /// The dialect of a request (§2.9 of the rows); `None` if nothing in it tells. One that names tus

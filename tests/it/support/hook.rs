@@ -51,6 +51,14 @@ pub(crate) fn status(status: u16) -> Reply {
     Some(format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"))
 }
 
+/// The answer with this status and body.
+pub(crate) fn text(status: u16, body: &str) -> Reply {
+    let length = body.len();
+    Some(format!(
+        "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n\r\n{body}"
+    ))
+}
+
 type Replies = Arc<dyn Fn(&Sent) -> Reply + Send + Sync>;
 
 /// A server on loopback that is sent events. It ends when it is dropped.
@@ -146,7 +154,8 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             .filter_map(|field| field.split_once(": "))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        let length = fields["content-length"].parse().expect("a length");
+        let length = fields.get("content-length");
+        let length = length.map_or(0, |length| length.parse().expect("a length"));
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await?;
         let sent = Sent {

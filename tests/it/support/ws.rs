@@ -32,8 +32,13 @@ pub(crate) struct Socket {
 
 impl Socket {
     pub(crate) async fn open(server: &Server) -> Self {
+        Self::open_at(server, PATH).await
+    }
+
+    /// With a query behind the path.
+    pub(crate) async fn open_at(server: &Server, path: &str) -> Self {
         let stream = TcpStream::connect(server.addr()).await.expect("connect");
-        let url = format!("ws://{}{PATH}", server.addr());
+        let url = format!("ws://{}{path}", server.addr());
         let opened = timeout(PATIENCE, tokio_tungstenite::client_async(url, stream)).await;
         let (socket, _) = opened.expect("in time").expect("a handshake");
         Self {
