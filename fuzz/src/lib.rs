@@ -11,6 +11,7 @@
 //! | [`disposition`] | a file's name and its media type, a line each | a download has one legal `Content-Disposition`, and nothing dangerous is shown |
 //! | [`field`] | the value of any header field | what is parsed is in bounds, and is the same when it is written and parsed again |
 //! | [`metadata`] | the value of `Upload-Metadata` | it is kept byte for byte, and no name taken from it leads anywhere |
+//! | [`multipart`] | a boundary in a line of its own, and a form | its parts are the same in whatever chunks it comes, and end at their boundary |
 //! | [`range`] | a length, and the lines `Range` and `If-Range` | what is sent lies within the content and overlaps nowhere |
 //! | [`upload_ops`] | appends and what happens to them, a letter each | the machine and the oracle of `protocol/src/tests` agree |
 //!
@@ -20,6 +21,7 @@ mod dialect;
 mod disposition;
 mod field;
 mod metadata;
+mod multipart;
 mod range;
 mod upload_ops;
 
@@ -27,6 +29,7 @@ pub use self::dialect::dialect;
 pub use self::disposition::disposition;
 pub use self::field::field;
 pub use self::metadata::metadata;
+pub use self::multipart::multipart;
 pub use self::range::range;
 pub use self::upload_ops::upload_ops;
 
@@ -40,11 +43,12 @@ mod driver;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which is that of its folder in `corpus/`, too.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("dialect", dialect),
     ("disposition", disposition),
     ("field", field),
     ("metadata", metadata),
+    ("multipart", multipart),
     ("range", range),
     ("upload_ops", upload_ops),
 ];

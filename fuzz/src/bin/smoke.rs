@@ -26,7 +26,7 @@ const BYTES_MAX: usize = 512;
 const TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Pieces that parsers look at.
-const WORDS: [&[u8]; 46] = [
+const WORDS: [&[u8]; 50] = [
     b"0",
     b"1",
     b"18446744073709551615",
@@ -67,6 +67,10 @@ const WORDS: [&[u8]; 46] = [
     b"Upload-Draft-Interop-Version:3\n",
     b"Upload-Draft-Interop-Version:6\n",
     b"Content-Type:application/partial-upload\n",
+    b"\r\n--b\r\n",
+    b"--b--",
+    b"Content-Disposition: form-data; name=images; ",
+    b"filename=\"",
     b"?1",
     b"999999999999999",
     b"sha-256=:",
