@@ -235,6 +235,11 @@ async fn chromium_speaks_the_draft_as_the_readme_says() {
     upload_with(node("draft/chromium.mjs")).await;
 }
 
+#[tokio::test]
+async fn node_and_chromium_send_forms_with_images() {
+    upload_with(node("images/forms.mjs")).await;
+}
+
 /// Everything that tus-js-client can do in one version of the IETF draft.
 async fn speak_draft(protocol: &str) {
     let server = Server::start(&[]).await;

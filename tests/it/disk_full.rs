@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::mount::{MountFlags, UnmountFlags};
 use tempfile::TempDir;
 
+use crate::support::form::{self, Form};
 use crate::support::server::{Server, files_in, temp_dir};
 use crate::support::tus::{self, Upload};
 use crate::support::wire::Req;
@@ -143,6 +144,42 @@ async fn a_full_disk_is_507_with_the_offset_that_was_kept() {
         &whole[..length],
         "the same, restarted",
     );
+}
+
+#[tokio::test]
+async fn on_a_full_disk_a_form_ends_and_keeps_what_fits() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let server = Server::start_in(disk.path(), &[]).await;
+    let whole = content(42, DISK_BYTES);
+    let form = Form::new()
+        .image("fits.png", &whole[..1 << 20])
+        .image("does not.png", &whole)
+        .image("next.png", b"next")
+        .end();
+    let answer = server.send(form::post().body(form)).await.expect(201);
+    let data = &answer.json()["data"];
+    assert_eq!(data["count"], 1, "{answer}");
+    assert_eq!(data["failedCount"], 1, "{answer}");
+    assert_eq!(data["failedFiles"][0]["code"], "STORAGE_FULL", "{answer}");
+    assert_eq!(data["failedFiles"][0]["filename"], "does not.png");
+    let kept = server.uploads("completed").await;
+    let kept = server.download(&Upload::listed(&kept[0])).await;
+    assert_same_bytes(&kept, &whole[..1 << 20], "the file that fits");
+    // The other one gives its space back.
+    eventually("there is room again", async || {
+        let form = Form::new().image("again.png", &whole[..4 << 20]).end();
+        let answer = server.send(form::post().body(form)).await;
+        match answer.status {
+            201 => Some(()),
+            _ => {
+                answer.expect_slug(507, "storage-full");
+                None
+            }
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
