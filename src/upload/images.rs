@@ -10,7 +10,7 @@
 use std::future::{Ready, ready};
 use std::sync::Arc;
 
-use http::header::{ALLOW, CONTENT_TYPE, ORIGIN};
+use http::header::{ALLOW, CONTENT_TYPE, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use serde_json::json;
@@ -113,6 +113,7 @@ pub(super) fn preflight(uploads: Arc<Uploads>, request: Request) -> Ready<Respon
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     headers.insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.extend(cors(&uploads, &request));
     ready(response)
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use tidegate_protocol::problem::{ALL_SLUGS, types};
 
+use crate::support::form::{self, Form};
 use crate::support::server::{Server, run, temp_dir};
 use crate::support::tus;
 use crate::support::wire::Req;
@@ -349,6 +350,9 @@ async fn example_of(server: &Server, path: &str, method: &str) -> Req {
             ..tus::patch(&upload, 5)
         },
         "POST" if path.ends_with("/cancel") => Req::new(method, &target),
+        "POST" if path.ends_with("/images") => {
+            form::post().body(Form::new().image("a.png", b"hello").end())
+        }
         "POST" if is_upload => request.header("X-HTTP-Method-Override", "HEAD").body(""),
         "POST" => request.header("Upload-Length", "5").body(""),
         "PUT" => Req::new(method, &target)

@@ -169,6 +169,8 @@ async fn a_file_may_be_cancelled_before_it_comes() {
 async fn a_file_that_somebody_else_appends_to_has_failed() {
     let server = Server::start(&[]).await;
     let (mut sending, running) = Sending::start(&server, &image("running.png")).await;
+    // Now somebody has it.
+    sending.told("upload.progress").await;
     let head = Req::new("HEAD", &running.path).header("Upload-Draft-Interop-Version", "8");
     server.send(head).await;
     sending.finish().await;
@@ -319,9 +321,8 @@ async fn a_stop_of_the_server_removes_the_running_file_and_tells_what_is_stored(
     answer.field("Retry-After");
 }
 
-/// A file system of its own would be needed for more; a limit on files fails in the same place.
 #[tokio::test]
-async fn a_file_that_does_not_fit_is_reported() {
+async fn a_file_is_one_append_and_as_large_as_one_may_be() {
     let server = Server::start(&["--max-append-size", "50000"]).await;
     let form = Form::new()
         .image("large.png", &content(4, 60_000))
