@@ -1,7 +1,7 @@
 //! Forms that nobody means well with.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
 use serde_json::Value;
@@ -107,7 +107,7 @@ async fn a_name_is_kept_as_it_is_or_refused_and_leads_nowhere() {
 }
 
 /// Every file has a name of the server's own.
-fn assert_nothing_escaped(data: &PathBuf, around: &std::path::Path) {
+fn assert_nothing_escaped(data: &Path, around: &Path) {
     let beside = std::fs::read_dir(around).expect("the directory").count();
     assert_eq!(beside, 1, "only the data directory");
     let name = |path: PathBuf| {
