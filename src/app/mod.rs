@@ -7,6 +7,7 @@
 //! | `callers.rs` | who is calling |
 //! | `contents.rs` | what goes with a project |
 //! | `identity.rs` | whether the machine has been up since the last run |
+//! | `mounts.rs` | the modules, each with what it needs of the others |
 //! | `signals.rs` | what the operating system asks for |
 
 use std::io::{self, Write};
@@ -22,33 +23,31 @@ use rustix::fs::Mode;
 use tokio::time::{Instant, timeout_at};
 
 use self::binding::{Binding, BindingError};
-use self::cancels::Cancels;
-use self::contents::Everything;
 use self::identity::Identity;
 use self::place::Access;
 use self::signals::Signals;
-use crate::auth::{Authenticator, Caller, KeysError, SignError};
+use crate::auth::{Caller, KeysError, SignError};
 use crate::blob::local::{BLOCKED_MAX, LocalStore, writers_max};
 use crate::blob::{BlobError, BlobStore};
 use crate::cancel::{CancelReason, Scope, Settling};
-use crate::config::{Command, Config, Digest, Durability};
+use crate::config::{Command, Config, Durability};
 use crate::db::{self, CORE, Db, DbConfig, DbError, DbUrl};
 use crate::event::{self, Hub};
 use crate::http::telemetry::{self, Metrics};
 use crate::http::{self, BindError, Bound, Listeners, RouteError, Router, Tls, TlsError};
-use crate::module::Mount;
 use crate::upload::fsck::{FsckError, fsck};
 use crate::upload::sql::SqlStore;
 use crate::upload::store::UploadStore;
 use crate::webhook::{EndpointError, Endpoints};
 use crate::work::{self, Worker};
-use crate::{access, feed, ops, project, upload, webhook};
+use crate::{access, ops, upload, webhook};
 
 mod binding;
 mod callers;
 mod cancels;
 mod contents;
 mod identity;
+mod mounts;
 mod place;
 mod signals;
 
@@ -332,6 +331,9 @@ async fn serve(config: Config) -> Result<(), AppError> {
 /// Opens everything and serves it, in the scope of what is returned.
 async fn start(config: &Config) -> Result<Opened, AppError> {
     let opened = Opened::open(config, Access::Make).await?;
+    if config.auth.is_none() {
+        open_default(&opened).await?;
+    }
     let auth = callers::authenticator(config, &opened.db, &opened.scope).await?;
     let transport = http::Config {
         drain: config.drain,
@@ -348,40 +350,8 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
     let listeners = Listeners::bind(&config.listen).await?;
     let bound = listeners.bound()?;
     let identity = Identity::of(&opened.db, [&config.data_dir, &opened.blobs_dir]).await?;
-
-    let mut metrics = Metrics::new();
-    let upload_metrics = upload::Metrics::register(&mut metrics.registry);
-    let webhooks = webhook::Deps {
-        hub: opened.hub.clone(),
-        access: opened.access.clone(),
-        endpoints: Endpoints::load(config.webhooks.clone())?,
-        scope: opened.scope.child("webhooks"),
-        metrics: webhook::Metrics::register(&mut metrics.registry),
-    };
-    let metrics = Arc::new(metrics);
-    // Below the server's scope, beside the connections: an attempt does not end with its own.
-    let uploads = opened.scope.child("uploads");
-    let deps = upload::Deps {
-        store: opened.uploads.clone(),
-        blobs: opened.blobs.clone(),
-        scope: uploads.clone(),
-        metrics: upload_metrics,
-        operations: opened.hub.operations().clone(),
-        access: opened.access.clone(),
-        auth: auth.clone(),
-        tails_are_good: identity.is_as_before(),
-    };
-    let (mounted, uploads) = upload::mount(deps, upload_config(config));
-    let mounts = [
-        mounted,
-        projects(config, &opened, uploads.clone()).await?,
-        feed::mount(feeds(config, &opened, Cancels { uploads }, auth)),
-        webhook::mount(webhooks)?,
-        ops::mount(ops::Deps {
-            metrics: metrics.clone(),
-            probes: opened.probes(),
-        }),
-    ];
+    let metrics = Metrics::new();
+    let (mounts, metrics) = mounts::all(config, &opened, auth, metrics, identity.is_as_before())?;
     let mut routes = Vec::new();
     let workers_scope = opened.scope.child("workers");
     for mount in mounts {
@@ -417,42 +387,15 @@ async fn start_workers(workers: Vec<Box<dyn Worker>>, scope: &Scope) -> Result<(
     Ok(())
 }
 
-/// Mounts the projects. With nobody to tell apart there is one from the beginning.
-async fn projects(
-    config: &Config,
-    opened: &Opened,
-    uploads: upload::Cancels,
-) -> Result<Mount, DbError> {
-    let db = opened.db.clone();
-    let default =
-        db.write(|tx| async move { access::default_project(tx, Caller::LOCAL).await }.boxed());
-    match default.await {
+/// With nobody to tell apart there is one project from the beginning.
+async fn open_default(opened: &Opened) -> Result<(), DbError> {
+    let opening = opened
+        .db
+        .write(|tx| async move { access::default_project(tx, Caller::LOCAL).await }.boxed());
+    match opening.await {
         // The one before is still being removed; the next one is made when it is needed.
-        Ok(_) | Err(DbError::Busy) => {}
-        Err(error) => return Err(error),
-    }
-    let deps = project::Deps {
-        db,
-        hub: opened.hub.clone(),
-        changes: opened.access.clone(),
-        contents: Arc::new(Everything { uploads }),
-        scope: opened.scope.child("projects"),
-    };
-    let config = project::Config {
-        revoked_keep: config.uploads.tombstone_keep,
-    };
-    Ok(project::mount(deps, config))
-}
-
-fn feeds(config: &Config, opened: &Opened, cancels: Cancels, auth: Authenticator) -> feed::Deps {
-    feed::Deps {
-        hub: opened.hub.clone(),
-        access: opened.access.clone(),
-        keep: config.event_keep,
-        cancel: Arc::new(cancels),
-        cors: config.cors.clone(),
-        origin: config.origin.clone(),
-        auth,
+        Ok(_) | Err(DbError::Busy) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -460,38 +403,6 @@ fn tls(config: &Config) -> Result<Option<Tls>, AppError> {
     let files = config.tls.as_ref();
     let loaded = files.map(|files| Tls::load(&files.cert, &files.key));
     Ok(loaded.transpose()?)
-}
-
-fn upload_config(config: &Config) -> upload::Config {
-    use tidegate_protocol::dialect::Settings;
-    use tidegate_protocol::field::metadata;
-    use tidegate_protocol::upload::Limits;
-
-    let limits = config.uploads;
-    upload::Config {
-        settings: Settings {
-            limits: Limits {
-                size_max: limits.upload_bytes_max,
-                append_max: limits.append_bytes_max,
-                append_min: limits.append_bytes_min,
-                checkpoint_bytes: limits.checkpoint_bytes,
-            },
-            metadata_bytes_max: metadata::BYTES_MAX,
-            expires_after: Some(limits.expires_after.as_secs()),
-            interop_max: limits.interop_max,
-        },
-        interims_max: limits.interims_max,
-        images_max: limits.images_max,
-        skip_bytes_max: config.drain.bytes,
-        digest: config.digest == Digest::Sha256,
-        expires_after: limits.expires_after,
-        tombstone_keep: limits.tombstone_keep,
-        checkpoint_interval: limits.checkpoint_interval,
-        stall_timeout: limits.stall_timeout,
-        rate_min: limits.rate_min,
-        cors: config.cors.clone(),
-        origin: config.origin.clone(),
-    }
 }
 
 /// Says where requests are served: the one line on standard output.

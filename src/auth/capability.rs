@@ -152,7 +152,10 @@ mod tests {
         let local = capabilities
             .issue(&Caller::local(), "upload", "one", HOUR)
             .0;
-        assert_eq!(capabilities.redeem(&local, "upload", "one"), Some(Caller::local()));
+        assert_eq!(
+            capabilities.redeem(&local, "upload", "one"),
+            Some(Caller::local())
+        );
     }
 
     #[test]

@@ -136,6 +136,14 @@ impl Serving {
     }
 }
 
+impl fmt::Display for Route {
+    /// Its method and its path.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let method = self.method.as_ref().map_or("any", Method::as_str);
+        write!(f, "{method} {}", self.path)
+    }
+}
+
 impl fmt::Debug for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Route")

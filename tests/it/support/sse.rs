@@ -47,8 +47,18 @@ pub(crate) struct Sse {
 impl Sse {
     /// Subscribes; `query` is that of `/api/events`.
     pub(crate) async fn open(server: &Server, query: &str, last_event_id: Option<&str>) -> Self {
-        let mut stream = TcpStream::connect(server.addr()).await.expect("connect");
         let field = last_event_id.map_or_else(String::new, |id| format!("Last-Event-ID: {id}\r\n"));
+        Self::open_with(server, query, &field).await
+    }
+
+    /// Subscribes as whoever has this token.
+    pub(crate) async fn open_as(server: &Server, query: &str, token: &str) -> Self {
+        let field = format!("Authorization: Bearer {token}\r\n");
+        Self::open_with(server, query, &field).await
+    }
+
+    async fn open_with(server: &Server, query: &str, field: &str) -> Self {
+        let mut stream = TcpStream::connect(server.addr()).await.expect("connect");
         let head = format!("GET /api/events?{query} HTTP/1.1\r\nHost: a\r\n{field}\r\n");
         stream.write_all(head.as_bytes()).await.expect("send");
         let mut sse = Self {

@@ -1,0 +1,243 @@
+//! Every route, for every kind of caller. The rows are in `matrix.txt`, and the program's own tests
+//! hold them against its routes.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::support::form;
+use crate::support::jwt::{Signer, claims, claims_with, guarded, now};
+use crate::support::server::Server;
+use crate::support::tus::{self, Upload};
+use crate::support::wire::{Answer, Req};
+
+const ROWS: &str = include_str!("matrix.txt");
+
+const CALLERS: [&str; 9] = [
+    "none", "expired", "stranger", "pending", "revoked", "member", "owner", "admin", "worker",
+];
+
+/// A row: what is asked, and the status for each of [`CALLERS`].
+struct Row {
+    method: &'static str,
+    path: &'static str,
+    statuses: Vec<u16>,
+}
+
+fn rows() -> Vec<Row> {
+    let lines = ROWS.lines().filter(|line| !line.starts_with('#'));
+    let rows = lines.map(|line| {
+        let mut words = line.split_whitespace();
+        let (method, path) = (words.next(), words.next());
+        let statuses = words.map(|status| status.parse().expect("a status"));
+        Row {
+            method: method.expect("a method"),
+            path: path.expect("a path"),
+            statuses: statuses.collect(),
+        }
+    });
+    rows.collect()
+}
+
+struct World {
+    server: Server,
+    signer: Signer,
+}
+
+/// A project in which every kind of caller is what he is called.
+struct Scene {
+    project: String,
+    upload: Upload,
+    invitation: String,
+    share: String,
+}
+
+impl World {
+    fn token(&self, caller: &str) -> Option<String> {
+        let claims = match caller {
+            "none" => return None,
+            "expired" => claims_with("owner", json!({"exp": now() - 60})),
+            "admin" | "worker" => claims_with(caller, json!({"role": caller})),
+            user => claims(user),
+        };
+        Some(self.signer.sign(&claims))
+    }
+
+    async fn send(&self, caller: &str, req: Req) -> Answer {
+        let req = match self.token(caller) {
+            Some(token) => req.bearer(&token),
+            None => req,
+        };
+        self.server.send(req).await
+    }
+
+    async fn post(&self, caller: &str, path: &str, body: serde_json::Value) -> String {
+        let made = self.send(caller, call("POST", path, &body)).await;
+        assert!(matches!(made.status, 200 | 201), "{path}: {made}");
+        let id = made.json()["data"]["id"].clone();
+        id.as_str().expect("an id").to_owned()
+    }
+
+    async fn scene(&self) -> Scene {
+        let project = self
+            .post("owner", "/api/projects", json!({"title": "Cells"}))
+            .await;
+        let shares = format!("/api/projects/{project}/shares");
+        let mut ids = Vec::new();
+        for user in ["pending", "revoked", "member"] {
+            ids.push(self.post("owner", &shares, json!({"userId": user})).await);
+            if user != "pending" {
+                let accept = format!("/api/shares/{}/accept", ids[ids.len() - 1]);
+                self.post(user, &accept, json!({})).await;
+            }
+        }
+        let revoke = call("DELETE", &format!("/api/shares/{}", ids[1]), &json!({}));
+        self.send("owner", revoke).await.expect(200);
+        let create = Req {
+            target: format!("/api/projects/{project}/uploads"),
+            ..tus::create(10)
+        };
+        let upload = Upload::created(&self.send("owner", create).await.expect(201));
+        let append = tus::patch(&upload, 0).body("12345");
+        self.send("owner", append).await.expect(204);
+        let share = ids.pop().expect("three");
+        let invitation = ids.swap_remove(0);
+        Scene {
+            project,
+            upload,
+            invitation,
+            share,
+        }
+    }
+}
+
+fn call(method: &str, path: &str, body: &serde_json::Value) -> Req {
+    tus::request(method, path)
+        .header("Content-Type", "application/json")
+        .body(body.to_string())
+}
+
+impl Scene {
+    /// A request that is good but for who sends it.
+    fn request(&self, row: &Row) -> Req {
+        let share = match row.path.ends_with("/accept") {
+            true => &self.invitation,
+            false => &self.share,
+        };
+        let path = row.path.replace("{project}", &self.project);
+        let path = path
+            .replace("{id}", self.upload.id())
+            .replace("{share}", share);
+        let path = path.replace("{slug}", "not-found");
+        let at = |req: Req| Req {
+            target: path.clone(),
+            ..req
+        };
+        match (row.method, row.path) {
+            ("POST", "/files" | "/files/" | "/api/projects/{project}/uploads") => {
+                at(tus::create(10))
+            }
+            ("PATCH", _) => at(tus::patch(&self.upload, 5)).body("67890"),
+            ("HEAD" | "DELETE", path) if path.starts_with("/files") => {
+                at(tus::request(row.method, &self.upload.path))
+            }
+            ("GET", "/api/events") => {
+                // Of a stream that never ends, its head.
+                tus::request("HEAD", &format!("{path}?projectId={}", self.project))
+            }
+            ("GET" | "OPTIONS", _) => Req::new(row.method, &path),
+            (_, "/api/projects/{project}/images") => {
+                at(form::post()).body(form::Form::new().image("a.png", b"pixels").end())
+            }
+            (_, "/api/projects/{project}/shares") => {
+                call(row.method, &path, &json!({"userId": "somebody else"}))
+            }
+            (_, "/api/projects" | "/api/projects/{project}") => {
+                call(row.method, &path, &json!({"title": "Tissue"}))
+            }
+            _ => call(row.method, &path, &json!({})),
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_route_answers_every_kind_of_caller_as_it_should() {
+    let (server, signer) = guarded(&[]).await;
+    let world = World { server, signer };
+    let mut wrong = Vec::new();
+    for row in rows() {
+        assert_eq!(
+            row.statuses.len(),
+            CALLERS.len(),
+            "{} {}",
+            row.method,
+            row.path
+        );
+        for (caller, expected) in CALLERS.iter().zip(&row.statuses) {
+            // Of its own, since some requests change it.
+            let scene = world.scene().await;
+            let answer = world.send(caller, scene.request(&row)).await;
+            if answer.status != *expected {
+                let what = format!("{} {} for {caller}", row.method, row.path);
+                wrong.push(format!("{what}: {}, not {expected}", answer.status));
+            }
+            if answer.status == 401 {
+                assert!(answer.header("WWW-Authenticate").is_some(), "{answer}");
+            }
+            if *expected == 404 || *expected == 401 {
+                let seen = format!("/api/uploads/{}", scene.upload.id());
+                let seen = world.send("owner", Req::new("GET", &seen)).await.json();
+                let state = (&seen["data"]["state"], &seen["data"]["offset"]);
+                assert_eq!(
+                    state,
+                    (&json!("uploading"), &json!(5)),
+                    "{}: {caller}",
+                    row.path
+                );
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// An answer must not tell whether there is something that the caller may not see.
+#[tokio::test]
+async fn what_is_foreign_is_answered_as_what_is_not_there() {
+    let (server, signer) = guarded(&[]).await;
+    let world = World { server, signer };
+    let absent = Scene {
+        project: String::from("00000000-0000-4000-8000-000000000000"),
+        upload: Upload::unknown(),
+        invitation: String::from("00000000-0000-4000-8000-000000000001"),
+        share: String::from("00000000-0000-4000-8000-000000000001"),
+    };
+    for row in rows().iter().filter(|row| row.statuses[2] == 404) {
+        let there = world.scene().await;
+        let answers = [&there, &absent].map(|scene| {
+            let (request, ids) = (scene.request(row), ids_of(scene));
+            async {
+                let answer = world.send("stranger", request).await;
+                let mut body = String::from_utf8_lossy(&answer.body).into_owned();
+                for id in ids {
+                    body = body.replace(&id, "ID");
+                }
+                let changing = ["date", "x-request-id"];
+                let fields = answer.headers.into_iter();
+                let fields = fields.filter(|(name, _)| !changing.contains(&&*name.to_lowercase()));
+                (answer.status, body, fields.collect::<BTreeSet<_>>())
+            }
+        });
+        let [foreign, missing] = answers;
+        let (foreign, missing) = (foreign.await, missing.await);
+        assert_eq!(foreign, missing, "{} {}", row.method, row.path);
+    }
+}
+
+fn ids_of(scene: &Scene) -> Vec<String> {
+    vec![
+        scene.project.clone(),
+        scene.upload.id().to_owned(),
+        scene.invitation.clone(),
+        scene.share.clone(),
+    ]
+}
