@@ -14,6 +14,7 @@
 //! | `key` | one key, and the algorithm that it pins |
 //! | `jwks` | keys that change while the server runs |
 //! | `crypto` | the arithmetic |
+//! | `seen` | tokens that have been checked before |
 //! | `ticket` | one request of a browser that cannot send a token |
 //! | `capability` | one cancel by whoever has this |
 //! | `source` | from the configuration to keys |
@@ -27,6 +28,7 @@ mod claims;
 mod crypto;
 mod jwks;
 mod key;
+mod seen;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -75,11 +75,17 @@ impl TokenConfig {
         let keys = match &self.keys {
             KeySource::Secret(path) => {
                 let secret = read_secret(path)?;
-                Keys::One(Key::secret(&secret).map_err(|error| unusable(path.display(), error))?)
+                let key = Key::secret(&secret);
+                Keys::One(Arc::new(
+                    key.map_err(|error| unusable(path.display(), error))?,
+                ))
             }
             KeySource::PublicKey(path) => {
                 let pem = read(path)?;
-                Keys::One(Key::public(&pem).map_err(|error| unusable(path.display(), error))?)
+                let key = Key::public(&pem);
+                Keys::One(Arc::new(
+                    key.map_err(|error| unusable(path.display(), error))?,
+                ))
             }
             KeySource::Jwks(location) => {
                 let unusable = |error| unusable(location.place(), error);

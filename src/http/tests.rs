@@ -3,6 +3,7 @@
 //! Nothing here waits for time to pass: a test and its handlers meet over channels, or over what
 //! the socket says. The one exception runs on a paused clock.
 
+mod callers;
 mod early;
 mod http2;
 mod interim;
