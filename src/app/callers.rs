@@ -105,7 +105,7 @@ pub(super) fn print_token(config: &Config, token: TokenRequest) -> Result<(), Ap
 #[derive(Debug)]
 enum Document {
     File(PathBuf),
-    Url { url: Uri, client: Client },
+    Url { url: Uri, client: Box<Client> },
 }
 
 impl Document {
@@ -115,7 +115,7 @@ impl Document {
             // The operator has named the server; it may well be within his own network.
             Location::Url(url) => Self::Url {
                 url: url.clone(),
-                client: Client::new(Reach::Anywhere, scope.child("keys"))?,
+                client: Box::new(Client::new(Reach::Anywhere, scope.child("keys"))?),
             },
         }))
     }

@@ -10,10 +10,14 @@ use std::path::Path;
 use tidegate_protocol::problem::{ALL_SLUGS, types};
 
 use crate::support::form::{self, Form};
+use crate::support::jwt::{claims, guarded};
 use crate::support::server::{Server, run, temp_dir};
 use crate::support::tus;
 use crate::support::wire::Req;
 use crate::webhook;
+
+/// Of no upload.
+const ID: &str = "3f2f5d3c-9d3e-4b0e-8c39-0d6c7a2e5a11";
 
 const CONFIGURATION: &str = include_str!("../../docs/configuration.md");
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
@@ -77,7 +81,7 @@ async fn the_example_files_are_accepted() {
         directory.path().join("toml"),
         directory.path().join("secret"),
     );
-    std::fs::write(&secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("write the secret");
+    std::fs::write(&secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").expect("write the secret");
     let path = |file: &Path| {
         file.to_str()
             .expect("the tests' paths are UTF-8")
@@ -86,6 +90,7 @@ async fn the_example_files_are_accepted() {
     for example in examples {
         let example = example.split("```").next().expect("an end");
         let example = example.replace("/etc/tidegate/lab.secret", &path(&secret));
+        let example = example.replace("/etc/tidegate/jwt.secret", &path(&secret));
         std::fs::write(&file, example).expect("write the example");
         let outcome = run(&["check", "--config", &path(&file)]).await;
         assert!(outcome.status.success(), "{outcome}");
@@ -139,6 +144,22 @@ async fn the_methods_that_the_server_allows_are_those_of_the_openapi_page() {
             documented, allowed,
             "methods of {path} in docs/openapi.yaml, and `Allow`"
         );
+    }
+}
+
+#[tokio::test]
+async fn every_operation_that_is_for_callers_names_401_and_a_change_403_as_well() {
+    let (server, signer) = guarded(&[]).await;
+    let by_cookie = signer.sign(&claims("ada"));
+    for ((path, method), statuses) in operations() {
+        let request = tus::request(&method, &filled(&path, ID));
+        let status = server.send(request.clone()).await.status;
+        assert_eq!(status == 401, statuses.contains("401"), "{method} {path}");
+        let answer = server.send(request.cookie(&by_cookie)).await;
+        let is_foreign = answer.status == 403 && !matches!(&*method, "GET" | "HEAD");
+        assert!(!is_foreign || statuses.contains("403"), "{method} {path}");
+        let is_change = status == 401 && !matches!(&*method, "GET" | "HEAD");
+        assert_eq!(is_change, is_foreign, "{method} {path}:\n{answer}");
     }
 }
 

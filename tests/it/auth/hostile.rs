@@ -89,44 +89,46 @@ impl Target {
     }
 }
 
-/// Not of the form of a token.
+/// What has not even the form of a token.
+const SHAPELESS: [&str; 29] = [
+    "x",
+    ".",
+    "..",
+    "...",
+    "null",
+    "undefined",
+    "true",
+    "0",
+    "[object",
+    "a.b",
+    "a.b.c",
+    "a.b.c.d",
+    "%00",
+    "%2e%2e",
+    "../../etc/passwd",
+    "=.=.=",
+    "-.-.-",
+    "_._._",
+    "~",
+    "e30",
+    "e30.e30",
+    "e30.e30.",
+    "e30.e30.e30",
+    ".e30.",
+    "..e30",
+    "e30..",
+    "AAAA.AAAA.AAAA",
+    "eyJ",
+    "eyJ.eyJ.",
+];
+
+/// A good token with something done to its form.
 fn malformed(good: &str) -> Vec<Vec<u8>> {
     let parts: Vec<&str> = good.split('.').collect();
     let [header, payload, signature] = parts[..] else {
         panic!("three parts");
     };
-    let mut tokens: Vec<String> = [
-        "x",
-        ".",
-        "..",
-        "...",
-        "null",
-        "undefined",
-        "true",
-        "0",
-        "[object",
-        "a.b",
-        "a.b.c",
-        "a.b.c.d",
-        "%00",
-        "%2e%2e",
-        "../../etc/passwd",
-        "=.=.=",
-        "-.-.-",
-        "_._._",
-        "~",
-        "e30",
-        "e30.e30",
-        "e30.e30.",
-        "e30.e30.e30",
-        ".e30.",
-        "..e30",
-        "e30..",
-        "AAAA.AAAA.AAAA",
-    ]
-    .map(String::from)
-    .to_vec();
-    tokens.extend([
+    let spoiled = [
         format!("{header}.{payload}"),
         format!("{header}.{payload}."),
         format!(".{payload}.{signature}"),
@@ -137,12 +139,12 @@ fn malformed(good: &str) -> Vec<Vec<u8>> {
         format!("{good}."),
         format!("{good}.{signature}"),
         format!("{header}.{good}"),
-        format!("{header}.{payload}.{signature}A"),
-        format!("{header}.{payload}.{signature}="),
-        format!("{header}.{payload}.{signature}=="),
+        format!("{good}A"),
+        format!("{good}="),
+        format!("{good}=="),
         format!("{header}=.{payload}.{signature}"),
         format!("{header}.{payload}=.{signature}"),
-        format!("{header}.{payload}.{}", &signature[..signature.len() - 1]),
+        good[..good.len() - 1].to_owned(),
         format!("{header}.{payload}.{}", &signature[..4]),
         format!("{header}.{payload}.{}", "A".repeat(signature.len())),
         format!("{header}.{payload}.{}", signature.to_ascii_lowercase()),
@@ -166,22 +168,20 @@ fn malformed(good: &str) -> Vec<Vec<u8>> {
         format!("{}.{payload}.{signature}", "A".repeat(8 * 1024)),
         format!("{header}.{payload}.{}", "A".repeat(9 * 1024)),
         ".".repeat(4000),
-    ]);
-    let mut tokens: Vec<Vec<u8>> = tokens.into_iter().map(String::into_bytes).collect();
-    let spliced = |at: usize, bytes: &[u8]| {
-        let (head, tail) = good.as_bytes().split_at(at);
-        [head, bytes, tail].concat()
-    };
+    ];
+    let mut tokens: Vec<_> = spoiled.into_iter().map(String::into_bytes).collect();
+    tokens.extend(SHAPELESS.map(|token| token.as_bytes().to_vec()));
     for bytes in [
-        b"\xff".as_slice(),
+        &b"\xff"[..],
         b"\xc3\x28",
         b"\xf0\x9f\x92\xa9",
         b"\xed\xa0\x80",
         b"\x80",
     ] {
-        tokens.push(spliced(0, bytes));
-        tokens.push(spliced(header.len(), bytes));
-        tokens.push(spliced(good.len(), bytes));
+        for at in [0, header.len(), good.len()] {
+            let (head, tail) = good.as_bytes().split_at(at);
+            tokens.push([head, bytes, tail].concat());
+        }
     }
     tokens
 }
@@ -242,42 +242,47 @@ fn unsigned(target: &Target) -> Vec<String> {
     tokens
 }
 
-/// Signed by whoever may sign, who should not have signed that.
-fn unwise(target: &Target) -> Vec<String> {
-    let signer = &target.signer;
-    let header = target.header();
-    let mut tokens = Vec::new();
+/// Claims that no user has.
+fn claims_of_nobody() -> Vec<Value> {
     let now = now();
-    for others in [
-        json!({"exp": -1}),
-        json!({"exp": 0}),
-        json!({"exp": now - 11}),
-        json!({"exp": 1e300}),
-        json!({"exp": u64::MAX}),
-        json!({"exp": i64::MAX}),
-        json!({"exp": 253_402_300_800_u64}),
-        json!({"exp": (now + 3600) * 1000 * 1000}),
-        json!({"exp": "tomorrow"}),
-        json!({"exp": (now + 3600).to_string()}),
-        json!({"exp": null}),
-        json!({"exp": true}),
-        json!({"exp": []}),
-        json!({"exp": {}}),
-        json!({"nbf": now + 60}),
-        json!({"nbf": u64::MAX}),
-        json!({"nbf": "now"}),
-        json!({"nbf": -1}),
-        json!({"sub": ""}),
-        json!({"sub": 1}),
-        json!({"sub": null}),
-        json!({"sub": ["ada"]}),
-        json!({"sub": {"id": "ada"}}),
-        json!({"sub": "x".repeat(256)}),
-        json!({"sub": "ada\u{0}"}),
-        json!({"sub": "ada\r\nX-Evil: 1"}),
-        json!({"sub": "\u{1b}[31mada"}),
-        json!({"sub": "\u{9b}31mada"}),
-        json!({"sub": "\u{7f}"}),
+    let mut all: Vec<_> = [
+        json!(-1),
+        json!(0),
+        json!(now - 11),
+        json!(1e300),
+        json!(u64::MAX),
+        json!(i64::MAX),
+        json!(253_402_300_800_u64),
+        json!((now + 3600) * 1_000_000),
+        json!("tomorrow"),
+        json!((now + 3600).to_string()),
+        json!(null),
+        json!(true),
+        json!([]),
+        json!({}),
+    ]
+    .map(|exp| json!({ "exp": exp }))
+    .to_vec();
+    all.extend(
+        [json!(now + 60), json!(u64::MAX), json!("now"), json!(-1)].map(|nbf| json!({"nbf": nbf})),
+    );
+    all.extend(
+        [
+            json!(""),
+            json!(1),
+            json!(null),
+            json!(["ada"]),
+            json!({"id": "ada"}),
+            json!("x".repeat(256)),
+            json!("ada\u{0}"),
+            json!("ada\r\nX-Evil: 1"),
+            json!("\u{1b}[31mada"),
+            json!("\u{9b}31mada"),
+            json!("\u{7f}"),
+        ]
+        .map(|sub| json!({ "sub": sub })),
+    );
+    all.extend([
         json!({"email": 1}),
         json!({"email": ["a@b"]}),
         json!({"role": 1}),
@@ -287,11 +292,16 @@ fn unwise(target: &Target) -> Vec<String> {
         json!({"roles": [1]}),
         json!({"roles": {"admin": true}}),
         json!({"userId": 7}),
-    ] {
-        tokens.push(signer.sign_as(&header, &claims_with("ada", others)));
-    }
-    let exp = now + 3600;
-    for text in [
+    ]);
+    all.into_iter()
+        .map(|others| claims_with("ada", others))
+        .collect()
+}
+
+/// What should be claims, and is not.
+fn no_claims() -> Vec<Vec<u8>> {
+    let exp = now() + 3600;
+    let mut texts: Vec<_> = [
         String::new(),
         "null".into(),
         "[]".into(),
@@ -307,17 +317,24 @@ fn unwise(target: &Target) -> Vec<String> {
         format!("{{\"sub\":\"ada\",\"exp\":{exp}e9999}}"),
         format!("{{sub:\"ada\",exp:{exp}}}"),
         format!("{}{}", "[".repeat(2000), "]".repeat(2000)),
-        format!("{{\"sub\":\"ada\"}}"),
+        "{\"sub\":\"ada\"}".into(),
         format!("{{\"exp\":{exp}}}"),
-    ] {
-        tokens.push(signer.sign_text(header.to_string(), text));
-    }
-    let mut latin = format!("{{\"exp\":{exp},\"sub\":\"ad").into_bytes();
-    latin.extend_from_slice(b"\xe4\"}");
-    tokens.push(signer.sign_text(header.to_string(), latin));
-    let good = claims("ada").to_string();
-    let algorithm = signer.algorithm();
-    for others in [
+    ]
+    .map(String::into_bytes)
+    .to_vec();
+    let latin = [
+        format!("{{\"exp\":{exp},\"sub\":\"ad").as_bytes(),
+        b"\xe4\"}",
+    ]
+    .concat();
+    texts.push(latin);
+    texts
+}
+
+/// Headers that spoil what they stand before, though the key is the right one.
+fn headers(target: &Target) -> Vec<String> {
+    let algorithm = target.signer.algorithm();
+    let mut headers: Vec<_> = [
         json!({"crit": ["exp"]}),
         json!({"crit": ["b64"], "b64": false}),
         json!({"crit": []}),
@@ -329,10 +346,10 @@ fn unwise(target: &Target) -> Vec<String> {
         json!({"alg": "none"}),
         json!({"kid": 1}),
         json!({"jwk": "k"}),
-    ] {
-        tokens.push(signer.sign_text(target.header_with(others).to_string(), &good));
-    }
-    for text in [
+    ]
+    .map(|others| target.header_with(others).to_string())
+    .to_vec();
+    headers.extend([
         String::new(),
         "{}".into(),
         "[]".into(),
@@ -342,10 +359,23 @@ fn unwise(target: &Target) -> Vec<String> {
         format!("{{\"alg\":\"{algorithm}\",\"alg\":\"none\",\"kid\":\"k1\"}}"),
         format!("{{\"ALG\":\"{algorithm}\",\"kid\":\"k1\"}}"),
         format!("{{\"alg\":\"{algorithm}\",\"kid\":\"k1\"}}{{}}"),
-    ] {
-        tokens.push(signer.sign_text(text, &good));
-    }
-    tokens
+    ]);
+    headers
+}
+
+/// Signed by whoever may sign, who should not have signed that.
+fn unwise(target: &Target) -> Vec<String> {
+    let (signer, header) = (&target.signer, target.header());
+    let good = claims("ada").to_string();
+    let nobody = claims_of_nobody();
+    let nobody = nobody.iter().map(|claims| signer.sign_as(&header, claims));
+    let none = no_claims();
+    let none = none
+        .iter()
+        .map(|text| signer.sign_text(header.to_string(), text));
+    let headers = headers(target);
+    let headers = headers.iter().map(|header| signer.sign_text(header, &good));
+    nobody.chain(none).chain(headers).collect()
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 
 use crate::support::hook::{Hook, Sent, text};
-use crate::support::jwt::{Keys, SECRET, Signer, claims, claims_with, jwks, now};
+use crate::support::jwt::{Keys, SECRET, Signer, base64, claims, claims_with, jwks, now};
 use crate::support::server::{Server, run, run_server, temp_dir};
 use crate::support::wire::{Answer, Req};
 
@@ -138,90 +138,78 @@ async fn while_there_are_no_keys_yet_callers_are_told_to_come_back() {
     .await;
 }
 
+/// A JWK Set with one RSA key, of which this is different.
+fn rsa_with(member: &str, value: serde_json::Value) -> String {
+    let mut jwk = Signer::rs256().jwk("k1");
+    jwk[member] = value;
+    jwks(&[jwk])
+}
+
+fn rsa_of(bytes: usize) -> String {
+    rsa_with(
+        "n",
+        base64([vec![0x81], vec![1; bytes - 1]].concat()).into(),
+    )
+}
+
+/// Not on the curve.
+fn twisted() -> String {
+    let mut jwk = Signer::es256().jwk("k1");
+    jwk["y"] = jwk["x"].clone();
+    jwks(&[jwk])
+}
+
 #[tokio::test]
 async fn what_is_no_key_keeps_the_server_from_starting_and_check_says_so_too() {
+    const SECRET_FILE: &str = "--jwt-secret-file";
+    const PEM: &str = "--jwt-public-key";
+    const JWKS: &str = "--jwt-jwks";
+    const NO_KEY: &str = "no key that a token";
     let keys = Keys::new();
-    let signer = Signer::rs256();
-    let rsa = |bytes: usize| {
-        let mut jwk = signer.jwk("k1");
-        let n = crate::support::jwt::base64([vec![0x81], vec![1; bytes - 1]].concat());
-        jwk["n"] = n.into();
-        jwks(&[jwk])
-    };
-    let with = |name: &str, value: serde_json::Value| {
-        let mut jwk = signer.jwk("k1");
-        jwk[name] = value;
-        jwks(&[jwk])
-    };
+    let short = "x".repeat(31);
     let private = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
-    let twisted = {
-        let mut jwk = Signer::es256().jwk("k1");
-        jwk["y"] = jwk["x"].clone();
-        jwks(&[jwk])
-    };
+    let shared = jwks(&[Signer::hs256("").jwk("k1")]);
     for (flag, text, told) in [
-        ("--jwt-secret-file", "x".repeat(31), "fewer than 32 bytes"),
+        (SECRET_FILE, short.clone(), "fewer than 32 bytes"),
+        (SECRET_FILE, format!("{short}\n"), "fewer than 32 bytes"),
+        (SECRET_FILE, String::new(), "fewer than 32 bytes"),
+        (SECRET_FILE, "x".repeat(65 * 1024), "cannot be read"),
+        (PEM, SECRET.into(), "no public key in PEM"),
+        (PEM, private.into(), "no public key in PEM"),
         (
-            "--jwt-secret-file",
-            format!("{}\n", "x".repeat(31)),
-            "fewer than 32 bytes",
-        ),
-        ("--jwt-secret-file", String::new(), "fewer than 32 bytes"),
-        ("--jwt-secret-file", "x".repeat(65 * 1024), "cannot be read"),
-        ("--jwt-public-key", SECRET.into(), "no public key in PEM"),
-        ("--jwt-public-key", private.into(), "no public key in PEM"),
-        (
-            "--jwt-public-key",
-            signer.pem().replace("MIIB", "MIIC"),
+            PEM,
+            Signer::rs256().pem().replace("MIIB", "MIIC"),
             "malformed",
         ),
-        ("--jwt-jwks", "[]".into(), "no JWK Set"),
-        ("--jwt-jwks", "{\"keys\":[]}".into(), "no key that a token"),
-        (
-            "--jwt-jwks",
-            jwks(&[Signer::hs256("").jwk("k1")]),
-            "no key that a token",
-        ),
-        ("--jwt-jwks", rsa(255), "no key that a token"),
-        ("--jwt-jwks", rsa(1025), "no key that a token"),
-        ("--jwt-jwks", twisted, "no key that a token"),
-        (
-            "--jwt-jwks",
-            with("use", json!("enc")),
-            "no key that a token",
-        ),
-        (
-            "--jwt-jwks",
-            with("key_ops", json!(["sign"])),
-            "no key that a token",
-        ),
-        (
-            "--jwt-jwks",
-            with("alg", json!("PS256")),
-            "no key that a token",
-        ),
-        ("--jwt-jwks", with("e", json!("AQ")), "no key that a token"),
-        ("--jwt-jwks", "x".repeat(257 * 1024), "file too large"),
+        (JWKS, "[]".into(), "no JWK Set"),
+        (JWKS, "{\"keys\":[]}".into(), NO_KEY),
+        (JWKS, shared, NO_KEY),
+        (JWKS, rsa_of(255), NO_KEY),
+        (JWKS, rsa_of(1025), NO_KEY),
+        (JWKS, twisted(), NO_KEY),
+        (JWKS, rsa_with("use", json!("enc")), NO_KEY),
+        (JWKS, rsa_with("key_ops", json!(["sign"])), NO_KEY),
+        (JWKS, rsa_with("alg", json!("PS256")), NO_KEY),
+        (JWKS, rsa_with("e", json!("AQ")), NO_KEY),
+        (JWKS, "x".repeat(257 * 1024), "file too large"),
     ] {
         let path = keys.write("key", &text);
         let data = temp_dir();
         let flags = ["--auth", "jwt", flag, &path];
-        let outcome = run_server(data.path(), &flags).await;
-        let shown = &text[..text.len().min(80)];
-        assert!(!outcome.status.success(), "{flag} {shown}: {outcome}");
-        assert!(outcome.stderr.contains(told), "{flag} {shown}: {outcome}");
-        assert!(outcome.stderr.contains(&path), "{outcome}");
+        let served = run_server(data.path(), &flags).await;
         let checked = run(&[&["check"], &flags[..]].concat()).await;
-        assert!(
-            !checked.status.success() && checked.stderr.contains(told),
-            "{checked}"
-        );
+        for outcome in [served, checked] {
+            let shown = &text[..text.len().min(80)];
+            assert!(!outcome.status.success(), "{flag} {shown}: {outcome}");
+            let is_told = outcome.stderr.contains(told) && outcome.stderr.contains(&path);
+            assert!(is_told, "{flag} {shown}: {outcome}");
+        }
     }
-    let nowhere = ["check", "--auth", "jwt", "--jwt-public-key", "/nowhere/key"];
+    let nowhere = ["check", "--auth", "jwt", PEM, "/nowhere/key"];
     assert!(run(&nowhere).await.stderr.contains("cannot be read"));
     // The same key is fine as it is.
-    let path = keys.write("key", with("use", json!("sig")));
-    let fine = run(&["check", "--auth", "jwt", "--jwt-jwks", &path]).await;
+    let path = keys.write("key", rsa_with("use", json!("sig")));
+    let fine = run(&["check", "--auth", "jwt", JWKS, &path]).await;
     assert!(fine.status.success(), "{fine}");
 }
 
@@ -258,6 +246,12 @@ async fn the_command_signs_what_the_server_accepts_and_prints_nothing_else() {
         server.send(list(outcome.stdout.trim())).await,
         "The token has no ",
     );
+}
+
+#[tokio::test]
+async fn the_command_signs_nothing_that_would_be_refused() {
+    let keys = Keys::new();
+    let secret = keys.write("secret", SECRET);
     let document = keys.write("jwks", jwks(&[Signer::rs256().jwk("k1")]));
     for (arguments, told) in [
         (
