@@ -32,7 +32,7 @@ use crate::access::{self, Change, Changes, Right};
 use crate::auth::{Caller, Role};
 use crate::cancel::{CancelReason, Scope, Settling};
 use crate::db::conformance::{empty_postgres, empty_sqlite};
-use crate::db::{CORE, Db};
+use crate::db::{CORE, Db, Param, Sql, sql};
 use crate::event::{Hub, log};
 use crate::http::{Body, Interim, PathParams, Peer, Request, RequestId, Response};
 
@@ -104,6 +104,8 @@ impl World {
     }
 
     async fn stop(self) {
+        // Which looks whether each feed is without a hole.
+        log::all(&self.db).await.unwrap();
         self.scope.cancel(CancelReason::Shutdown);
         assert_eq!(self.scope.settle(AT_MOST).await, Settling::Settled);
         self.db.close().await;
@@ -166,23 +168,24 @@ impl World {
 
     /// Type, subject and state of all that was told on a feed.
     async fn told(&self, feed: &str) -> Vec<(String, String, String)> {
-        let events = log::all(&self.db).await.unwrap();
-        let on_feed = events
-            .iter()
-            .filter(|event| event.feed.to_string() == feed)
-            .map(|event| {
-                let told: Value = serde_json::from_slice(&event.json).unwrap();
-                let data = &told["data"];
-                assert_eq!(event.subject.split_once('/').unwrap().1, text(&data["id"]));
-                (
-                    text(&told["type"]),
-                    event.subject.clone(),
-                    text(&data["state"]),
-                )
-            });
-        on_feed.collect()
+        let rows = self.db.read(|tx| {
+            let feed = feed.to_owned();
+            async move { tx.fetch_all(&TOLD, &[Param::Text(&feed)]).await }.boxed()
+        });
+        let rows = rows.await.unwrap();
+        let told = rows.iter().map(|row| {
+            let (kind, subject) = (row.text(0).unwrap(), row.text(1).unwrap());
+            let data: Value = serde_json::from_str(row.text(2).unwrap()).unwrap();
+            assert_eq!(subject.split_once('/').unwrap().1, text(&data["id"]));
+            (kind.to_owned(), subject.to_owned(), text(&data["state"]))
+        });
+        told.collect()
     }
 }
+
+/// $1 feed.
+static TOLD: Sql =
+    sql!("SELECT type, subject, data FROM event WHERE feed_id = $1 ORDER BY sequence");
 
 /// Answers as it is told, and otherwise that nothing is left.
 #[derive(Default)]
@@ -208,6 +211,12 @@ impl Scripted {
     fn asked(&self, project: &str) -> usize {
         let asked = self.asked.lock().unwrap();
         asked.iter().filter(|asked| *asked == project).count()
+    }
+
+    async fn is_asked(&self, project: &str) {
+        while self.asked(project) == 0 {
+            tokio::task::yield_now().await;
+        }
     }
 }
 

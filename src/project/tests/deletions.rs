@@ -259,19 +259,19 @@ async fn a_default_project_is_made_anew_after_it_is_gone(on: &World) {
     let a = somebody();
     let project = on.default_of(&a).await.unwrap();
     let held = on.contents.hold();
-    on.delete(&a, &format!("/api/projects/{project}"))
-        .await
-        .expect(200);
+    let deletion = on.start_deletion(&a, &project);
+    on.contents.is_asked(&project).await;
     assert_ne!(on.default_of(&a).await.unwrap(), project, "at once");
     held.notify_one();
-    on.settled().await;
+    deletion.await.unwrap().expect(200);
 
     // The one with a fixed name only when nothing is left of it.
     let local = Caller::local();
     let project = on.default_of(&local).await.unwrap();
     assert_eq!(project, access::DEFAULT_OF_LOCAL);
     let held = on.contents.hold();
-    on.delete(&local, "/api/projects/default").await.expect(200);
+    let deletion = on.start_deletion(&local, &project);
+    on.contents.is_asked(&project).await;
     let refused = on.default_of(&local).await;
     assert!(
         matches!(refused, Err(crate::db::DbError::Busy)),
@@ -279,7 +279,7 @@ async fn a_default_project_is_made_anew_after_it_is_gone(on: &World) {
     );
     on.get(&local, "/api/projects/default").await.expect(404);
     held.notify_one();
-    on.settled().await;
+    deletion.await.unwrap().expect(200);
     assert_eq!(on.default_of(&local).await.unwrap(), project);
     on.get(&local, "/api/projects/default").await.expect(200);
 }
