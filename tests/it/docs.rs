@@ -13,7 +13,7 @@ use crate::support::form::{self, Form};
 use crate::support::jwt::{claims, guarded};
 use crate::support::server::{Server, run, temp_dir};
 use crate::support::tus;
-use crate::support::wire::Req;
+use crate::support::wire::{Answer, Req};
 use crate::webhook;
 
 /// Of no upload.
@@ -348,6 +348,8 @@ fn operations() -> BTreeMap<(String, String), BTreeSet<String>> {
 fn filled(path: &str, upload: &str) -> String {
     let target = path.replace("{id}", upload).replace("{project}", "default");
     let target = target.replace("{slug}", "offset-mismatch");
+    // Any UUID: what is asked there does not look for it.
+    let target = target.replace("{share}", upload);
     assert!(
         !target.contains('{'),
         "this test does not know what to put into {path}"
@@ -357,6 +359,9 @@ fn filled(path: &str, upload: &str) -> String {
 
 /// A request that is in order, to an upload that is complete.
 async fn example_of(server: &Server, path: &str, method: &str) -> Req {
+    if let Some(request) = example_in_a_project(server, path, method).await {
+        return request;
+    }
     let upload = server.complete(b"hello").await;
     let target = filled(path, upload.id());
     let request = tus::request(method, &target);
@@ -381,4 +386,36 @@ async fn example_of(server: &Server, path: &str, method: &str) -> Req {
             .body("hello"),
         _ => panic!("this test does not know how to send {method} {path}"),
     }
+}
+
+/// The same for projects and shares: to new ones.
+async fn example_in_a_project(server: &Server, path: &str, method: &str) -> Option<Req> {
+    const SHARES: &str = "/api/projects/{project}/shares";
+    let said = |method: &str, target: &str, body: &str| {
+        Req::new(method, target)
+            .header("Content-Type", "application/json")
+            .body(body)
+    };
+    let id = |answer: Answer| answer.json()["data"]["id"].as_str().map(str::to_owned);
+    let is_of_projects = ["/api/projects", "/api/projects/{project}", SHARES].contains(&path);
+    if !is_of_projects && !path.starts_with("/api/shares") {
+        return None;
+    }
+    let made = said("POST", "/api/projects", r#"{"title":"t"}"#);
+    let project = id(server.send(made).await.expect(201))?;
+    let with = r#"{"userId":"somebody"}"#;
+    let shares = SHARES.replace("{project}", &project);
+    let target = path.replace("{project}", &project);
+    let target = match path.contains("{share}") {
+        true => {
+            let share = server.send(said("POST", &shares, with)).await.expect(201);
+            target.replace("{share}", &id(share)?)
+        }
+        false => target,
+    };
+    Some(match (method, path) {
+        ("POST", SHARES) => said(method, &target, with),
+        ("POST", "/api/projects") | ("PUT", _) => said(method, &target, r#"{"title":"u"}"#),
+        _ => Req::new(method, &target),
+    })
 }

@@ -30,6 +30,7 @@ mod leave;
 mod matrix;
 mod ops;
 mod power_cut;
+mod project;
 mod reload;
 mod sharing;
 mod shutdown;
