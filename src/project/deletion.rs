@@ -96,7 +96,7 @@ impl Projects {
 
     /// Goes on with a deletion in a task of its own, unless somebody does so already or too many are
     /// under way.
-    fn finish(self: &Arc<Self>, project: &str) -> Option<Task<Deleted>> {
+    pub(super) fn finish(self: &Arc<Self>, project: &str) -> Option<Task<Deleted>> {
         if self.clearing.len() >= CLEARING_MAX || self.scope.reason().is_some() {
             return None;
         }
@@ -118,10 +118,7 @@ impl Projects {
         let mut failures = 0;
         loop {
             let pause = match self.clear_once(project).await {
-                Ok(Cleared::All) => {
-                    tracing::info!(project, "deleted");
-                    return Deleted::Gone;
-                }
+                Ok(Cleared::All) => return Deleted::Gone,
                 Ok(Cleared::Remaining) => {
                     failures = 0;
                     PAUSE
@@ -140,11 +137,19 @@ impl Projects {
         }
     }
 
+    /// The caller holds the lease of the project: nobody else removes it.
     async fn clear_once(&self, project: &str) -> Result<Cleared, Problem> {
+        // Somebody may have come to its end before the lease was taken, and a default project of the
+        // same name may live now.
+        let is_going = self.store.is_going(project).await;
+        if !is_going.map_err(|error| refuse::db(&error))? {
+            return Ok(Cleared::All);
+        }
         let cleared = self.contents.clear(project.to_owned()).await?;
         if cleared == Cleared::All {
             let removed = self.store.remove(project).await;
             removed.map_err(|error| refuse::db(&error))?;
+            tracing::info!(project, "deleted");
         }
         Ok(cleared)
     }

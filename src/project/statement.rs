@@ -80,6 +80,10 @@ pub(super) static GOING: Sql =
     sql!("SELECT id FROM project WHERE deleted_at IS NOT NULL AND id > $1 ORDER BY id LIMIT $2");
 
 /// $1 project.
+pub(super) static IS_GOING: Sql =
+    sql!("SELECT id FROM project WHERE id = $1 AND deleted_at IS NOT NULL");
+
+/// $1 project.
 pub(super) static REMOVE: Sql =
     sql!("DELETE FROM project WHERE id = $1 AND deleted_at IS NOT NULL");
 
@@ -201,6 +205,7 @@ pub(super) static ALL: &[&Sql] = &[
     &UPDATE,
     &BEGIN_DELETION,
     &GOING,
+    &IS_GOING,
     &REMOVE,
     &REMOVE_SHARES,
     &INVITE,

@@ -345,10 +345,8 @@ impl Store {
 
     /// Projects whose deletion has begun, by id.
     pub(super) async fn going(&self, after: &str, limit: u32) -> Result<Vec<String>, DbError> {
-        // In a write, so that it sees what was committed a moment ago on either engine.
-        let after = after.to_owned();
-        let rows = self.db.write(move |tx| {
-            let after = after.clone();
+        let rows = self.db.read(|tx| {
+            let after = after.to_owned();
             async move {
                 let params = [Param::Text(&after), Param::Int(limit.into())];
                 tx.fetch_all(&sql::GOING, &params).await
@@ -357,6 +355,19 @@ impl Store {
         });
         let rows = rows.await?;
         rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
+    }
+
+    /// Whether the deletion of a project has begun and not ended.
+    pub(super) async fn is_going(&self, project: &str) -> Result<bool, DbError> {
+        let found = self.db.read(|tx| {
+            let project = project.to_owned();
+            async move {
+                let this = [Param::Text(&project)];
+                tx.fetch_optional(&sql::IS_GOING, &this).await
+            }
+            .boxed()
+        });
+        Ok(found.await?.is_some())
     }
 
     /// Ends the deletion of a project in which nothing is left.
@@ -527,7 +538,7 @@ async fn find(
         return Ok(None);
     };
     let right = Right::of(row.int(6)?);
-    Ok(right.map(|right| Ok((project(&row)?, right))).transpose()?)
+    right.map(|right| Ok((project(&row)?, right))).transpose()
 }
 
 /// Locks a project for a change that is its owner's to make.

@@ -20,6 +20,7 @@ pub(super) async fn suite(on: &World) {
     a_crash_at_any_step_is_finished_after_the_start(on).await;
     a_default_project_is_made_anew_after_it_is_gone(on).await;
     nothing_is_added_to_a_project_that_goes(on).await;
+    a_living_project_is_never_emptied(on).await;
 }
 
 /// $1 project.
@@ -297,4 +298,14 @@ async fn nothing_is_added_to_a_project_that_goes(on: &World) {
     assert_eq!(added.await.unwrap(), None);
     on.work().await;
     on.settled().await;
+}
+
+/// Whoever was told that a project goes may come when it is gone, and another one has its name.
+async fn a_living_project_is_never_emptied(on: &World) {
+    let a = somebody();
+    let project = on.project(&a).await;
+    let finishing = on.projects.finish(&project).unwrap();
+    assert_eq!(finishing.await, Ok(Deleted::Gone), "what there was");
+    assert_eq!(on.contents.asked(&project), 0);
+    assert_eq!(on.right(&a, &project).await, Some(Right::Owner));
 }
