@@ -64,20 +64,20 @@ pub(super) async fn establish(
     if let Some(token) = &proofs.bearer {
         return config.auth.bearer(token).await;
     }
-    // Where nobody is asked, too: whoever sends one relies on what it is for.
     match credential {
-        Some(Credential::Ticket) => {
+        Some(Credential::Ticket) if everybody.is_none() => {
             if let Some(ticket) = parameter(&request.head, "ticket")? {
                 return config.auth.ticket(ticket);
             }
         }
+        // Where nobody is asked, too: with it, a page may do what it could not without.
         Some(Credential::UploadCancel) => {
             if let Some(token) = parameter(&request.head, "token")? {
                 let id = request.path.get("id").unwrap_or_default();
                 return config.auth.capability(token, "upload", id);
             }
         }
-        None => {}
+        Some(Credential::Ticket) | None => {}
     }
     if let Some(everybody) = everybody {
         return Ok(everybody);

@@ -42,7 +42,7 @@ fn told(answer: &Answer) -> String {
 
 /// Ways in which a client may show what it has, allowed or not.
 fn with(secret: &str) -> Vec<Req> {
-    let list = "/api/projects/default/uploads";
+    let list = "/api/projects";
     let upload = "/api/uploads/3f2f5d3c-9d3e-4b0e-8c39-0d6c7a2e5a11/cancel";
     vec![
         Req::new("GET", list).bearer(secret),

@@ -68,7 +68,7 @@ impl Target {
     }
 
     async fn expect(&self, token: &[u8], status: u16) {
-        let list = Req::new("GET", "/api/projects/default/uploads");
+        let list = Req::new("GET", "/api/projects");
         let request = list.header("Authorization", [b"Bearer ", token].concat());
         let answer = self.server.send(request).await;
         let shown = String::from_utf8_lossy(&token[..token.len().min(300)]);

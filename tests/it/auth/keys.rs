@@ -10,7 +10,7 @@ use crate::support::server::{Server, run, run_server, temp_dir};
 use crate::support::wire::{Answer, Req};
 
 fn list(token: &str) -> Req {
-    Req::new("GET", "/api/projects/default/uploads").bearer(token)
+    Req::new("GET", "/api/projects").bearer(token)
 }
 
 #[track_caller]
@@ -128,7 +128,7 @@ async fn while_there_are_no_keys_yet_callers_are_told_to_come_back() {
         .expect_slug(503, "unavailable")
         .expect_header("Retry-After", "5");
     // Whoever has no token is told that first.
-    let none = Req::new("GET", "/api/projects/default/uploads");
+    let none = Req::new("GET", "/api/projects");
     server.send(none).await.expect(401);
     *served.lock().expect("a lock") = text(200, &jwks(&[signer.jwk("k1")]));
     crate::support::eventually("the keys come", async || {

@@ -163,9 +163,15 @@ async fn whoever_still_sends_his_body_reads_the_refusal_and_nothing_is_stored() 
     }
     let head = tus::head(&upload).bearer(&token);
     server.send(head).await.expect(200).expect_offset(0);
-    let all = Req::new("GET", "/api/projects/default/uploads").bearer(&token);
-    let all = server.send(all).await.expect(200).json();
-    assert_eq!(all["pagination"]["total"], 1, "{all}");
+    let list = async |path: &str| {
+        let list = server.send(Req::new("GET", path).bearer(&token)).await;
+        let list = list.expect(200).json();
+        assert_eq!(list["pagination"]["total"], 1, "{list}");
+        list["data"][0]["id"].as_str().expect("an id").to_owned()
+    };
+    let home = list("/api/projects").await;
+    let only = list(&format!("/api/projects/{home}/uploads")).await;
+    assert_eq!(only, upload.id());
     let stored = files_in(&server.data_dir().join("blobs"));
     let stored = stored
         .iter()
@@ -205,7 +211,7 @@ async fn a_token_that_is_no_good_is_described() {
         claims.as_object_mut().expect("an object").extend(others);
         signer.sign(&claims)
     };
-    let list = |token: &str| Req::new("GET", "/api/projects/default/uploads").bearer(token);
+    let list = |token: &str| Req::new("GET", "/api/projects").bearer(token);
     for fine in [
         json!({}),
         json!({"aud": "them"}),
@@ -242,7 +248,7 @@ async fn a_token_that_is_no_good_is_described() {
 async fn credentials_that_contradict_themselves_are_refused() {
     let (server, signer) = guarded(&[]).await;
     let token = signer.sign(&claims("ada"));
-    let list = || Req::new("GET", "/api/projects/default/uploads");
+    let list = || Req::new("GET", "/api/projects");
     let bearer = format!("Bearer {token}");
     for refused in [
         list()
@@ -287,14 +293,8 @@ async fn credentials_that_contradict_themselves_are_refused() {
         list().header("Cookie", format!("access_token2={token}")),
         list().header("Cookie", format!("Access_Token={token}")),
         list().header("X-Access-Token", &token),
-        Req::new(
-            "GET",
-            &format!("/api/projects/default/uploads?access_token={token}"),
-        ),
-        Req::new(
-            "GET",
-            &format!("/api/projects/default/uploads?token={token}"),
-        ),
+        Req::new("GET", &format!("/api/projects?access_token={token}")),
+        Req::new("GET", &format!("/api/projects?token={token}")),
         Req::new("GET", &format!("/api/events?ticket={token}&x=1")),
     ] {
         server.send(elsewhere).await.expect(401);
@@ -333,7 +333,7 @@ async fn with_the_cookie_a_change_needs_an_origin_that_may_act_for_the_user() {
         answer.expect_no_header("WWW-Authenticate");
     }
     // A browser keeps from a foreign page what it reads.
-    let list = Req::new("GET", "/api/projects/default/uploads").cookie(&token);
+    let list = Req::new("GET", "/api/projects").cookie(&token);
     server
         .send(list.header("Origin", "https://evil.example"))
         .await

@@ -30,7 +30,7 @@ async fn as_ada() -> (Server, String, Signer) {
 async fn a_ticket_opens_one_stream_of_events() {
     let (server, token, _) = as_ada().await;
     let ticket = ticket(&server, &token).await;
-    let query = format!("projectId=default&after=0&ticket={ticket}");
+    let query = format!("ticket={ticket}");
     let mut sse = Sse::open(&server, &query, None).await;
     let created = server.send(tus::create(5).bearer(&token)).await.expect(201);
     let event = sse.next().await;
@@ -52,9 +52,7 @@ async fn a_ticket_opens_one_websocket() {
     let ticket = ticket(&server, &token).await;
     let path = format!("{}?ticket={ticket}", ws::PATH);
     let mut socket = ws::Socket::open_at(&server, &path).await;
-    let ack = socket
-        .acked(json!({"op": "subscribe", "projectId": "default"}))
-        .await;
+    let ack = socket.acked(json!({"op": "subscribe"})).await;
     assert!(ack.is_object(), "{ack}");
     let again = Req {
         target: path,
@@ -71,7 +69,7 @@ async fn a_ticket_is_for_feeds_and_for_nothing_else() {
     let ticket = ticket(&server, &token).await;
     let id = upload.id();
     for (method, target) in [
-        ("GET", String::from("/api/projects/default/uploads")),
+        ("GET", String::from("/api/projects")),
         ("GET", format!("/api/uploads/{id}")),
         ("POST", format!("/api/uploads/{id}/cancel")),
         ("POST", String::from("/api/events/ticket")),
@@ -84,7 +82,7 @@ async fn a_ticket_is_for_feeds_and_for_nothing_else() {
             server.send(tus::request(method, &target)).await.expect(401);
         }
     }
-    let as_token = Req::new("GET", "/api/projects/default/uploads").bearer(&ticket);
+    let as_token = Req::new("GET", "/api/projects").bearer(&ticket);
     server.send(as_token).await.expect(401);
     let as_cookie = Req::new("GET", "/api/events").cookie(&ticket);
     server.send(as_cookie).await.expect(401);
@@ -95,7 +93,7 @@ async fn a_ticket_is_for_feeds_and_for_nothing_else() {
     let twice = format!("/api/events?ticket={ticket}&ticket={ticket}");
     server.send(Req::new("GET", &twice)).await.expect(401);
     // Nothing of that has used it up.
-    Sse::open(&server, &format!("projectId=default&ticket={ticket}"), None).await;
+    Sse::open(&server, &format!("ticket={ticket}"), None).await;
 }
 
 #[tokio::test]
