@@ -145,3 +145,29 @@ async fn get(client: &Client, url: &Uri) -> Result<Bytes, FetchError> {
         status => Err(format!("{url} answers {status}").into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::{CORE, DbConfig, DbUrl, Durability};
+
+    #[tokio::test]
+    async fn the_key_of_capabilities_is_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = DbConfig {
+            url: DbUrl::Sqlite(dir.path().join("db")),
+            durability: Durability::ProcessCrash,
+        };
+        let db = Db::open(&config, &Scope::root("test")).await.unwrap();
+        db.migrate(&[CORE]).await.unwrap();
+        let key = capability_key(&db).await.unwrap();
+        assert_ne!(key, [0; 32]);
+        assert_eq!(capability_key(&db).await.unwrap(), key);
+        // One that is damaged is of no use to anybody.
+        identity::write(&db, CAPABILITY_KEY, "AAAA".into())
+            .await
+            .unwrap();
+        assert_ne!(capability_key(&db).await.unwrap(), key);
+        db.close().await;
+    }
+}

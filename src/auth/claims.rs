@@ -27,6 +27,9 @@ pub(super) struct Claims {
     role: Option<String>,
     roles: Option<Vec<String>>,
     exp: Number,
+    /// One, or else a token of several issuers would be from whichever is expected.
+    #[serde(rename = "iss")]
+    _issuer: Option<String>,
 }
 
 /// A user, and until when his token is good.

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::future;
 use futures_util::stream::{self, BoxStream, SelectAll, Stream, StreamExt};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -24,6 +25,8 @@ const PAGE: u32 = 32;
 /// ```text
 /// <epoch>.<feed>=<sequence>[;<epoch>.<feed>=<sequence>...]
 /// ```
+///
+/// In the name of a user, what could be taken for something else is percent-encoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cursor(BTreeMap<Feed, Mark>);
 
@@ -46,7 +49,9 @@ impl FromStr for Cursor {
         for part in text.split(';') {
             let (epoch, rest) = part.split_once('.').ok_or(InvalidCursor)?;
             let (feed, sequence) = rest.rsplit_once('=').ok_or(InvalidCursor)?;
-            let feed = Feed::parse(feed).ok_or(InvalidCursor)?;
+            let feed = percent_decode_str(feed).decode_utf8().ok();
+            let feed = feed.and_then(|feed| Feed::parse(&feed));
+            let feed = feed.ok_or(InvalidCursor)?;
             let is_number = sequence.bytes().all(|byte| byte.is_ascii_digit());
             let is_word = epoch.bytes().all(|byte| byte.is_ascii_alphanumeric());
             if !is_number || !is_word || epoch.is_empty() {
@@ -69,6 +74,8 @@ impl fmt::Display for Cursor {
         for (index, (feed, mark)) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { ";" };
             let Mark { epoch, sequence } = mark;
+            let feed = feed.to_string();
+            let feed = utf8_percent_encode(&feed, NOT_IN_A_NAME);
             write!(f, "{separator}{epoch}.{feed}={sequence}")?;
         }
         Ok(())
@@ -81,6 +88,8 @@ impl Cursor {
         self.0.contains_key(feed)
     }
 }
+/// Fit for a header field, and for a line of its own.
+const NOT_IN_A_NAME: &AsciiSet = &CONTROLS.add(b'%').add(b';').add(b' ').add(b'"');
 
 /// Where a reader wants to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]

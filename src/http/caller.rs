@@ -46,17 +46,13 @@ pub(super) async fn establish(
     entry: Entry,
     config: &Config,
 ) -> Result<Caller, Problem> {
-    let headers = &mut request.head.headers;
-    let proofs = Proofs::take(headers);
-    let credential = match entry {
-        Entry::Public => return Ok(config.auth.everybody().unwrap_or_else(Caller::nobody)),
-        Entry::Callers(credential) => credential,
-    };
-    // A browser asks with it what it may ask for, and sends no credentials along.
-    if request.head.method == Method::OPTIONS {
-        return Ok(config.auth.everybody().unwrap_or_else(Caller::nobody));
-    }
+    let proofs = Proofs::take(&mut request.head.headers);
     let everybody = config.auth.everybody();
+    let credential = match entry {
+        Entry::Callers(credential) if request.head.method != Method::OPTIONS => credential,
+        // A browser asks with OPTIONS what it may ask for, and sends no credentials along.
+        Entry::Public | Entry::Callers(_) => return Ok(everybody.unwrap_or_else(Caller::nobody)),
+    };
     let proofs = match &everybody {
         Some(_) => Proofs::default(),
         None => proofs?,

@@ -127,7 +127,9 @@ impl Serving {
     async fn serve(&self, mut request: Request, config: &Config) -> Response {
         match caller::establish(&mut request, self.entry, config).await {
             Ok(caller) => {
-                Span::current().record("user", caller.user.as_str());
+                if !caller.user.is_empty() {
+                    Span::current().record("user", caller.user.as_str());
+                }
                 request.caller = caller;
                 (self.handler)(request).await
             }

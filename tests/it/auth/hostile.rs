@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::jwt::{Keys, SECRET, Signer, base64, claims, claims_with, jwks, now};
+use crate::support::jwt::{Keys, SECRET, Signer, base64, claims, claims_with, guarded, jwks, now};
 use crate::support::server::Server;
+use crate::support::sse::Sse;
 use crate::support::wire::Req;
 
 /// A server, and what would sign for it.
@@ -292,6 +293,8 @@ fn claims_of_nobody() -> Vec<Value> {
         json!({"roles": [1]}),
         json!({"roles": {"admin": true}}),
         json!({"userId": 7}),
+        json!({"iss": 7}),
+        json!({"iss": ["us", "others"]}),
     ]);
     all.into_iter()
         .map(|others| claims_with("ada", others))
@@ -414,10 +417,7 @@ async fn hundreds_of_hostile_tokens_are_refused_by_every_kind_of_key() {
 
 #[tokio::test]
 async fn odd_names_are_names() {
-    let keys = Keys::new();
-    let secret = keys.write("secret", SECRET);
-    let server = Server::start(&["--auth", "jwt", "--jwt-secret-file", &secret]).await;
-    let signer = Signer::hs256(SECRET);
+    let (server, signer) = guarded(&[]).await;
     for user in [
         "Ünïcödé",
         "用户",
@@ -446,5 +446,15 @@ async fn odd_names_are_names() {
         let view = Req::new("GET", &format!("/api/uploads/{id}")).bearer(&token);
         let view = server.send(view).await.expect(200).json();
         assert_eq!(view["data"]["ownerId"], *user, "{view}");
+        // A reader of his feeds can come back to where he was.
+        let ticket = async || {
+            let request = Req::new("POST", "/api/events/ticket").bearer(&token);
+            let issued = server.send(request).await.expect(201).json();
+            let ticket = issued["data"]["ticket"].as_str();
+            format!("ticket={}", ticket.expect("a ticket"))
+        };
+        let place = Sse::open(&server, &ticket().await, None).await.cursor;
+        let back = Sse::open(&server, &ticket().await, Some(&place)).await;
+        assert_eq!(back.cursor, place, "{user}");
     }
 }

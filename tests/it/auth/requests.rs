@@ -155,7 +155,8 @@ async fn whoever_still_sends_his_body_reads_the_refusal_and_nothing_is_stored() 
         let mut conn = server.connect().await;
         let polite = request.clone().declare(SIZE as u64).expect_continue();
         conn.send_head(&polite).await;
-        expect_challenge(conn.answer().await, None);
+        let answer = expect_challenge(conn.answer().await, None);
+        assert!(answer.interim.is_empty(), "{answer}");
         let mut conn = server.connect().await;
         conn.send_head(&request.clone().declare(SIZE as u64)).await;
         conn.send(&[7; 4096]).await;

@@ -82,10 +82,8 @@ impl Sse {
         }
         let beginning = sse.block().await.expect("the feed begins");
         sse.cursor = beginning["id"].clone();
-        assert!(
-            head.contains(&format!("tidegate-cursor: {}", sse.cursor)),
-            "{head}"
-        );
+        let cursor = format!("tidegate-cursor: {}", sse.cursor).to_ascii_lowercase();
+        assert!(head.contains(&cursor), "{head}");
         sse
     }
 
