@@ -4,11 +4,12 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::eventually;
+use crate::crash::kill_during;
 use crate::support::server::{Server, files_in};
 use crate::support::sse::Sse;
 use crate::support::tus;
 use crate::support::wire::{Answer, Req};
+use crate::support::{eventually, random, rounds};
 
 const PROJECTS: &str = "/api/projects";
 
@@ -187,4 +188,59 @@ async fn deleting_a_project_ends_everything_in_it() {
         (!left).then_some(())
     })
     .await;
+}
+
+/// Whatever the moment: the project is as it was, or nothing is left of it.
+#[tokio::test]
+async fn a_deletion_that_a_crash_cuts_short_is_finished() {
+    let mut rng = random("a_deletion_that_a_crash_cuts_short_is_finished");
+    let mut server = Server::start(&[]).await;
+    for _round in 0..rounds(8) {
+        let uploads = [
+            server.complete(b"hello").await,
+            server.complete(b"again").await,
+            server.create(1 << 20).await,
+        ];
+        let before = created(&server).await.expect("it is there");
+        let deleted = kill_during(&mut server, rng.u64(0..30_000), &[], async |server| {
+            let deletion = Req::new("DELETE", "/api/projects/default");
+            server.try_send(deletion).await
+        });
+        let deleted = deleted.await;
+        // A new one is made at the start, unless the old one is still going then.
+        let was_deleted = created(&server).await.as_ref() != Some(&before);
+        if let Ok(answer) = deleted {
+            assert!(was_deleted, "it was acknowledged:\n{answer}");
+        }
+        for upload in &uploads {
+            let path = format!("/api/uploads/{}", upload.id());
+            if !was_deleted {
+                let state = data(&get(&server, &path).await.expect(200))["state"].clone();
+                assert!(["completed", "uploading"].contains(&state.as_str().expect("a state")));
+                continue;
+            }
+            eventually("the upload is gone or cancelled", async || {
+                let found = get(&server, &path).await;
+                let is_over = found.status == 404 || data(&found)["state"] == "cancelled";
+                is_over.then_some(())
+            })
+            .await;
+        }
+        // As soon as nothing is left of the old one.
+        while created(&server).await.is_none() {
+            server.kill9().await;
+            server.restart(&[]).await;
+        }
+    }
+}
+
+/// When the default project was made, if there is one.
+async fn created(server: &Server) -> Option<String> {
+    let found = get(server, "/api/projects/default").await;
+    match found.status {
+        404 => None,
+        _ => data(&found.expect(200))["createdAt"]
+            .as_str()
+            .map(str::to_owned),
+    }
 }
