@@ -8,6 +8,7 @@
 //! | `scenarios.rs` | appends that are worth interrupting |
 //! | `interrupted.rs` | cancel or crash at every await of an attempt, for every reason |
 //! | `failures.rs` | a store that fails its n-th call, for every n |
+//! | `images.rs` | forms: cut, cancelled, stopped anywhere, on stores that fail |
 //! | `races.rs` | requests that meet |
 //! | `recovery.rs` | tails, and what a restart does with them |
 //! | `clocks.rs` | stalls and checkpoints, by a paused clock |
@@ -15,6 +16,7 @@
 mod clocks;
 mod digests;
 mod failures;
+mod images;
 mod interrupted;
 mod races;
 mod recovery;

@@ -243,7 +243,7 @@ async fn over_http2_as_well() {
 
 #[tokio::test]
 async fn a_silent_sender_is_told_so_and_his_file_is_removed() {
-    let server = Server::start(&["--stall-timeout", "1s"]).await;
+    let server = Server::start(&["--stall-timeout", "2s"]).await;
     let (mut sending, running) = Sending::start(&server, &image("running.png")).await;
     let answer = sending.conn.answer().await;
     assert_eq!(codes(&answer)[0], "UPLOAD_STALLED", "{answer}");
