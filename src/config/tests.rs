@@ -294,6 +294,8 @@ fn a_wrong_value_is_refused_by_its_name() {
         ("--max-append-size", "0", "max-append-size"),
         ("--min-append-size", "0", "min-append-size"),
         ("--max-interop-version", "8", "max-interop-version"),
+        ("--max-files-per-request", "0", "max-files-per-request"),
+        ("--max-files-per-request", "1001", "max-files-per-request"),
         ("--trusted-proxy", "proxy.example", "192.0.2.0/24"),
         ("--trusted-proxy", "192.0.2.7", "behind-proxy"),
         ("--checkpoint-bytes", "0", "checkpoint-bytes"),
