@@ -11,6 +11,7 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 
 use http::header::{ALLOW, CONTENT_TYPE, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use serde_json::json;
@@ -71,7 +72,7 @@ pub(super) async fn serve(uploads: Arc<Uploads>, request: Request) -> Response {
         request.head.method.clone(),
         request.head.uri.path().to_owned(),
     );
-    let cors = cors(&uploads, &request);
+    let cors = cors(&uploads, &request.head);
     let begun = match is_seen(&uploads, &request).await {
         Ok(()) => Taking::begin(uploads, request),
         Err(problem) => Err(problem),
@@ -114,13 +115,20 @@ pub(super) fn preflight(uploads: Arc<Uploads>, request: Request) -> Ready<Respon
     let headers = response.headers_mut();
     headers.insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.extend(cors(&uploads, &request));
+    headers.extend(cors(&uploads, &request.head));
     ready(response)
 }
 
-fn cors(uploads: &Uploads, request: &Request) -> HeaderMap {
+/// Answers a form whose sender is not let in, so that a page of another origin understands it.
+pub(super) fn turned_away(uploads: &Uploads, head: &Parts, problem: Problem) -> Response {
+    let mut response = reject::problem(&head.method, head.uri.path(), &problem);
+    response.headers_mut().extend(cors(uploads, head));
+    response
+}
+
+fn cors(uploads: &Uploads, head: &Parts) -> HeaderMap {
     let cors = &uploads.config.cors;
-    cors.fields(&request.head.method, &request.head.headers, SHARED)
+    cors.fields(&head.method, &head.headers, SHARED)
 }
 
 /// One form being taken apart, on somebody's behalf.

@@ -122,7 +122,7 @@ pub fn mount(deps: Deps, config: Config) -> (Mount, Cancels) {
         .refusing(move |head, problem| handler::turned_away(&refusing, head, problem))
     };
     let (find, list) = (uploads.clone(), uploads.clone());
-    let (images, preflight) = (uploads.clone(), uploads.clone());
+    let (images, preflight, refusing) = (uploads.clone(), uploads.clone(), uploads.clone());
     let cancel = |path| {
         let uploads = uploads.clone();
         Route::new(Method::POST, path, move |request| {
@@ -139,7 +139,8 @@ pub fn mount(deps: Deps, config: Config) -> (Mount, Cancels) {
             serve("/api/projects/{project}/uploads", Target::Collection),
             Route::new(Method::POST, images::PATH, move |request| {
                 images::serve(images.clone(), request)
-            }),
+            })
+            .refusing(move |head, problem| images::turned_away(&refusing, head, problem)),
             Route::new(Method::OPTIONS, images::PATH, move |request| {
                 images::preflight(preflight.clone(), request)
             }),

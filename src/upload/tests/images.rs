@@ -221,7 +221,7 @@ async fn a_file_that_is_cancelled_at_any_moment_spoils_no_other() {
         let cancels = scope.clone();
         let look = Look::at(move || {
             let canceller = canceller.clone();
-            let cancel = async move { canceller.cancel(id, Caller::local().user, None).await };
+            let cancel = async move { canceller.cancel(id, None, Caller::local(), None).await };
             drop(cancels.spawn(cancel));
         });
         pieces.insert(at, look);
