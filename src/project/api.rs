@@ -8,7 +8,8 @@ use tidegate_protocol::problem::Problem;
 
 use super::ask::{Changed, New};
 use super::deletion::Deleted;
-use super::store::{Project, Which};
+use super::row::Project;
+use super::store::Which;
 use super::{Projects, refuse};
 use crate::auth::Caller;
 use crate::clock::rfc3339;

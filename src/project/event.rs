@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::store::{Project, Share, Status};
+use super::row::{Project, Share, Status};
 use crate::event::{Draft, Feed, Kind};
 
 /// A project has a new title or description.

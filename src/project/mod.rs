@@ -4,7 +4,9 @@
 //! |---|---|
 //! | [`api`], [`share_api`] | the routes |
 //! | [`ask`] | what clients say, checked |
-//! | [`store`], [`statement`] | whole transactions, and their texts |
+//! | [`store`], [`change`], [`statement`] | whole transactions, what they do, and its texts |
+//! | [`row`] | projects and shares as the database has them |
+//! | [`event`], [`refuse`] | what is told of changes, and of failures |
 //! | [`deletion`] | the end of a project |
 //!
 //! | may be relied on | kept by |
@@ -28,9 +30,11 @@ use crate::module::Mount;
 
 mod api;
 mod ask;
+mod change;
 mod deletion;
 mod event;
 mod refuse;
+mod row;
 mod share_api;
 mod statement;
 mod store;

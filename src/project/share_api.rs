@@ -7,7 +7,8 @@ use serde::Serialize;
 use tidegate_protocol::problem::Problem;
 
 use super::ask::Invitation;
-use super::store::{Invited, Share};
+use super::row::Share;
+use super::store::Invited;
 use super::{Projects, api, refuse};
 use crate::clock::rfc3339;
 use crate::http::{Page, PathParams, Request, Response, json, reject};
@@ -19,7 +20,7 @@ use crate::id::{InvalidId, ShareId};
 struct View {
     id: String,
     project_id: String,
-    /// Only where the reader may not see the project otherwise.
+    /// Only in the list of the caller's own: who is invited cannot see the project yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     project_title: Option<String>,
     user_id: Option<String>,

@@ -1,19 +1,21 @@
 //! Projects and shares in the database: whole transactions, never single rows.
 //!
 //! Every change locks the project's row, looks at what the caller may do there by the rule of
-//! [`access`](crate::access), changes on condition, and tells its events last. After the commit those
-//! are told who may see more or less than before.
+//! [`access`](crate::access), changes on condition, and writes its events last. After the commit all
+//! are told who keep something open that may have become visible or invisible.
 
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use super::change::{accept, find, find_own, invite, revoke, tell};
+use super::row::{Project, STRANGE, Share, project, share};
 use super::statement as sql;
 use super::{Deps, event};
-use crate::access::{Change, Changes, Right, asker, right};
+use crate::access::{Change, Changes, Right, right};
 use crate::auth::Caller;
-use crate::cancel::Scope;
+use crate::cancel::{Panicked, Scope};
 use crate::db::{Db, DbError, Param, Row, Sql, Tx};
 use crate::event::{Hub, record};
 use crate::http::Page;
@@ -21,82 +23,6 @@ use crate::id::{ProjectId, ShareId};
 
 /// Shares of a project that are not revoked, at most.
 pub(super) const SHARES_MAX: i64 = 1000;
-
-/// A project as the database has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Project {
-    pub(super) id: String,
-    pub(super) owner: String,
-    pub(super) title: String,
-    pub(super) description: Option<String>,
-    /// Milliseconds since the Unix epoch, as all times of rows.
-    pub(super) created_at: i64,
-    pub(super) updated_at: i64,
-}
-
-/// Where a share is in its life.
-///
-/// ```text
-///  pending ──► accepted ──► revoked ──► (no row) some time later
-///     └────────────────────────┘
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Status {
-    /// Somebody is invited, which gives him nothing yet.
-    Pending,
-    /// He has accepted: he is a member.
-    Accepted,
-    /// Taken back, declined or left. There is no way out of it.
-    Revoked,
-}
-
-impl Status {
-    /// The word used in rows, in JSON and in events.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Accepted => "accepted",
-            Self::Revoked => "revoked",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let all = [Self::Pending, Self::Accepted, Self::Revoked];
-        all.into_iter().find(|status| status.as_str() == text)
-    }
-}
-
-/// A share as the database has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Share {
-    pub(super) id: String,
-    pub(super) project: String,
-    /// Whom it concerns. `None` while only his address is known.
-    pub(super) user: Option<String>,
-    /// In lower case.
-    pub(super) email: Option<String>,
-    pub(super) status: Status,
-    pub(super) created_at: i64,
-    pub(super) updated_at: i64,
-}
-
-impl Share {
-    /// Whether it is `caller` whom it concerns.
-    fn concerns(&self, caller: &Caller) -> bool {
-        match &self.user {
-            Some(user) => *user == caller.user,
-            None => self.email.is_some() && self.email == caller.email,
-        }
-    }
-
-    fn change(&self) -> Option<Change> {
-        let user = self.user.clone()?;
-        Some(Change {
-            project: self.project.clone(),
-            user: Some(user),
-        })
-    }
-}
 
 /// Why a caller may not do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +114,7 @@ impl Store {
             hub.wake_all();
             Ok(value)
         });
-        let panicked = |error: crate::cancel::Panicked| DbError::Panicked(error.message().into());
+        let panicked = |error: Panicked| DbError::Panicked(error.message().into());
         task.await.map_err(panicked)?
     }
 
@@ -527,180 +453,6 @@ impl<T> Done<T> {
     }
 }
 
-async fn find(
-    tx: &mut Tx,
-    id: &ProjectId,
-    caller: &Caller,
-) -> Result<Option<(Project, Right)>, DbError> {
-    let [user, admin] = asker(caller);
-    let params = [Param::Text(id.as_str()), user, admin];
-    let Some(row) = tx.fetch_optional(&sql::FIND, &params).await? else {
-        return Ok(None);
-    };
-    let right = Right::of(row.int(6)?);
-    right.map(|right| Ok((project(&row)?, right))).transpose()
-}
-
-/// Locks a project for a change that is its owner's to make.
-async fn find_own(
-    tx: &mut Tx,
-    id: &ProjectId,
-    caller: &Caller,
-) -> Result<Result<Project, Denied>, DbError> {
-    if !tx.lock(&sql::LOCK, &[Param::Text(id.as_str())]).await? {
-        return Ok(Err(Denied::Absent));
-    }
-    // After the lock: it has to see what was committed by whom that waited for.
-    Ok(match find(tx, id, caller).await? {
-        None => Err(Denied::Absent),
-        Some((_, Right::Member)) => Err(Denied::Forbidden),
-        Some((project, Right::Owner)) => Ok(project),
-    })
-}
-
-async fn invite(
-    tx: &mut Tx,
-    new: &str,
-    id: &ProjectId,
-    caller: &Caller,
-    with: &With,
-) -> Result<Result<Invited, NotShared>, DbError> {
-    let project = match find_own(tx, id, caller).await? {
-        Ok(project) => project,
-        Err(denied) => return Ok(Err(NotShared::Denied(denied))),
-    };
-    let is_oneself = match with {
-        With::User(user) if *user == project.owner => return Ok(Err(NotShared::WithOwner)),
-        With::User(user) => *user == caller.user,
-        With::Email(email) => Some(email) == caller.email.as_ref(),
-    };
-    if is_oneself {
-        return Ok(Err(NotShared::WithOneself));
-    }
-    let of_project = Param::Text(id.as_str());
-    let (known, user, email) = match with {
-        With::User(user) => (&sql::WITH_USER, Some(user.as_str()), None),
-        With::Email(email) => (&sql::WITH_EMAIL, None, Some(email.as_str())),
-    };
-    let either = Param::OptText(user.or(email));
-    if let Some(row) = tx.fetch_optional(known, &[of_project, either]).await? {
-        return Ok(Ok(Invited::Before(share(&row)?)));
-    }
-    let everybody = [of_project, Param::OptText(None)];
-    let living = tx.fetch_optional(&sql::COUNT_SHARES, &everybody).await?;
-    if living.ok_or(STRANGE)?.int(0)? >= SHARES_MAX {
-        return Ok(Err(NotShared::TooMany));
-    }
-    let params = [
-        Param::Text(new),
-        of_project,
-        Param::OptText(user),
-        Param::OptText(email),
-    ];
-    let row = tx.fetch_optional(&sql::INVITE, &params).await?;
-    Ok(Ok(Invited::Now(share(&row.ok_or(STRANGE)?)?)))
-}
-
-/// Locks the project of a share. Returns the share and the project's owner.
-async fn find_share(tx: &mut Tx, id: ShareId) -> Result<Option<(Share, String)>, DbError> {
-    let id = id.to_string();
-    let this = [Param::Text(&id)];
-    if !tx.lock(&sql::LOCK_OF_SHARE, &this).await? {
-        return Ok(None);
-    }
-    let row = tx.fetch_optional(&sql::FIND_SHARE, &this).await?;
-    row.map(|row| Ok((share(&row)?, row.text(7)?.to_owned())))
-        .transpose()
-}
-
-async fn accept(
-    tx: &mut Tx,
-    id: ShareId,
-    caller: &Caller,
-) -> Result<Result<Share, Denied>, DbError> {
-    let Some((invitation, owner)) = find_share(tx, id).await? else {
-        return Ok(Err(Denied::Absent));
-    };
-    if !invitation.concerns(caller) || owner == caller.user {
-        let right = right(tx, &invitation.project, caller).await?;
-        return Ok(Err(match right {
-            Some(Right::Owner) => Denied::Forbidden,
-            Some(Right::Member) | None => Denied::Absent,
-        }));
-    }
-    let params = [Param::Text(&invitation.project), Param::Text(&caller.user)];
-    let own = tx.fetch_optional(&sql::WITH_USER, &params).await?;
-    let own = own.as_ref().map(share).transpose()?;
-    let other = own.filter(|own| own.id != invitation.id);
-    let mut reached = Vec::new();
-    let accepted = match (invitation.status, other) {
-        (Status::Accepted, _) => invitation,
-        // It has ended because he was a member already, or he has been invited anew since.
-        (Status::Revoked, Some(other)) if other.status == Status::Accepted => other,
-        (Status::Revoked, _) => return Ok(Err(Denied::Absent)),
-        (Status::Pending, None) => {
-            let accepted = accepted(tx, &invitation.id, caller).await?;
-            reached.push(accepted.clone());
-            accepted
-        }
-        // He is invited by his id and by his address: one share is enough.
-        (Status::Pending, Some(other)) => {
-            reached.push(revoked(tx, &invitation.id, Some(&caller.user)).await?);
-            match other.status {
-                Status::Pending => {
-                    let accepted = accepted(tx, &other.id, caller).await?;
-                    reached.push(accepted.clone());
-                    accepted
-                }
-                Status::Accepted | Status::Revoked => other,
-            }
-        }
-    };
-    tell(tx, &reached).await?;
-    Ok(Ok(accepted))
-}
-
-async fn accepted(tx: &mut Tx, id: &str, caller: &Caller) -> Result<Share, DbError> {
-    let params = [Param::Text(id), Param::Text(&caller.user)];
-    let row = tx.fetch_optional(&sql::ACCEPT, &params).await?;
-    share(&row.ok_or(STRANGE)?)
-}
-
-async fn revoked(tx: &mut Tx, id: &str, user: Option<&str>) -> Result<Share, DbError> {
-    let params = [Param::Text(id), Param::OptText(user)];
-    let row = tx.fetch_optional(&sql::REVOKE, &params).await?;
-    share(&row.ok_or(STRANGE)?)
-}
-
-async fn revoke(
-    tx: &mut Tx,
-    id: ShareId,
-    caller: &Caller,
-) -> Result<Result<Share, Denied>, DbError> {
-    let Some((before, _)) = find_share(tx, id).await? else {
-        return Ok(Err(Denied::Absent));
-    };
-    let concerns = before.concerns(caller);
-    match (right(tx, &before.project, caller).await?, before.status) {
-        (Some(Right::Owner), Status::Revoked) => return Ok(Ok(before)),
-        (Some(Right::Owner), _) => {}
-        (_, Status::Pending | Status::Accepted) if concerns => {}
-        _ => return Ok(Err(Denied::Absent)),
-    }
-    let user = concerns.then_some(caller.user.as_str());
-    let after = revoked(tx, &before.id, user).await?;
-    tell(tx, std::slice::from_ref(&after)).await?;
-    Ok(Ok(after))
-}
-
-/// Writes the events of shares that have just reached their status. To be called last.
-async fn tell(tx: &mut Tx, shares: &[Share]) -> Result<(), DbError> {
-    for draft in event::reached(shares) {
-        record(tx, draft).await?;
-    }
-    Ok(())
-}
-
 /// Limit and offset.
 fn bounds(page: &Page) -> [i64; 2] {
     let limit = i64::from(page.limit);
@@ -720,29 +472,3 @@ async fn page_of(
     let rows = tx.fetch_all(list, &params).await?;
     Ok((rows, u64::try_from(total).map_err(|_| STRANGE)?))
 }
-
-fn project(row: &Row) -> Result<Project, DbError> {
-    Ok(Project {
-        id: row.text(0)?.to_owned(),
-        owner: row.text(1)?.to_owned(),
-        title: row.text(2)?.to_owned(),
-        description: row.opt_text(3)?.map(str::to_owned),
-        created_at: row.int(4)?,
-        updated_at: row.int(5)?,
-    })
-}
-
-fn share(row: &Row) -> Result<Share, DbError> {
-    Ok(Share {
-        id: row.text(0)?.to_owned(),
-        project: row.text(1)?.to_owned(),
-        user: row.opt_text(2)?.map(str::to_owned),
-        email: row.opt_text(3)?.map(str::to_owned),
-        status: Status::parse(row.text(4)?).ok_or(STRANGE)?,
-        created_at: row.int(5)?,
-        updated_at: row.int(6)?,
-    })
-}
-
-/// A row that nothing of this module writes.
-const STRANGE: DbError = DbError::Aborted("a row of a project holds what it never should");
