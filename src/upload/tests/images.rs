@@ -97,6 +97,10 @@ async fn send(uploads: &Arc<Uploads>, pieces: Vec<Piece>) -> (Vec<String>, Vec<S
             texts(&data["images"], "id"),
             texts(&data["failedFiles"], "code"),
         ),
+        // Before anything of the form was looked at.
+        _ if body["failedFiles"].is_null() => {
+            (Vec::new(), vec![body["code"].as_str().unwrap().to_owned()])
+        }
         _ => (Vec::new(), texts(&body["failedFiles"], "code")),
     }
 }
@@ -199,8 +203,9 @@ async fn what_was_whole_when_the_client_left_stays_and_nothing_else() {
 async fn a_form_goes_on_when_its_answer_is_not_wanted_any_more() {
     let (world, form) = (World::default(), Form::new());
     let uploads = world.uploads();
-    let serving = Box::pin(images::serve(uploads.clone(), request(form.pieces())));
-    // Polled once, so that its task has begun.
+    let mut serving = Box::pin(images::serve(uploads.clone(), request(form.pieces())));
+    // Once for the look at its project, and again, so that its task has begun.
+    assert!((&mut serving).now_or_never().is_none());
     assert!(serving.now_or_never().is_none());
     let has_come = |id: &UploadId| world.rows.row(*id).is_some();
     assert!(!form.ids.iter().any(has_come));

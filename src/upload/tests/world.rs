@@ -10,7 +10,7 @@ use tidegate_protocol::request::{Append, Completion, Overrun, Protocol};
 use tidegate_protocol::upload::Limits;
 
 use super::script::Script;
-use crate::access;
+use crate::access::{self, DEFAULT_OF_LOCAL};
 use crate::auth::{Authenticator, Caller, Capabilities};
 use crate::blob::memory::MemoryStore as MemoryBlobs;
 use crate::blob::{BlobStore, Digests};
@@ -175,6 +175,7 @@ pub(super) async fn send(
 impl World {
     /// A new process.
     pub(super) fn uploads(&self) -> Arc<Uploads> {
+        self.rows.open(DEFAULT_OF_LOCAL, Caller::LOCAL);
         uploads_over(
             Arc::new(self.rows.clone()),
             Arc::new(self.blobs.clone()),
