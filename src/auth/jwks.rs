@@ -143,12 +143,14 @@ impl Jwks {
     /// May be dropped: the fetch goes on.
     pub(super) async fn find(&self, name: Option<&str>) -> Result<Arc<Key>, Missing> {
         let mut ended = self.ended.subscribe();
-        match self.look(name) {
-            Err(Missing::Key | Missing::Everything) if self.ask() => {}
-            found => return found,
+        let found = self.look(name);
+        let Err(Missing::Key | Missing::Everything) = found else {
+            return found;
+        };
+        if self.ask() {
+            // Late or not, what there is then counts.
+            drop(timeout(PATIENCE, ended.changed()).await);
         }
-        // Late or not, what there is then counts.
-        drop(timeout(PATIENCE, ended.changed()).await);
         self.look(name)
     }
 
