@@ -26,6 +26,7 @@ mod disk_full;
 mod docs;
 mod download;
 mod feed;
+mod hostile_names;
 mod leave;
 mod matrix;
 mod ops;

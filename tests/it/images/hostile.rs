@@ -1,66 +1,14 @@
 //! Forms that nobody means well with.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-
-use fastrand::Rng;
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::files::{codes, data};
 use crate::support::form::{self, BOUNDARY, Form, IMAGES, image};
+use crate::support::hostile::{assert_nothing_escaped, name};
 use crate::support::random;
-use crate::support::server::{Server, files_in, temp_dir};
+use crate::support::server::{Server, temp_dir};
 use crate::support::tus::Upload;
 use crate::support::wire::Req;
-
-/// What names are made of that lead somewhere, or look like it.
-const PIECES: [&str; 32] = [
-    "..",
-    "../",
-    "..\\",
-    "/",
-    "\\",
-    "C:",
-    "~",
-    ".",
-    " ",
-    "etc/passwd",
-    "con",
-    "a.png",
-    "\"",
-    "'",
-    ";",
-    "=",
-    "%",
-    "%2e%2e%2f",
-    "%00",
-    "\r",
-    "\n",
-    "\r\nX-Upload-Id: 1",
-    "\t",
-    "\0",
-    "\u{1b}[2J",
-    "\u{202e}gnp.",
-    "\u{feff}",
-    "\u{1f600}",
-    "<script>",
-    "$(reboot)",
-    "; filename=b",
-    "*",
-];
-
-fn hostile(rng: &mut Rng) -> String {
-    match rng.u8(..20) {
-        0 => String::from(".."),
-        1 => "x".repeat(rng.usize(250..260)),
-        2 => "\u{e4}".repeat(rng.usize(120..135)),
-        3 => "../".repeat(rng.usize(1..60)) + "etc/passwd",
-        _ => (0..rng.usize(0..8))
-            .map(|_| PIECES[rng.usize(..PIECES.len())])
-            .collect(),
-    }
-}
 
 /// Whether a name can be sent, and stored, at all.
 fn is_sound(name: &str) -> bool {
@@ -74,7 +22,7 @@ async fn a_name_is_kept_as_it_is_or_refused_and_leads_nowhere() {
     let around = temp_dir();
     let server = Server::start_in(&around.path().join("data"), &[]).await;
     for _ in 0..5 {
-        let names: Vec<String> = (0..100).map(|_| hostile(&mut rng)).collect();
+        let names: Vec<String> = (0..100).map(|_| name(&mut rng)).collect();
         let form = names
             .iter()
             .fold(Form::new(), |form, name| form.image(name, name.as_bytes()));
@@ -106,26 +54,6 @@ async fn a_name_is_kept_as_it_is_or_refused_and_leads_nowhere() {
     assert_nothing_escaped(&around.path().join("data"), around.path());
 }
 
-/// Every file has a name of the server's own.
-fn assert_nothing_escaped(data: &Path, around: &Path) {
-    let beside = std::fs::read_dir(around).expect("the directory").count();
-    assert_eq!(beside, 1, "only the data directory");
-    let name = |path: PathBuf| {
-        path.file_name()
-            .expect("a name")
-            .to_string_lossy()
-            .into_owned()
-    };
-    let names: BTreeSet<String> = files_in(data).into_iter().map(name).collect();
-    let own = |name: &String| {
-        Uuid::parse_str(name).is_ok()
-            || ["LOCK", "STORE", "reserve"].contains(&name.as_str())
-            || name.starts_with("tidegate.db")
-    };
-    let strange: Vec<_> = names.iter().filter(|name| !own(name)).collect();
-    assert!(strange.is_empty(), "{strange:?}");
-}
-
 /// Without the care of a browser: raw quotes and line breaks.
 #[tokio::test]
 async fn a_name_that_is_not_escaped_changes_nothing_else() {
@@ -134,7 +62,7 @@ async fn a_name_that_is_not_escaped_changes_nothing_else() {
     for _ in 0..5 {
         let mut form = Form::new();
         for _ in 0..100 {
-            let name = hostile(&mut rng);
+            let name = name(&mut rng);
             let raw =
                 format!("Content-Disposition: form-data; name=\"images\"; filename=\"{name}\"");
             form = form.part(raw, b"hello");

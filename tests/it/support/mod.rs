@@ -3,6 +3,7 @@
 pub(crate) mod form;
 pub(crate) mod h2c;
 pub(crate) mod hook;
+pub(crate) mod hostile;
 pub(crate) mod jwt;
 pub(crate) mod rufh;
 pub(crate) mod server;
