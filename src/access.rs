@@ -110,6 +110,9 @@ static HOLD: Sql = sql!("SELECT id FROM project WHERE id = $1 AND deleted_at IS 
 /// $1 user, $2 limit.
 static VISIBLE: Sql = sql!(visible_to!("$1"), " ORDER BY 1 LIMIT $2");
 
+/// $1 id to go on after, $2 limit.
+static EVERY: Sql = sql!("SELECT id FROM project WHERE id > $1 ORDER BY id LIMIT $2");
+
 /// $1 user.
 static DEFAULT: Sql =
     sql!("SELECT id FROM project WHERE owner_id = $1 AND is_default = 1 AND deleted_at IS NULL");
@@ -122,7 +125,7 @@ static OPEN_DEFAULT: Sql = sql!(
 
 /// All of them, so that a test can prepare each on both engines.
 #[cfg(test)]
-static ALL: &[&Sql] = &[&RIGHT, &HOLD, &VISIBLE, &DEFAULT, &OPEN_DEFAULT];
+static ALL: &[&Sql] = &[&RIGHT, &HOLD, &VISIBLE, &EVERY, &DEFAULT, &OPEN_DEFAULT];
 
 /// What `caller` may do in `project`. `None`: for him, there is no such project.
 ///
@@ -159,6 +162,16 @@ pub async fn right_to_add(
 pub async fn visible(tx: &mut Tx, caller: &Caller, limit: u32) -> Result<Vec<String>, DbError> {
     let params = [Param::Text(&caller.user), Param::Int(limit.into())];
     let rows = tx.fetch_all(&VISIBLE, &params).await?;
+    rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
+}
+
+/// The ids of projects past `after`, whosever they are, those that are going included; `limit` at most.
+///
+/// # Errors
+/// The database's.
+pub async fn every(tx: &mut Tx, after: &str, limit: u32) -> Result<Vec<String>, DbError> {
+    let params = [Param::Text(after), Param::Int(limit.into())];
+    let rows = tx.fetch_all(&EVERY, &params).await?;
     rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
 }
 

@@ -129,30 +129,6 @@ fn new_epoch() -> String {
     Uuid::new_v4().simple().to_string()
 }
 
-/// The feeds of all projects, those of deleted ones included while they are told.
-///
-/// # Errors
-/// The database's.
-pub async fn of_projects(db: &Db) -> Result<Vec<Feed>, DbError> {
-    let mut feeds = Vec::new();
-    let mut after = String::new();
-    loop {
-        let page = db.read(|tx| {
-            let after = after.clone();
-            async move { tx.fetch_all(&FEEDS, &[Param::Text(&after)]).await }.boxed()
-        });
-        let page = page.await?;
-        let Some(last) = page.last() else {
-            return Ok(feeds);
-        };
-        after = last.text(0)?.to_owned();
-        for row in &page {
-            let feed = Feed::parse(row.text(0)?).ok_or(STRANGE)?;
-            feeds.extend(Some(feed).filter(|feed| matches!(feed, Feed::Project(_))));
-        }
-    }
-}
-
 /// Where a feed stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {

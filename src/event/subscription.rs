@@ -15,7 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::hub::{Hub, Item, Listener};
 use super::{Draft, Event, Feed, Filter, Kind, log};
-use crate::db::DbError;
+use crate::db::{Db, DbError};
 
 /// Events that a reader who is behind takes from the log at once: what it holds in memory.
 const PAGE: u32 = 32;
@@ -83,9 +83,19 @@ impl fmt::Display for Cursor {
 }
 
 impl Cursor {
-    /// Whether it says where the reader is in `feed`.
-    pub fn has(&self, feed: &Feed) -> bool {
-        self.0.contains_key(feed)
+    /// The feeds in which it says where the reader is.
+    pub fn feeds(&self) -> Vec<Feed> {
+        self.0.keys().cloned().collect()
+    }
+
+    /// Whether something has happened on `feed` that lies behind this.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn is_behind(&self, db: &Db, feed: &Feed) -> Result<bool, DbError> {
+        let place = log::place(db, feed).await?;
+        let mark = self.0.get(feed);
+        Ok(mark.is_none_or(|mark| mark.sequence < place.head))
     }
 }
 /// Fit for a header field, and for a line of its own.
@@ -138,6 +148,7 @@ pub struct Subscription {
     streams: SelectAll<BoxStream<'static, Option<Delivery>>>,
     cursor: Cursor,
     filter: Filter,
+    has_ended: bool,
 }
 
 impl Subscription {
@@ -202,6 +213,7 @@ impl Subscription {
             streams,
             cursor,
             filter,
+            has_ended: false,
         })
     }
 
@@ -212,10 +224,11 @@ impl Subscription {
 
     /// What it reads.
     pub fn feeds(&self) -> Vec<Feed> {
-        self.cursor.0.keys().cloned().collect()
+        self.cursor.feeds()
     }
 
-    /// Reads what `other` reads, too. It reads other feeds than this one, with the same filter.
+    /// Reads what `other` reads, too. It reads other feeds than this one, with the same filter. Whoever
+    /// waits for this one has to ask again.
     pub fn join(&mut self, other: Self) {
         self.streams.extend(other.streams);
         self.cursor.0.extend(other.cursor.0);
@@ -228,9 +241,17 @@ impl Stream for Subscription {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
         let this = self.get_mut();
         loop {
-            let Some(delivery) = ready!(this.streams.poll_next_unpin(context)).flatten() else {
-                this.streams.clear();
+            if this.has_ended {
                 return Poll::Ready(None);
+            }
+            let Some(delivery) = ready!(this.streams.poll_next_unpin(context)) else {
+                // There is no feed yet.
+                return Poll::Pending;
+            };
+            let Some(delivery) = delivery else {
+                this.streams.clear();
+                this.has_ended = true;
+                continue;
             };
             if let Delivery::Logged(event) = &delivery
                 && let Some(sequence) = event.sequence

@@ -12,14 +12,17 @@ use super::attempt::{Courier, Verdict};
 use super::metrics::Metrics;
 use super::schedule::{Health, pause};
 use super::store::{self, Backlog, Delivery, Fate};
-use crate::access::Change;
+use crate::access::{self, Change};
 use crate::cancel::Scope;
 use crate::db::{Db, DbError};
-use crate::event::{Cursor, Feed, Hub, NoSuchPlace, Start, Subscription, log};
+use crate::event::{Cursor, Feed, Hub, NoSuchPlace, Start, Subscription};
 use crate::work::{Next, Worker};
 
 /// Deliveries that may wait for another attempt. With so many, events stay in the log.
 const WAITING_MAX: u64 = 1000;
+
+/// Projects that are looked up at once.
+const PAGE: u32 = 1_000;
 
 /// How long new events have to show themselves before those that have failed get their turn.
 const NEW_WITHIN: Duration = Duration::from_millis(50);
@@ -118,15 +121,18 @@ impl Dispatcher {
         let cursor = store::find(self.hub.db(), self.name()).await?;
         // Before they are looked up: none that comes in between is missed.
         self.changes = self.changes.resubscribe();
-        let feeds = log::of_projects(self.hub.db()).await?;
+        let feeds = every_feed(self.hub.db()).await?;
         let (left, start) = match cursor {
             None => (feeds.clone(), Start::Now),
             Some(cursor) => {
-                let is_known = |feed: &&Feed| cursor.has(feed);
-                (
-                    feeds.iter().filter(is_known).cloned().collect(),
-                    Start::At(cursor),
-                )
+                let mut left = Vec::new();
+                for feed in cursor.feeds() {
+                    // Of a project that is gone, what was not delivered yet.
+                    if feeds.contains(&feed) || cursor.is_behind(self.hub.db(), &feed).await? {
+                        left.push(feed);
+                    }
+                }
+                (left, Start::At(cursor))
             }
         };
         let mut subscription = match self.subscribe(&left, start).await {
@@ -172,7 +178,7 @@ impl Dispatcher {
     async fn heard(&mut self, heard: Result<Change, RecvError>) -> Result<Vec<Feed>, Interrupted> {
         match heard {
             Ok(change) => Ok(vec![Feed::Project(change.project)]),
-            Err(RecvError::Lagged(_)) => Ok(log::of_projects(self.hub.db()).await?),
+            Err(RecvError::Lagged(_)) => Ok(every_feed(self.hub.db()).await?),
             Err(RecvError::Closed) => Err(Interrupted::Ended),
         }
     }
@@ -312,6 +318,24 @@ impl Worker for Dispatcher {
             }
         }
         .boxed()
+    }
+}
+
+/// The feeds of all projects.
+async fn every_feed(db: &Db) -> Result<Vec<Feed>, DbError> {
+    let mut feeds = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = db.read(|tx| {
+            let after = after.clone();
+            async move { access::every(tx, &after, PAGE).await }.boxed()
+        });
+        let page = page.await?;
+        let Some(last) = page.last() else {
+            return Ok(feeds);
+        };
+        after = last.clone();
+        feeds.extend(page.into_iter().map(Feed::Project));
     }
 }
 

@@ -106,8 +106,12 @@ pub(super) async fn find(db: &Db, name: &str) -> Result<Option<Cursor>, DbError>
         async move { tx.fetch_optional(&FIND, &[Param::Text(&name)]).await }.boxed()
     });
     let row = row.await?;
-    // One that cannot be read is as good as none.
-    Ok(row.and_then(|row| row.text(0).ok()?.parse().ok()))
+    Ok(row.and_then(|row| match row.text(0).ok()? {
+        // There was no feed yet.
+        "" => Some(Cursor::default()),
+        // One that cannot be read is as good as none.
+        text => text.parse().ok(),
+    }))
 }
 
 pub(super) async fn backlog(db: &Db, name: &str) -> Result<Backlog, DbError> {

@@ -122,6 +122,31 @@ async fn only_what_is_wanted_is_sent() {
     }
 }
 
+/// The operator's endpoints are told of every project, also of one that is new, and of its first event.
+#[tokio::test]
+async fn what_happens_in_a_new_project_is_sent_from_its_beginning() {
+    let (files, mut hook) = (Files::new(), Hook::open(|_| status(200)).await);
+    let mut server = server(&files, &hook, "types = 'upload.created'").await;
+    let url = format!("http://{}/hook?a=b", hook.addr());
+    let config = files.config(&url, "allow-private = true\ntypes = 'upload.created'");
+    for round in 0..6 {
+        let made = tus::request("POST", "/api/projects")
+            .header("Content-Type", "application/json")
+            .body(r#"{"title": "new"}"#);
+        let made = server.send(made).await.expect(201).json();
+        let project = made["data"]["id"].as_str().expect("an id");
+        let mut create = tus::create(5);
+        create.target = format!("/api/projects/{project}/uploads");
+        let upload = tus::Upload::created(&server.send(create).await.expect(201));
+        if round % 2 == 0 {
+            server.kill9().await;
+            server.restart(&["--config", &config]).await;
+        }
+        // At least once: what was not known to be delivered comes again.
+        while hook.next().await.event()["subject"] != format!("upload/{}", upload.id()) {}
+    }
+}
+
 /// What has failed comes again with the same id, and what comes after it does not wait.
 #[tokio::test]
 async fn what_is_refused_is_sent_again_and_holds_up_nothing() {
