@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::stream::{self, Stream, StreamExt};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderName, HeaderValue};
 use http_body::Frame;
 use http_body_util::StreamBody;
@@ -51,6 +51,7 @@ fn answer(reading: Reading) -> Response {
     let fixed = [
         (CONTENT_TYPE, "text/event-stream"),
         (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         // nginx would hold them back.
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
