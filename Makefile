@@ -79,7 +79,7 @@ unit: ## the tests beside the code, with both databases, and the examples in the
 it: ## the tests of the running program, stock clients among them (after `make deps`)
 	$(WITH_POSTGRES) $(CARGO) test --locked --test it
 
-clients: ## of those, tus-js-client and tuspy alone (after `make deps`)
+clients: ## of those, tus-js-client, tuspy and schemathesis alone (after `make deps`)
 	$(CARGO) test --locked --test it clients::
 
 fuzz-smoke: ## every fuzz target for some seconds, on the stable toolchain (FUZZ_SECONDS=5)

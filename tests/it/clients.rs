@@ -1,4 +1,4 @@
-//! Stock clients against the binary: tus-js-client on Node, tuspy on Python.
+//! Stock clients against the binary: tus-js-client on Node, tuspy and schemathesis on Python.
 //!
 //! A test here runs one script of `tests/clients`. The script does what its first lines say, checks
 //! what it sees on the way, compares what comes back byte for byte, prints one line of JSON about
@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::support::jwt::{claims, guarded};
 use crate::support::server::{Server, temp_dir};
 
 /// Longer than any script allows itself.
@@ -277,4 +278,22 @@ async fn tuspy_resumes_what_another_left() {
 #[tokio::test]
 async fn tuspy_is_refused_a_wrong_checksum() {
     upload_with(python("tuspy/wrong_checksum.py")).await;
+}
+
+#[tokio::test]
+async fn schemathesis_finds_the_server_as_its_openapi_document_has_it() {
+    let server = Server::start(&[]).await;
+    let mut command = python("openapi/check.py");
+    command.arg(format!("http://{}", server.addr()));
+    succeed(command).await;
+}
+
+#[tokio::test]
+async fn schemathesis_finds_a_server_that_checks_tokens_as_its_openapi_document_has_it() {
+    let (server, signer) = guarded(&[]).await;
+    let mut command = python("openapi/check.py");
+    command.arg(format!("http://{}", server.addr()));
+    command.env("TOKEN", signer.sign(&claims("ada")));
+    command.env("OTHER_TOKEN", signer.sign(&claims("bob")));
+    succeed(command).await;
 }

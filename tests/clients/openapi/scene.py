@@ -1,0 +1,125 @@
+"""What operations are tried on. Made-up ids name nothing, so most of them are replaced by those of
+something new, which no other request changes; and header fields that have to fit something else are
+made to fit it."""
+
+from collections import defaultdict
+from itertools import count
+
+import requests
+import schemathesis
+
+TUS = {"Tus-Resumable": "1.0.0"}
+CONTENT = b"hello"
+METADATA = "filename aGVsbG8udHh0,filetype dGV4dC9wbGFpbg==,empty"
+
+# Of a request that is to succeed, what would have to fit the body, or another field.
+MUST_FIT = ["Upload-Checksum", "Upload-Concat", "Upload-Metadata", "Content-Digest", "Repr-Digest", "Trailer"]
+
+# What creates an upload in tus, which needs one of these.
+CREATIONS = {"create", "createInProject"}
+LENGTHS = [("Upload-Length", str(1 << 20)), ("Upload-Defer-Length", "1")]
+
+
+def octets(context, value):
+    return {"data": value if isinstance(value, bytes) else str(value).encode()}
+
+
+for media_type in ("application/offset+octet-stream", "application/partial-upload"):
+    schemathesis.serializer(media_type)(octets)
+
+
+def set_up(url, token, other_token):
+    """Begins to take part in the run. Returns the statuses that each operation is answered, which
+    grow with it."""
+    scene = Scene(url, token, other_token)
+    statuses = defaultdict(list)
+
+    @schemathesis.hook
+    def before_call(context, case, kwargs):
+        scene.prepare(case)
+
+    @schemathesis.hook
+    def after_call(context, case, response):
+        statuses[case.operation.label].append(response.status_code)
+
+    return statuses
+
+
+class Scene:
+    def __init__(self, url, token, other_token):
+        self.url = url
+        self.token = token
+        self.other_token = other_token
+        self.rounds = defaultdict(count)
+
+    def prepare(self, case):
+        nth = next(self.rounds[case.operation.label])
+        # Now and then without a token.
+        if self.token and nth % 8 != 7:
+            case.headers["Authorization"] = f"Bearer {self.token}"
+        is_sound = case.meta and all(part.mode.is_positive for part in case.meta.components.values())
+        if not is_sound:
+            return
+        names = case.path_parameters
+        if nth % 4 != 3:
+            self.name(case.operation.definition.raw["operationId"], names)
+            self.fit(case, nth)
+        elif case.method == "DELETE" and names.get("project") == "default":
+            # The others go on in it.
+            names["project"] = self.project()
+
+    def name(self, operation, names):
+        """Fills the path with what exists."""
+        if "project" in names:
+            names["project"] = self.project()
+        if "id" in names:
+            names["id"] = self.upload(names.get("project"), is_complete=operation == "read")
+        if "share" in names:
+            names["share"] = self.share(is_invited=operation == "acceptShare")
+        if "slug" in names:
+            names["slug"] = "not-found"
+
+    def fit(self, case, nth):
+        """Makes the header fields of a request fit what it is sent to, and one another."""
+        headers = case.headers
+        for name in MUST_FIT:
+            headers.pop(name, None)
+        if "Upload-Offset" in headers:
+            headers["Upload-Offset"] = "0"
+        if nth % 2:
+            # Some made-up ids are made up again.
+            headers.pop("Upload-Id", None)
+        if case.operation.definition.raw["operationId"] in CREATIONS:
+            for name in ("Upload-Length", "Upload-Defer-Length"):
+                headers.pop(name, None)
+            name, value = LENGTHS[nth % 2]
+            headers[name] = value
+        elif case.method != "POST":
+            headers.pop("Upload-Length", None)
+
+    def send(self, method, path, token=None, **rest):
+        token = token or self.token
+        headers = {**TUS, **rest.pop("headers", {})}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        answer = requests.request(method, f"{self.url}{path}", headers=headers, **rest)
+        answer.raise_for_status()
+        return answer
+
+    def project(self, token=None):
+        return self.send("POST", "/api/projects", token, json={"title": "Cells"}).json()["data"]["id"]
+
+    def share(self, is_invited):
+        token = self.other_token if is_invited else None
+        user = "ada" if is_invited else "somebody"
+        project = self.project(token)
+        shared = self.send("POST", f"/api/projects/{project}/shares", token, json={"userId": user})
+        return shared.json()["data"]["id"]
+
+    def upload(self, project, is_complete):
+        path = f"/api/projects/{project}/uploads" if project else "/files"
+        headers = {"Upload-Length": str(len(CONTENT)), "Upload-Metadata": METADATA}
+        if is_complete:
+            headers["Content-Type"] = "application/offset+octet-stream"
+        made = self.send("POST", path, headers=headers, data=CONTENT if is_complete else None)
+        return made.headers["Location"].rpartition("/")[2]
