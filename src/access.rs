@@ -20,16 +20,30 @@ use crate::id::ProjectId;
 /// The tables that the rule looks at.
 pub const LINE: Line = Line {
     name: "project",
-    sqlite: &[(
-        1,
-        "project",
-        include_str!("../migrations/sqlite/project/0001_project.sql"),
-    )],
-    postgres: &[(
-        1,
-        "project",
-        include_str!("../migrations/postgres/project/0001_project.sql"),
-    )],
+    sqlite: &[
+        (
+            1,
+            "project",
+            include_str!("../migrations/sqlite/project/0001_project.sql"),
+        ),
+        (
+            2,
+            "used_bytes",
+            include_str!("../migrations/sqlite/project/0002_used_bytes.sql"),
+        ),
+    ],
+    postgres: &[
+        (
+            1,
+            "project",
+            include_str!("../migrations/postgres/project/0001_project.sql"),
+        ),
+        (
+            2,
+            "used_bytes",
+            include_str!("../migrations/postgres/project/0002_used_bytes.sql"),
+        ),
+    ],
 };
 
 /// What a caller may do in a project, from little to much.

@@ -34,10 +34,10 @@ use crate::config::{Command, Config, Durability};
 use crate::db::{self, CORE, Db, DbConfig, DbError, DbUrl};
 use crate::event::{self, Hub};
 use crate::http::telemetry::{self, Metrics};
-use crate::http::{self, BindError, Bound, Listeners, RouteError, Router, Tls, TlsError};
+use crate::http::{self, BindError, Bound, Listeners, RouteError, Router, Throttle, Tls, TlsError};
 use crate::upload::fsck::{FsckError, fsck};
 use crate::upload::sql::SqlStore;
-use crate::upload::store::UploadStore;
+use crate::upload::store::{Allowance, UploadStore};
 use crate::webhook::{EndpointError, Endpoints};
 use crate::work::{self, Worker};
 use crate::{access, ops, upload, webhook};
@@ -213,7 +213,15 @@ impl Opened {
         db.migrate(&lines).await?;
         let hub = Hub::new(db.clone(), scope.child("feeds"));
         let changes = access::Changes::new();
-        let uploads = Arc::new(SqlStore::new(db.clone(), hub.clone(), changes.clone()));
+        let allowance = Allowance {
+            project_bytes_max: config.uploads.project_bytes_max,
+            open_max: config.uploads.open_max,
+        };
+        let uploads = SqlStore::new(db.clone(), hub.clone(), changes.clone());
+        let uploads = Arc::new(uploads.within(allowance));
+        if access == Access::Make {
+            uploads.balance().await?;
+        }
         hold(binding.settle(&db, &*uploads, dir).await?);
         let blobs = LocalStore::open(dir, config.durability == Durability::PowerLoss)
             .map_err(|source| place::unusable(dir, source))?;
@@ -335,12 +343,15 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
         open_default(&opened).await?;
     }
     let auth = callers::authenticator(config, &opened.db, &opened.scope).await?;
+    let metrics = Metrics::new();
+    let throttle = config.requests_per_second.map(Throttle::per_second);
     let transport = http::Config {
         drain: config.drain,
         tls: tls(config)?,
         proxies: config.proxies.clone(),
         origin: config.origin.clone(),
         cors: config.cors.clone(),
+        throttle: throttle.map(|throttle| throttle.counting(metrics.http.throttled())),
         ..http::Config::new(auth.clone())
     };
     if let Some(tls) = &transport.tls {
@@ -350,7 +361,6 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
     let listeners = Listeners::bind(&config.listen).await?;
     let bound = listeners.bound()?;
     let identity = Identity::of(&opened.db, [&config.data_dir, &opened.blobs_dir]).await?;
-    let metrics = Metrics::new();
     let (mounts, metrics) = mounts::all(config, &opened, auth, metrics, identity.is_as_before())?;
     let mut routes = Vec::new();
     let workers_scope = opened.scope.child("workers");

@@ -85,7 +85,6 @@ fn feeds(config: &Config, opened: &Opened, cancels: Cancels, auth: Authenticator
 
 fn upload_config(config: &Config) -> upload::Config {
     use tidegate_protocol::dialect::Settings;
-    use tidegate_protocol::field::metadata;
     use tidegate_protocol::upload::Limits;
 
     let limits = config.uploads;
@@ -97,12 +96,14 @@ fn upload_config(config: &Config) -> upload::Config {
                 append_min: limits.append_bytes_min,
                 checkpoint_bytes: limits.checkpoint_bytes,
             },
-            metadata_bytes_max: metadata::BYTES_MAX,
+            metadata_bytes_max: limits.metadata_bytes_max,
             expires_after: Some(limits.expires_after.as_secs()),
             interop_max: limits.interop_max,
         },
         interims_max: limits.interims_max,
         images_max: limits.images_max,
+        streams_max: limits.streams_max,
+        creations_per_second: limits.creations_per_second,
         skip_bytes_max: config.drain.bytes,
         digest: config.digest == Digest::Sha256,
         expires_after: limits.expires_after,

@@ -274,6 +274,36 @@ pub(super) struct Settings {
     )]
     pub(super) max_files_per_request: Option<u32>,
 
+    /// The largest Upload-Metadata, 12Ki at most [default: 8Ki]
+    #[arg(long, env = "TIDEGATE_MAX_METADATA_SIZE", value_name = "SIZE")]
+    #[arg(help_heading = "Limits")]
+    pub(super) max_metadata_size: Option<ByteSize>,
+
+    /// The most bytes in one project; without it, as many as fit on the disk
+    #[arg(long, env = "TIDEGATE_PROJECT_QUOTA", value_name = "SIZE")]
+    #[arg(help_heading = "Limits")]
+    pub(super) project_quota: Option<ByteSize>,
+
+    /// The most unfinished uploads of one caller; without it, as many as he likes
+    #[arg(long, env = "TIDEGATE_MAX_OPEN_UPLOADS", value_name = "N")]
+    #[arg(help_heading = "Limits")]
+    pub(super) max_open_uploads: Option<u32>,
+
+    /// The most uploads that one caller sends to at once; without it, as many as he likes
+    #[arg(long, env = "TIDEGATE_MAX_STREAMS", value_name = "N")]
+    #[arg(help_heading = "Limits")]
+    pub(super) max_streams: Option<u32>,
+
+    /// The most requests of one caller in a second; without it, as many as he likes
+    #[arg(long, env = "TIDEGATE_MAX_REQUESTS_PER_SECOND", value_name = "N")]
+    #[arg(help_heading = "Limits")]
+    pub(super) max_requests_per_second: Option<u32>,
+
+    /// The most uploads that one caller creates in a second; without it, as many as he likes
+    #[arg(long, env = "TIDEGATE_MAX_CREATIONS_PER_SECOND", value_name = "N")]
+    #[arg(help_heading = "Limits")]
+    pub(super) max_creations_per_second: Option<u32>,
+
     /// An unfinished upload that nobody goes on with is removed after this [default: 1d]
     #[arg(long, env = "TIDEGATE_UPLOAD_EXPIRES_AFTER", value_name = "TIME")]
     #[arg(help_heading = "Uploads")]
@@ -465,6 +495,16 @@ impl Settings {
             max_interop_version: self.max_interop_version.or(under.max_interop_version),
             max_interim_responses: self.max_interim_responses.or(under.max_interim_responses),
             max_files_per_request: self.max_files_per_request.or(under.max_files_per_request),
+            max_metadata_size: self.max_metadata_size.or(under.max_metadata_size),
+            project_quota: self.project_quota.or(under.project_quota),
+            max_open_uploads: self.max_open_uploads.or(under.max_open_uploads),
+            max_streams: self.max_streams.or(under.max_streams),
+            max_requests_per_second: self
+                .max_requests_per_second
+                .or(under.max_requests_per_second),
+            max_creations_per_second: self
+                .max_creations_per_second
+                .or(under.max_creations_per_second),
             upload_expires_after: self.upload_expires_after.or(under.upload_expires_after),
             tombstone_keep: self.tombstone_keep.or(under.tombstone_keep),
             event_keep: self.event_keep.or(under.event_keep),

@@ -25,6 +25,7 @@ mod webhook;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -116,6 +117,8 @@ pub struct Config {
     pub digest: Digest,
     /// Bounds and pace of uploads.
     pub uploads: UploadLimits,
+    /// How many requests one caller may make in a second; `None` is without limit.
+    pub requests_per_second: Option<NonZeroU32>,
     /// For how long events can be read again.
     pub event_keep: Duration,
     /// Who is sent events. Their names differ.
@@ -155,6 +158,16 @@ pub struct UploadLimits {
     pub interims_max: u32,
     /// How many files one form may bring. Never zero.
     pub images_max: u32,
+    /// Bytes of metadata. Never zero, and some of a header section is left beside the most.
+    pub metadata_bytes_max: usize,
+    /// Bytes that one project may have; `None` is without limit. Never zero.
+    pub project_bytes_max: Option<u64>,
+    /// Unfinished uploads that one caller may have; `None` is without limit. Never zero.
+    pub open_max: Option<u32>,
+    /// Uploads that one caller may send to at once; `None` is without limit.
+    pub streams_max: Option<NonZeroU32>,
+    /// Uploads that one caller may create in a second; `None` is without limit.
+    pub creations_per_second: Option<NonZeroU32>,
     /// An unfinished upload that nobody goes on with is removed after this. Never zero.
     pub expires_after: Duration,
     /// How long the row of a cancelled or expired upload is kept.

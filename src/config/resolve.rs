@@ -1,11 +1,13 @@
 //! From what was written to a [`Config`]: layers, defaults, checks.
 
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::uri::Authority;
 use http::{HeaderValue, Uri};
 use tidegate_protocol::dialect::rufh;
+use tidegate_protocol::field::metadata;
 use tracing_subscriber::EnvFilter;
 
 use super::args::{Flags, Optional};
@@ -90,6 +92,7 @@ fn resolve(settings: Settings) -> Result<Config> {
         durability: settings.durability.unwrap_or(Durability::PowerLoss),
         digest: settings.digest.unwrap_or(Digest::Sha256),
         uploads,
+        requests_per_second: count("max-requests-per-second", settings.max_requests_per_second)?,
         event_keep: span(settings.event_keep, DAY * 7),
         webhooks: super::webhook::endpoints(settings.webhook.unwrap_or_default())?,
         drain: DrainLimits {
@@ -140,6 +143,18 @@ fn upload_limits(settings: &Settings) -> Result<UploadLimits> {
             files @ 1..=1000 => files,
             _ => return Err(wrong("max-files-per-request", "must be 1 to 1000")),
         },
+        metadata_bytes_max: match size("max-metadata-size", settings.max_metadata_size)? {
+            None => metadata::BYTES_MAX,
+            Some(bytes @ ..=METADATA_BYTES_MOST) => bytes as usize,
+            Some(_) => return Err(wrong("max-metadata-size", "must be 12Ki or less")),
+        },
+        project_bytes_max: size("project-quota", settings.project_quota)?,
+        open_max: count("max-open-uploads", settings.max_open_uploads)?.map(NonZeroU32::get),
+        streams_max: count("max-streams", settings.max_streams)?,
+        creations_per_second: count(
+            "max-creations-per-second",
+            settings.max_creations_per_second,
+        )?,
         expires_after: span("upload-expires-after", settings.upload_expires_after, DAY)?,
         // Zero is fine: then nothing is remembered.
         tombstone_keep: settings.tombstone_keep.map_or(DAY * 7, |span| span.0),
@@ -157,6 +172,14 @@ fn upload_limits(settings: &Settings) -> Result<UploadLimits> {
             Duration::from_secs(1),
         )?,
     })
+}
+
+/// How many of something there may be, if that is limited.
+fn count(setting: &'static str, written: Option<u32>) -> Result<Option<NonZeroU32>> {
+    match written.map(NonZeroU32::new) {
+        Some(None) => Err(wrong(setting, "is 0: leave it out, or say how many")),
+        written => Ok(written.flatten()),
+    }
 }
 
 /// Without authentication, whoever can connect may do everything: that has to be wanted.
@@ -314,6 +337,9 @@ pub(super) fn wrong(setting: &'static str, why: &str) -> ConfigError {
         why: why.to_owned(),
     }
 }
+
+/// A header section may have 16 KiB, and has other fields, too.
+const METADATA_BYTES_MOST: u64 = 12 * 1024;
 
 const MEBIBYTE: u64 = 1 << 20;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

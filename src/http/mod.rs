@@ -23,6 +23,7 @@
 //! | `upgrade` | connections that go on in another protocol |
 //! | `route` | from path and method to a handler |
 //! | `caller` | on whose behalf a request is made |
+//! | `throttle` | how often each caller may do something |
 //! | `reject` | refusals and other JSON on the wire |
 //! | `telemetry` | metrics and log |
 
@@ -43,6 +44,7 @@ pub mod reject;
 pub mod route;
 mod server;
 pub mod telemetry;
+mod throttle;
 mod tls;
 mod upgrade;
 
@@ -68,6 +70,7 @@ pub use proxies::{Network, Proxies};
 pub use reach::Reach;
 pub use route::{Handler, PathParams, Route, RouteError, Router};
 pub use server::{BindError, Bound, Config, Listen, Listeners, serve};
+pub use throttle::Throttle;
 pub use tls::{Tls, TlsError};
 pub use upgrade::{Switched, Upgrade};
 

@@ -16,6 +16,7 @@ use tracing::Span;
 
 use super::caller::{self, Credential, Entry};
 use super::{Config, OutBody, Request, Response, reject};
+use crate::auth::Caller;
 
 /// What a handler returns.
 pub type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
@@ -125,7 +126,8 @@ impl Serving {
 
     /// Lets in who may be, and serves him.
     async fn serve(&self, mut request: Request, config: &Config) -> Response {
-        match caller::establish(&mut request, self.entry, config).await {
+        let established = caller::establish(&mut request, self.entry, config).await;
+        match established.and_then(|caller| self.count(&request, caller, config)) {
             Ok(caller) => {
                 if !caller.user.is_empty() {
                     Span::current().record("user", caller.user.as_str());
@@ -134,6 +136,15 @@ impl Serving {
                 (self.handler)(request).await
             }
             Err(problem) => (self.refusing)(&request.head, problem),
+        }
+    }
+
+    /// Counts a request among those of its caller, if it is one of a caller.
+    fn count(&self, request: &Request, caller: Caller, config: &Config) -> Result<Caller, Problem> {
+        let is_open = self.entry == Entry::Public || request.head.method == Method::OPTIONS;
+        match &config.throttle {
+            Some(throttle) if !is_open => throttle.admit(&caller).map(|()| caller),
+            _ => Ok(caller),
         }
     }
 }

@@ -23,7 +23,7 @@ use tokio::time::sleep;
 use super::connection::{self, Shared};
 use super::io::{FastReaders, Socket};
 use super::telemetry::HttpMetrics;
-use super::{Cors, DrainLimits, Origin, Peer, Proxies, Router, Tls};
+use super::{Cors, DrainLimits, Origin, Peer, Proxies, Router, Throttle, Tls};
 use crate::auth::Authenticator;
 use crate::cancel::Scope;
 
@@ -54,6 +54,8 @@ pub struct Config {
     pub origin: Origin,
     /// Which others may act for the user whose browser they are in.
     pub cors: Cors,
+    /// How many requests each caller may make. `None`: as many as come.
+    pub throttle: Option<Throttle>,
 }
 
 impl Config {
@@ -70,6 +72,7 @@ impl Config {
             auth,
             origin: Origin::Request,
             cors: Cors::Off,
+            throttle: None,
         }
     }
 

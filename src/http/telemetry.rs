@@ -83,6 +83,7 @@ pub struct HttpMetrics {
     durations: Family<Asked, Histogram, fn() -> Histogram>,
     connections: Gauge,
     discarded: Family<Given, Counter>,
+    throttled: Counter,
 }
 
 /// Stands in `tidegate_http_requests_total` for a request whose client left before the answer. The
@@ -114,6 +115,7 @@ impl HttpMetrics {
             durations: Family::new_with_constructor(buckets),
             connections: Gauge::default(),
             discarded: Family::default(),
+            throttled: Counter::default(),
         };
         // What comes after a cancel is shown before there is any.
         metrics.discarded(StatusCode::GONE, 0);
@@ -140,7 +142,17 @@ impl HttpMetrics {
             Unit::Bytes,
             metrics.discarded.clone(),
         );
+        http.register(
+            "throttled",
+            "Requests refused because their caller makes too many",
+            metrics.throttled.clone(),
+        );
         metrics
+    }
+
+    /// Counts requests that are refused because their caller makes too many.
+    pub fn throttled(&self) -> Counter {
+        self.throttled.clone()
     }
 
     /// Counts a request that has been answered, or was given up with [`CLIENT_GONE`].

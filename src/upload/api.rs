@@ -117,6 +117,35 @@ pub(super) async fn list(uploads: Arc<Uploads>, request: Request) -> Response {
     }
 }
 
+/// `GET /api/projects/{project}/usage`.
+pub(super) async fn usage(uploads: Arc<Uploads>, request: Request) -> Response {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct View {
+        project_id: String,
+        used_bytes: u64,
+        quota_bytes: Option<u64>,
+        open_uploads: u64,
+        completed_uploads: u64,
+    }
+    let project = request.path.get("project").unwrap_or_default().to_owned();
+    let found = uploads.store.usage(project.clone(), request.caller).await;
+    let found = found.map_err(|error| refuse::store(&error));
+    match found.and_then(|usage| usage.ok_or(Problem::NotFound)) {
+        Ok(usage) => {
+            let view = View {
+                project_id: project,
+                used_bytes: usage.used_bytes,
+                quota_bytes: usage.quota_bytes,
+                open_uploads: usage.open,
+                completed_uploads: usage.completed,
+            };
+            reject::success(StatusCode::OK, &view, None)
+        }
+        Err(problem) => reject::problem(&request.head.method, request.head.uri.path(), &problem),
+    }
+}
+
 /// The id that stands in `field`.
 pub(super) fn id(text: &str, field: &'static str) -> Result<UploadId, Problem> {
     text.parse()

@@ -68,8 +68,8 @@ pub(super) struct Attempt {
     /// Bytes of content received, taken or not.
     received: u64,
     expires_at: Option<i64>,
-    /// Set by a failed sync.
-    is_unsynced: bool,
+    /// Set when what is not committed has to go: a sync has failed, or its project has no room for it.
+    is_to_cut: bool,
     /// Set when nobody knows what became of the last commit.
     is_uncertain: bool,
 }
@@ -153,7 +153,7 @@ impl Attempt {
             gives_way: false,
             interims: None,
             received: 0,
-            is_unsynced: false,
+            is_to_cut: false,
             is_uncertain: false,
         }))
     }
@@ -200,8 +200,8 @@ impl Attempt {
     /// Leaves nothing that a crash must not adopt. Nothing is under way any more.
     async fn leave(&mut self) {
         let committed = self.machine.facts().offset;
-        if self.is_unsynced {
-            recover::cut_unsynced(&self.blob, self.upload.id, committed).await;
+        if self.is_to_cut {
+            recover::cut_uncommitted(&self.blob, self.upload.id, committed).await;
         }
         // As long as unverified bytes are there, so is their mark: the next writer removes both.
         let is_verified = self.machine.written() == committed;
@@ -467,12 +467,16 @@ impl Attempt {
             }
             // Whoever took it says why; the handler asks the store.
             Ok(Advanced::Refused) => self.machine.handle_refused(Problem::UploadSuperseded),
+            Ok(Advanced::OverQuota(excess)) => {
+                self.is_to_cut = true;
+                self.machine.handle_refused(refuse::over_quota(excess));
+            }
             Err(Uncommitted::Untold(problem)) => {
                 self.is_uncertain = true;
                 self.machine.handle_refused(problem);
             }
             Err(Uncommitted::Unsynced(problem)) => {
-                self.is_unsynced = true;
+                self.is_to_cut = true;
                 self.machine.handle_refused(problem);
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tidegate_protocol::request::Protocol;
 use tidegate_protocol::upload::{Invalid, Mark};
 
+use super::book::Book;
 use super::event;
 use super::row::{STRANGE, find, find_for, ids, int, millis, upload};
 use super::statement as sql;
@@ -89,9 +90,13 @@ impl Changes {
 pub(super) async fn insert(
     tx: &mut Tx,
     changes: &mut Changes,
+    book: Book,
     new: NewUpload,
 ) -> Result<Result<Made, NotMade>, DbError> {
     let id = new.id.to_string();
+    lock_names(tx, book, &id, new.named, &new.caller).await?;
+    book.hold_home(tx, new.project.as_deref(), &new.caller)
+        .await?;
     let kind = if new.partial {
         Kind::Partial
     } else {
@@ -123,22 +128,45 @@ pub(super) async fn insert(
         Param::OptText(new.expected_sha256.as_deref()),
         admin,
     ];
-    made(tx, changes, new.id, &new.caller, new.named, &params).await
+    let new = New {
+        id: new.id,
+        named: new.named,
+        caller: &new.caller,
+    };
+    made(tx, changes, book, new, &params).await
+}
+
+/// Locks what has no row yet: comes before every row, since everybody does it so.
+async fn lock_names(
+    tx: &mut Tx,
+    book: Book,
+    id: &str,
+    named: bool,
+    caller: &Caller,
+) -> Result<(), DbError> {
+    if named {
+        tx.lock(&sql::LOCK_ID, &[Param::Text(id)]).await?;
+    }
+    book.hold_owner(tx, caller).await
+}
+
+/// An upload to be, of whatever kind.
+struct New<'a> {
+    id: UploadId,
+    named: bool,
+    caller: &'a Caller,
 }
 
 /// Makes a row, unless there is one with its id.
 async fn made(
     tx: &mut Tx,
     changes: &mut Changes,
-    id: UploadId,
-    caller: &Caller,
-    named: bool,
+    book: Book,
+    new: New<'_>,
     params: &[Param<'_>; 15],
 ) -> Result<Result<Made, NotMade>, DbError> {
+    let New { id, named, caller } = new;
     let text = id.to_string();
-    if named {
-        tx.lock(&sql::LOCK_ID, &[Param::Text(&text)]).await?;
-    }
     let mut row = tx.fetch_optional(&sql::INSERT, params).await?;
     if row.is_none() {
         if let Some(there) = there(tx, id, caller).await? {
@@ -146,6 +174,7 @@ async fn made(
         }
         if matches!(params[1], Param::OptText(None)) {
             changes.open_default(tx, caller).await?;
+            book.hold_home(tx, None, caller).await?;
             row = tx.fetch_optional(&sql::INSERT, params).await?;
         }
     }
@@ -154,7 +183,6 @@ async fn made(
     };
     let mut upload = upload(&row)?;
     let created = event::draft(&upload, EventKind::UploadCreated);
-    changes.drafts.push(created);
     if named {
         let params = [Param::Text(&text), Param::Text(&caller.user)];
         if let Some(forestalled) = tx.fetch_optional(&sql::FORESTALLED, &params).await? {
@@ -163,6 +191,11 @@ async fn made(
             upload = row.as_ref().map_or(Err(STRANGE), self::upload)?;
         }
     }
+    if let Err(refused) = book.enter(tx, &upload).await? {
+        tx.execute(&sql::UNMAKE, &[Param::Text(&text)]).await?;
+        return Ok(Err(refused));
+    }
+    changes.drafts.push(created);
     if upload.state != State::Uploading {
         changes.of(&upload);
     }
@@ -190,8 +223,11 @@ async fn there(
 pub(super) async fn concatenate(
     tx: &mut Tx,
     changes: &mut Changes,
+    book: Book,
     new: NewFinal,
 ) -> Result<Result<Made, NotMade>, DbError> {
+    let id = new.id.to_string();
+    lock_names(tx, book, &id, new.named, &new.caller).await?;
     if let Some(there) = there(tx, new.id, &new.caller).await? {
         return Ok(there);
     }
@@ -210,7 +246,6 @@ pub(super) async fn concatenate(
         Ok(measured) => measured,
         Err(refused) => return Ok(Err(refused)),
     };
-    let id = new.id.to_string();
     let [user, admin] = asker(&new.caller);
     let state = if whole {
         State::Completed
@@ -234,7 +269,12 @@ pub(super) async fn concatenate(
         Param::OptText(None),
         admin,
     ];
-    let made = match made(tx, changes, new.id, &new.caller, new.named, &params).await? {
+    let row = New {
+        id: new.id,
+        named: new.named,
+        caller: &new.caller,
+    };
+    let made = match made(tx, changes, book, row, &params).await? {
         Ok(made) if made.is_new && made.upload.ended_at.is_none() => made,
         other => return Ok(other),
     };
@@ -294,9 +334,13 @@ async fn lock_parts(
 pub(super) async fn advance(
     tx: &mut Tx,
     changes: &mut Changes,
+    book: Book,
     step: Advance,
 ) -> Result<Advanced, DbError> {
     let id = step.id.to_string();
+    if let Err(excess) = book.grow(tx, &step).await? {
+        return Ok(Advanced::OverQuota(excess));
+    }
     let (state, reason) = match step.commit.mark {
         Mark::Open => (State::Uploading, None),
         Mark::Completed => (State::Completed, None),
@@ -585,12 +629,14 @@ async fn cancel_all(
 pub(super) async fn released(
     tx: &mut Tx,
     changes: &mut Changes,
+    book: Book,
     id: UploadId,
     bytes: u64,
     parts_expire_after: Duration,
 ) -> Result<(), DbError> {
     let id = id.to_string();
     let this = [Param::Text(&id)];
+    book.hold_project_of(tx, &id).await?;
     // Parts before the final upload, as everybody does it; and locked before they are looked at,
     // since whoever has them may be changing its mind.
     tx.lock(&sql::LOCK_PARTS, &this).await?;
@@ -599,6 +645,7 @@ pub(super) async fn released(
         return Ok(());
     };
     let released = upload(&row)?;
+    book.leave(tx, &released).await?;
     if released.state == State::Cancelled {
         changes.of(&released);
     }

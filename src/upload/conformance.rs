@@ -6,6 +6,7 @@
 //! | `ends.rs` | the ways to end, and what comes after |
 //! | `finals.rs` | final uploads, and what refers to a blob |
 //! | `races.rs` | transactions that meet |
+//! | `limits.rs` | what projects are charged, how many uploads somebody has open, and the most of both |
 //! | `plans.rs` | how the databases go about what is asked again and again |
 //! | `drift.rs` | random sequences, against the store in memory step by step |
 //!
@@ -15,6 +16,7 @@ mod access_rights;
 mod drift;
 mod ends;
 mod finals;
+mod limits;
 mod plans;
 mod races;
 
@@ -31,17 +33,15 @@ use tidegate_protocol::upload::{Commit, Invalid, Mark};
 use super::event;
 use super::memory::MemoryStore;
 use super::migrations::LINE;
-use super::sql::SqlStore;
 use super::statement;
 use super::store::{
     Advance, Advanced, Canceller, Filter, Kind, Made, NewUpload, State, Upload, UploadStore,
 };
 use crate::access;
 use crate::auth::Caller;
-use crate::cancel::Scope;
 use crate::db::conformance::{open, scratch_postgres};
 use crate::db::{CORE, Db, DbUrl, Durability, Param, Sql, sql};
-use crate::event::{Hub, log};
+use crate::event::log;
 use crate::id::UploadId;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -90,6 +90,7 @@ async fn suite(on: &Subject) {
     walks_for_a_restart(on).await;
     finals::suite(on).await;
     races::suite(on).await;
+    limits::suite(on).await;
 }
 
 /// A store under test, and its clock.
@@ -131,11 +132,7 @@ impl Subject {
             .await
             .unwrap();
         Self {
-            store: Arc::new(SqlStore::new(
-                db.clone(),
-                Hub::new(db.clone(), Scope::root("feeds")),
-                access::Changes::new(),
-            )),
+            store: Arc::new(limits::sql_store(&db)),
             clock: Clock::Database(db),
         }
     }

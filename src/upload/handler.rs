@@ -73,7 +73,7 @@ pub(super) async fn serve(
         Some(dialect) => dialect,
         None => dialect_of(&uploads, named(&request), &request.caller).await,
     };
-    let settings = uploads.config.settings;
+    let (settings, counting) = (uploads.config.settings, uploads.clone());
     let method = request.head.method.clone();
     let path = request.head.uri.path().to_owned();
     let cors = uploads
@@ -85,6 +85,9 @@ pub(super) async fn serve(
         Ok(asked) => dispatch(uploads, dialect, target, asked, request).await,
         Err(problem) => problem.into(),
     };
+    if let Answer::Protocol(Response::Refused { problem, .. }) = &answer {
+        counting.metrics.refused(problem);
+    }
     let mut response = match answer {
         Answer::Content(mut response, resource) => {
             let fields = dialect.content_fields(&resource, &settings);
@@ -183,11 +186,17 @@ fn dispatch(
             retrieve(uploads, id, request.caller, how).boxed()
         }
         (Target::Upload, Request::Append(append), Some(id)) => {
+            // Before anybody is sent away.
+            let stream = match uploads.streams.enter(&request.caller, id) {
+                Ok(stream) => Some(stream),
+                Err(problem) => return ready(problem.into()).boxed(),
+            };
             let sender = Sender {
                 interims: Interims::of(&uploads, dialect, request.interim),
                 location: None,
                 caller: request.caller,
                 body: request.body,
+                stream,
             };
             async move { appended(receive::append(&uploads, id, append, sender).await) }.boxed()
         }
@@ -262,8 +271,15 @@ async fn create_from(
     let origin = uploads.config.origin.of(&request.head, &request.scheme);
     let location = format!("{origin}{BASE_PATH}/{id}");
     let append = create.append.clone();
-    let new = match new(&uploads, id, named.is_some(), create, &request) {
-        Ok(new) => new,
+    let counted = uploads.count_creation(&request.caller).and_then(|()| {
+        let new = new(&uploads, id, named.is_some(), create, &request)?;
+        let stream = append
+            .as_ref()
+            .map(|_| uploads.streams.enter(&request.caller, id));
+        Ok((new, stream.transpose()?))
+    });
+    let (new, stream) = match counted {
+        Ok(counted) => counted,
         Err(problem) => return problem.into(),
     };
     let transport::Request {
@@ -282,6 +298,7 @@ async fn create_from(
             .then(|| location.clone()),
         caller,
         body,
+        stream,
     };
     let asked = Asked::of(&new);
     let Made { upload, is_new } = match make(&uploads, new).await {

@@ -25,6 +25,7 @@ use tidegate_protocol::request::{Append, Completion, Overrun, Protocol};
 use super::api::View;
 use super::receive::{self, Received, Sender};
 use super::store::{NewUpload, State, Upload};
+use super::streams::Stream;
 use super::{Uploads, refuse};
 use crate::auth::Caller;
 use crate::cancel::Scope;
@@ -72,7 +73,7 @@ pub(super) async fn serve(uploads: Arc<Uploads>, request: Request) -> Response {
         request.head.method.clone(),
         request.head.uri.path().to_owned(),
     );
-    let cors = cors(&uploads, &request.head);
+    let (cors, counting) = (cors(&uploads, &request.head), uploads.clone());
     let begun = match is_seen(&uploads, &request).await {
         Ok(()) => Taking::begin(uploads, request),
         Err(problem) => Err(problem),
@@ -86,7 +87,10 @@ pub(super) async fn serve(uploads: Arc<Uploads>, request: Request) -> Response {
             });
             taken.answer(&method, &path)
         }
-        Err(problem) => reject::problem(&method, &path, &problem),
+        Err(problem) => {
+            counting.metrics.refused(&problem);
+            reject::problem(&method, &path, &problem)
+        }
     };
     response.headers_mut().extend(cors);
     response
@@ -138,6 +142,8 @@ struct Taking {
     caller: Caller,
     scope: Scope,
     taken: Taken,
+    /// Counts it, until it is taken apart.
+    _stream: Stream,
 }
 
 /// What has become of the files of a form.
@@ -171,8 +177,10 @@ impl Taking {
             stall_timeout: config.stall_timeout,
             rate_min: config.rate_min,
         };
+        let stream = uploads.streams.enter(&request.caller, UploadId::random())?;
         let form = Multipart::new(&head.headers, request.body, pace)?;
         let taking = Self {
+            _stream: stream,
             project,
             caller: request.caller,
             scope: uploads.scope.child("images"),
@@ -261,6 +269,7 @@ impl Taking {
                 }
             },
         };
+        self.uploads.metrics.refused(&problem);
         let goes_on = !is_for_all(&problem);
         self.taken.failed.push(Failed {
             filename,
@@ -280,7 +289,12 @@ impl Taking {
         if !uploads.store.has_room() {
             return Err(Problem::StorageFull);
         }
+        uploads.count_creation(&self.caller)?;
         let named = named(&head.fields)?;
+        let metadata = metadata(&head)?;
+        if metadata.raw().len() > uploads.config.settings.metadata_bytes_max {
+            return Err(Problem::HeaderTooLarge);
+        }
         let digests = uploads.digests();
         let new = NewUpload {
             id: named.unwrap_or_else(UploadId::random),
@@ -289,7 +303,7 @@ impl Taking {
             caller: self.caller.clone(),
             partial: false,
             length: None,
-            metadata: metadata(&head)?.raw().to_owned(),
+            metadata: metadata.raw().to_owned(),
             protocol: Protocol::Draft,
             expected_sha256: None,
             digest: digests.save(),
@@ -319,6 +333,8 @@ impl Taking {
             body,
             interims: None,
             location: None,
+            // The form is counted, as one.
+            stream: None,
         };
         let Received {
             upload, problem, ..

@@ -15,8 +15,9 @@ use self::tables::{Tables, failed};
 use super::Census;
 use super::row::millis;
 use super::store::{
-    Advance, Advanced, CancelOutcome, Canceller, Denied, Due, Filter, Kind, Made, NewFinal,
-    NewUpload, NotMade, Remains, Seen, State, StoreError, Upload, UploadStore, Which,
+    Advance, Advanced, Allowance, CancelOutcome, Canceller, Denied, Due, Filter, Kind, Made,
+    NewFinal, NewUpload, NotMade, Remains, Seen, State, StoreError, Upload, UploadStore, Usage,
+    Which,
 };
 use crate::auth::Caller;
 use crate::event::Kind as EventKind;
@@ -61,6 +62,11 @@ struct Shared {
 type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
 
 impl MemoryStore {
+    /// Keeps to `allowance` from now on.
+    pub(super) fn keep_within(&self, allowance: Allowance) {
+        self.shared().tables.allowance = allowance;
+    }
+
     /// Moves the clock.
     pub(super) fn pass(&self, time: Duration) {
         self.shared().tables.now_ms += millis(time);
@@ -416,6 +422,10 @@ impl UploadStore for MemoryStore {
         self.transaction("is_seen", move |tables| {
             Ok(tables.right(&project, &caller).is_some())
         })
+    }
+
+    fn usage(&self, project: String, caller: Caller) -> Answer<Option<Usage>> {
+        self.transaction("usage", move |tables| Ok(tables.usage(&project, &caller)))
     }
 
     fn list(&self, filter: Filter, caller: Caller) -> Answer<Option<(Vec<Upload>, u64)>> {

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use tidegate_protocol::problem::Problem;
 
 /// Counters of the module. Cheap to clone; clones count together.
 #[derive(Clone, Debug)]
@@ -15,12 +18,27 @@ pub struct Metrics {
     expired: Counter,
     received: Counter,
     released: Counter,
+    limited: Family<Limited, Counter>,
     open: Gauge,
     ending: Gauge,
     running: Gauge,
     cancel_stopped: Histogram,
     cancel_removed: Histogram,
 }
+
+/// Which limit was met.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Limited {
+    limit: &'static str,
+}
+
+const SIZE: &str = "size";
+const METADATA: &str = "metadata";
+const QUOTA: &str = "quota";
+const OPEN: &str = "open";
+const STREAMS: &str = "streams";
+const CREATIONS: &str = "creations";
+const LIMITS: [&str; 6] = [SIZE, METADATA, QUOTA, OPEN, STREAMS, CREATIONS];
 
 /// How many uploads are in which part of their lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +59,7 @@ impl Default for Metrics {
             expired: Counter::default(),
             received: Counter::default(),
             released: Counter::default(),
+            limited: Family::default(),
             open: Gauge::default(),
             ending: Gauge::default(),
             running: Gauge::default(),
@@ -79,6 +98,14 @@ impl Metrics {
         ];
         for (name, help, counter) in bytes {
             registry.register_with_unit(name, help, Unit::Bytes, counter);
+        }
+        registry.register(
+            "uploads_limited",
+            "Requests refused by a limit on uploads",
+            metrics.limited.clone(),
+        );
+        for limit in LIMITS {
+            drop(metrics.limited.get_or_create(&Limited { limit }));
         }
         let gauges = [
             (
@@ -138,6 +165,20 @@ impl Metrics {
 
     pub(super) fn cancelled(&self) {
         self.cancelled.inc();
+    }
+
+    /// Somebody is told this. Counts, if it is because of a limit.
+    pub(super) fn refused(&self, problem: &Problem) {
+        let limit = match problem {
+            Problem::TooLarge { .. } => SIZE,
+            Problem::HeaderTooLarge => METADATA,
+            Problem::QuotaExceeded { .. } => QUOTA,
+            Problem::TooManyUploads { .. } => OPEN,
+            Problem::TooManyStreams { .. } => STREAMS,
+            Problem::TooManyRequests { .. } => CREATIONS,
+            _ => return,
+        };
+        self.limited.get_or_create(&Limited { limit }).inc();
     }
 
     pub(super) fn expired(&self) {

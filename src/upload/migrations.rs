@@ -36,6 +36,11 @@ pub const LINE: Line = Line {
             "protocol",
             include_str!("../../migrations/sqlite/upload/0006_protocol.sql"),
         ),
+        (
+            7,
+            "open_by_owner",
+            include_str!("../../migrations/sqlite/upload/0007_open_by_owner.sql"),
+        ),
     ],
     postgres: &[
         (
@@ -67,6 +72,11 @@ pub const LINE: Line = Line {
             6,
             "protocol",
             include_str!("../../migrations/postgres/upload/0006_protocol.sql"),
+        ),
+        (
+            7,
+            "open_by_owner",
+            include_str!("../../migrations/postgres/upload/0007_open_by_owner.sql"),
         ),
     ],
 };

@@ -13,24 +13,28 @@
 //! | a cancel is final once its row is written | [`end`], [`sweep`] |
 
 use std::collections::HashSet;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use tidegate_protocol::dialect::{Settings, Target};
+use tidegate_protocol::problem::Problem;
 use tokio::sync::watch;
 
 use crate::access;
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Caller};
 use crate::blob::{BlobStore, Digests};
 use crate::cancel::{Live, Scope};
 use crate::event::Operations;
-use crate::http::{Cors, Credential, Origin, Route};
+use crate::http::{Cors, Credential, Origin, Route, Throttle};
 use crate::id::UploadId;
 use crate::module::Mount;
+use streams::Streams;
 
 mod api;
 mod attempt;
+mod book;
 mod cancel_api;
 mod change;
 #[cfg(test)]
@@ -56,6 +60,7 @@ mod row;
 pub mod sql;
 mod statement;
 pub mod store;
+mod streams;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -100,6 +105,10 @@ pub struct Config {
     pub rate_min: u64,
     /// How many interim responses one request is sent at most.
     pub interims_max: u32,
+    /// To how many uploads one caller may send at once.
+    pub streams_max: Option<NonZeroU32>,
+    /// How many uploads one caller may create in a second.
+    pub creations_per_second: Option<NonZeroU32>,
     /// How many images one request may bring.
     pub images_max: u32,
     /// Bytes of an image beyond those that an upload may have which are still read, so that what is
@@ -121,7 +130,7 @@ pub fn mount(deps: Deps, config: Config) -> (Mount, Cancels) {
         })
         .refusing(move |head, problem| handler::turned_away(&refusing, head, problem))
     };
-    let (find, list) = (uploads.clone(), uploads.clone());
+    let (find, list, usage) = (uploads.clone(), uploads.clone(), uploads.clone());
     let (images, preflight, refusing) = (uploads.clone(), uploads.clone(), uploads.clone());
     let cancel = |path| {
         let uploads = uploads.clone();
@@ -148,6 +157,11 @@ pub fn mount(deps: Deps, config: Config) -> (Mount, Cancels) {
                 Method::GET,
                 "/api/projects/{project}/uploads",
                 move |request| api::list(list.clone(), request),
+            ),
+            Route::new(
+                Method::GET,
+                "/api/projects/{project}/usage",
+                move |request| api::usage(usage.clone(), request),
             ),
             Route::new(Method::GET, "/api/uploads/{id}", move |request| {
                 api::find(find.clone(), request)
@@ -187,6 +201,8 @@ struct Uploads {
     metrics: Metrics,
     operations: Operations,
     auth: Authenticator,
+    streams: Streams,
+    creations: Option<Throttle>,
     config: Config,
 }
 
@@ -201,8 +217,16 @@ impl Uploads {
             metrics: deps.metrics,
             operations: deps.operations,
             auth: deps.auth,
+            streams: Streams::up_to(config.streams_max),
+            creations: config.creations_per_second.map(Throttle::per_second),
             config,
         }
+    }
+
+    /// Counts an upload that `caller` is about to create.
+    fn count_creation(&self, caller: &Caller) -> Result<(), Problem> {
+        let creations = self.creations.as_ref();
+        creations.map_or(Ok(()), |creations| creations.admit(caller))
     }
 
     fn is_unsettled(&self, id: UploadId) -> bool {

@@ -11,6 +11,7 @@ use super::interim::Interims;
 use super::progress::Progress;
 use super::refuse;
 use super::store::{Seen, State, StoreError, Upload};
+use super::streams::Stream;
 use super::{Uploads, event, recover};
 use crate::auth::Caller;
 use crate::cancel::{CancelReason, Lease, Scope};
@@ -35,7 +36,7 @@ impl Received {
     fn has_kept_nothing(&self) -> bool {
         let could_not = matches!(
             self.problem,
-            Some(Problem::ChecksumMismatch | Problem::StorageFull)
+            Some(Problem::ChecksumMismatch | Problem::StorageFull | Problem::QuotaExceeded { .. })
         );
         could_not && self.upload.as_ref().is_none_or(|upload| upload.offset == 0)
     }
@@ -58,6 +59,8 @@ pub(super) struct Sender {
     pub(super) interims: Option<Box<Interims>>,
     /// The upload's URL, to be told among the first of that.
     pub(super) location: Option<String>,
+    /// What counts it, if that is not done already.
+    pub(super) stream: Option<Stream>,
 }
 
 /// Appends what `sender` sends to the upload `id`.
@@ -220,6 +223,8 @@ impl Uploads {
             body,
             mut interims,
             location,
+            // Counted to the end of this.
+            stream: _stream,
         } = sender;
         // Not before it has the upload: whoever is told may send somebody else to it at once.
         let is_addressed = match (&mut interims, location) {

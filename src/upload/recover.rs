@@ -76,7 +76,7 @@ async fn adopt_tail(uploads: &Uploads, mut upload: Upload) -> Result<Upload, Pro
     // Or else only its sender can say that it is complete.
     let completes = upload.facts().completes_at_length() && upload.length == Some(end);
     if let Err(error) = blob.clone().sync().await {
-        cut_unsynced(&blob, id, upload.offset).await;
+        cut_uncommitted(&blob, id, upload.offset).await;
         return Err(refuse::blob(&error));
     }
     let advance = Advance {
@@ -111,14 +111,19 @@ async fn adopt_tail(uploads: &Uploads, mut upload: Upload) -> Result<Upload, Pro
             Ok(upload)
         }
         Advanced::Refused => Err(Problem::UploadSuperseded),
+        Advanced::OverQuota(_) => {
+            cut_uncommitted(&blob, id, upload.offset).await;
+            Ok(upload)
+        }
     }
 }
 
-/// Removes what a failed sync has left. The kernel may have dropped it, and the next sync, even on
-/// another descriptor, may succeed all the same: it must never be adopted.
-pub(super) async fn cut_unsynced(blob: &Arc<dyn BlobWriter>, id: UploadId, committed: u64) {
+/// Removes what must never be adopted: what a failed sync has left, since the kernel may have dropped
+/// it, and the next sync, even on another descriptor, may succeed all the same; and what a project has
+/// no room for.
+pub(super) async fn cut_uncommitted(blob: &Arc<dyn BlobWriter>, id: UploadId, committed: u64) {
     let failed = |error: BlobError, step: &str| {
-        tracing::error!(upload = %id, error = &error as &dyn std::error::Error, step, "after a failed sync");
+        tracing::error!(upload = %id, error = &error as &dyn std::error::Error, step, "removing what is not committed");
     };
     if let Err(error) = blob.clone().truncate(committed).await {
         failed(error, "cut");

@@ -2,7 +2,7 @@
 
 use tidegate_protocol::problem::Problem;
 
-use super::store::{Denied, End, NotMade, State, StoreError, Upload};
+use super::store::{Denied, End, Excess, NotMade, State, StoreError, Upload};
 use crate::blob::BlobError;
 use crate::cancel::{CancelReason, Refused};
 
@@ -60,6 +60,18 @@ pub(super) fn not_made(error: NotMade, size_max: u64) -> Problem {
         NotMade::PartNotFound(part) => Problem::PartNotFound { part },
         NotMade::NotPartial(part) => Problem::InvalidPart { part },
         NotMade::TooLarge => Problem::TooLarge { limit: size_max },
+        NotMade::OverQuota(excess) => over_quota(excess),
+        NotMade::TooManyOpen(max) => Problem::TooManyUploads {
+            limit: max.into(),
+            retry_after: RETRY_AFTER,
+        },
+    }
+}
+
+pub(super) fn over_quota(excess: Excess) -> Problem {
+    Problem::QuotaExceeded {
+        quota: excess.quota,
+        used: excess.used,
     }
 }
 

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::Census;
+use super::book::Book;
 use super::change::{
     Asked, Changes, advance, cancel_many, cancel_one, clear, concatenate, fail_waiting, forestall,
     insert, released,
@@ -15,8 +16,8 @@ use super::change::{
 use super::row::{STRANGE, count, due, find, find_for, id, ids, millis, upload};
 use super::statement as sql;
 use super::store::{
-    Advance, Advanced, CancelOutcome, Canceller, Denied, Due, Filter, Made, NewFinal, NewUpload,
-    NotMade, Remains, Seen, State, StoreError, Upload, UploadStore, Which,
+    Advance, Advanced, Allowance, CancelOutcome, Canceller, Denied, Due, Filter, Made, NewFinal,
+    NewUpload, NotMade, Remains, Seen, State, StoreError, Upload, UploadStore, Usage, Which,
 };
 use crate::access;
 use crate::auth::Caller;
@@ -30,13 +31,39 @@ pub struct SqlStore {
     db: Db,
     hub: Hub,
     access: access::Changes,
+    book: Book,
 }
 
 impl SqlStore {
     /// Over a database whose migrations have been applied. `hub` is woken after each change, and
     /// `access` is told of each default project that was made.
     pub fn new(db: Db, hub: Hub, access: access::Changes) -> Self {
-        Self { db, hub, access }
+        Self {
+            db,
+            hub,
+            access,
+            book: Book::default(),
+        }
+    }
+
+    /// Keeps to `allowance`, for which [`Self::balance`] comes first.
+    #[must_use]
+    pub fn within(mut self, allowance: Allowance) -> Self {
+        self.book = Book(allowance);
+        self
+    }
+
+    /// Reckons anew what each project is charged, if that is limited. Nothing else is to happen
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// The database's.
+    ///
+    /// # Cancel safety
+    /// A dropped call has done it or not.
+    pub async fn balance(&self) -> Result<(), DbError> {
+        let book = self.book;
+        self.db.write(move |tx| book.balance(tx).boxed()).await
     }
 
     /// A transaction that tells what it changes.
@@ -124,14 +151,16 @@ impl UploadStore for SqlStore {
         &self,
         new: NewUpload,
     ) -> BoxFuture<'static, Result<Result<Made, NotMade>, StoreError>> {
-        self.change(move |tx, changes| insert(tx, changes, new.clone()).boxed())
+        let book = self.book;
+        self.change(move |tx, changes| insert(tx, changes, book, new.clone()).boxed())
     }
 
     fn concatenate(
         &self,
         new: NewFinal,
     ) -> BoxFuture<'static, Result<Result<Made, NotMade>, StoreError>> {
-        self.change(move |tx, changes| concatenate(tx, changes, new.clone()).boxed())
+        let book = self.book;
+        self.change(move |tx, changes| concatenate(tx, changes, book, new.clone()).boxed())
     }
 
     fn find(&self, id: UploadId) -> BoxFuture<'static, Result<Option<Upload>, StoreError>> {
@@ -165,7 +194,8 @@ impl UploadStore for SqlStore {
     }
 
     fn advance(&self, step: Advance) -> BoxFuture<'static, Result<Advanced, StoreError>> {
-        self.change(move |tx, changes| advance(tx, changes, step.clone()).boxed())
+        let book = self.book;
+        self.change(move |tx, changes| advance(tx, changes, book, step.clone()).boxed())
     }
 
     fn interrupted(&self, id: UploadId) -> BoxFuture<'static, Result<(), StoreError>> {
@@ -298,7 +328,10 @@ impl UploadStore for SqlStore {
         bytes: u64,
         parts_expire_after: Duration,
     ) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.change(move |tx, changes| released(tx, changes, id, bytes, parts_expire_after).boxed())
+        let book = self.book;
+        self.change(move |tx, changes| {
+            released(tx, changes, book, id, bytes, parts_expire_after).boxed()
+        })
     }
 
     fn expiring(
@@ -442,6 +475,25 @@ impl UploadStore for SqlStore {
         self.read(move |tx| {
             let (project, caller) = (project.clone(), caller.clone());
             async move { Ok(access::right(tx, &project, &caller).await?.is_some()) }.boxed()
+        })
+    }
+
+    fn usage(
+        &self,
+        project: String,
+        caller: Caller,
+    ) -> BoxFuture<'static, Result<Option<Usage>, StoreError>> {
+        let book = self.book;
+        self.read(move |tx| {
+            let (project, caller) = (project.clone(), caller.clone());
+            async move {
+                let right = access::right(tx, &project, &caller).await?;
+                match right {
+                    Some(_) => book.usage(tx, &project).await.map(Some),
+                    None => Ok(None),
+                }
+            }
+            .boxed()
         })
     }
 

@@ -46,6 +46,75 @@ pub(super) static INSERT: Sql = sql!(
     columns!()
 );
 
+/// The sum of what a project's uploads are charged, or nearly the largest number if that is larger
+/// than one: two halves of it are added up apart, and neither can be too large.
+macro_rules! reckoned {
+    ($project:literal) => {
+        concat!(
+            "(SELECT {least}(high + low / 4294967296, 2147483647) * 4294967296 + low % 4294967296 \
+             FROM (SELECT COALESCE(CAST(SUM(charge / 4294967296) AS BIGINT), 0) AS high, \
+             COALESCE(CAST(SUM(charge % 4294967296) AS BIGINT), 0) AS low FROM (SELECT \
+             {greatest}(COALESCE(length, 0), committed) AS charge FROM upload \
+             WHERE project_id = ",
+            $project,
+            " AND kind <> 'final' AND released_bytes IS NULL) charges) sums)"
+        )
+    };
+}
+
+/// Locks the project for something new. $1 project or NULL for the caller's default one, $2 caller.
+pub(super) static HOLD_HOME: Sql = sql!(
+    "SELECT id FROM project WHERE id = COALESCE(CAST($1 AS TEXT), (SELECT own.id FROM project own \
+     WHERE own.owner_id = $2 AND own.is_default = 1 AND own.deleted_at IS NULL)) {for_update}"
+);
+
+/// $1 upload.
+pub(super) static HOLD_PROJECT_OF: Sql = sql!(
+    "SELECT id FROM project \
+     WHERE id = (SELECT project_id FROM upload WHERE upload.id = $1) {for_update}"
+);
+
+/// As [`HOLD_PROJECT_OF`], and finds nothing if the upload's length is known.
+pub(super) static HOLD_UNMEASURED: Sql = sql!(
+    "SELECT id FROM project WHERE id = (SELECT project_id FROM upload \
+     WHERE upload.id = $1 AND upload.length IS NULL) {for_update}"
+);
+
+/// $1 owner, $2 how many are counted at most.
+pub(super) static COUNT_OPEN: Sql = sql!(
+    "SELECT COUNT(*) FROM (SELECT id FROM upload \
+     WHERE owner_id = $1 AND state = 'uploading' LIMIT $2) open"
+);
+
+/// $1 project, $2 bytes, $3 what it may be charged without them.
+pub(super) static CHARGE: Sql =
+    sql!("UPDATE project SET used_bytes = used_bytes + $2 WHERE id = $1 AND used_bytes <= $3");
+
+/// Where the sum was more than there are numbers for, it is reckoned anew. $1 project, $2 bytes.
+pub(super) static DISCHARGE: Sql = sql!(
+    "UPDATE project SET used_bytes = CASE WHEN used_bytes < 9223372032559808512 \
+     THEN used_bytes - $2 ELSE ",
+    reckoned!("project.id"),
+    " END WHERE id = $1"
+);
+
+/// $1 project.
+pub(super) static CHARGED: Sql = sql!("SELECT used_bytes FROM project WHERE id = $1");
+
+/// $1 project.
+pub(super) static RECKONED: Sql = sql!("SELECT ", reckoned!("$1"));
+
+pub(super) static BALANCE: Sql = sql!("UPDATE project SET used_bytes = ", reckoned!("project.id"),);
+
+/// $1 project.
+pub(super) static COUNT_USAGE: Sql = sql!(
+    "SELECT COUNT(CASE WHEN state = 'uploading' THEN 1 END), \
+     COUNT(CASE WHEN state = 'completed' THEN 1 END) FROM upload WHERE project_id = $1"
+);
+
+/// Takes back what [`INSERT`] has made in this transaction. $1 id.
+pub(super) static UNMAKE: Sql = sql!("DELETE FROM upload WHERE id = $1");
+
 pub(super) static INSERT_PART: Sql =
     sql!("INSERT INTO upload_part (final_id, position, part_id) VALUES ($1, $2, $3)");
 
@@ -365,6 +434,17 @@ pub(super) static LIST: Sql = sql!(
 #[cfg(test)]
 pub(super) static ALL: &[&Sql] = &[
     &INSERT,
+    &HOLD_HOME,
+    &HOLD_PROJECT_OF,
+    &HOLD_UNMEASURED,
+    &COUNT_OPEN,
+    &CHARGE,
+    &DISCHARGE,
+    &CHARGED,
+    &RECKONED,
+    &BALANCE,
+    &COUNT_USAGE,
+    &UNMAKE,
     &INSERT_PART,
     &FIND,
     &FIND_FOR,

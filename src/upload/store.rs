@@ -191,6 +191,15 @@ impl Upload {
         }
     }
 
+    /// Bytes that its project is charged for it: those that it is to have or, while that is not known,
+    /// those that it has; until they are gone. A final upload has none of its own.
+    pub fn charge(&self) -> u64 {
+        match (self.kind, self.released_bytes) {
+            (Kind::Final, _) | (_, Some(_)) => 0,
+            (Kind::Whole | Kind::Partial, None) => self.offset.max(self.length.unwrap_or(0)),
+        }
+    }
+
     /// What a client is told about it.
     pub fn resource(&self) -> Resource {
         let waits = self.kind == Kind::Final && self.state != State::Completed;
@@ -352,6 +361,39 @@ pub enum NotMade {
     NotPartial(usize),
     /// The parts are larger than an upload may be.
     TooLarge,
+    /// It does not fit into its project.
+    OverQuota(Excess),
+    /// Its owner has so many unfinished ones already, which is the most.
+    TooManyOpen(u32),
+}
+
+/// How much there may be. Without a number, as much as there is room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowance {
+    /// Bytes that the uploads of one project may be charged.
+    pub project_bytes_max: Option<u64>,
+    /// Unfinished uploads that one owner may have, final ones included that wait for their parts.
+    pub open_max: Option<u32>,
+}
+
+/// What does not fit into a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Excess {
+    /// Bytes that the project may be charged.
+    pub quota: u64,
+    /// Bytes that it is charged without it.
+    pub used: u64,
+}
+
+/// What is in a project.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes that its uploads are charged.
+    pub used_bytes: u64,
+    /// Bytes that they may be charged at most.
+    pub quota_bytes: Option<u64>,
+    pub open: u64,
+    pub completed: u64,
 }
 
 /// One step of an append, with what has to be saved along.
@@ -379,6 +421,8 @@ pub enum Advanced {
     },
     /// The upload has moved on (cancelled, expired, advanced by somebody else).
     Refused,
+    /// Its project has no room for what it would grow by. Nothing has changed.
+    OverQuota(Excess),
 }
 
 /// What a cancel found.
@@ -468,7 +512,7 @@ type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
 /// its future is done; each goes on to its end when its future is dropped.
 pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
     /// Makes an upload; complete at once if it [is whole](NewUpload::is_whole). If there is one with
-    /// its id, that is returned as it is, whoever may see it.
+    /// its id, that is returned as it is, whoever may see it, and whatever the [`Allowance`] says.
     fn create(&self, new: NewUpload) -> Answer<Result<Made, NotMade>>;
 
     /// Makes a final upload: only rows, no bytes. It is complete at once if all parts are. If there
@@ -588,6 +632,9 @@ pub trait UploadStore: fmt::Debug + Send + Sync + 'static {
 
     /// Whether there is such a project for the caller.
     fn is_seen(&self, project: String, caller: Caller) -> Answer<bool>;
+
+    /// How much is in a project. `None`: there is no such project for the caller.
+    fn usage(&self, project: String, caller: Caller) -> Answer<Option<Usage>>;
 
     /// A page of a project's uploads, newest first, and how many there are in all. `None`: there is no
     /// such project for the caller.

@@ -170,6 +170,33 @@ pub enum Problem {
     UploadBusy,
     /// No space is left for bytes. What was stored is kept.
     StorageFull,
+    /// The project has as many bytes as it may have, or would have more. A 413, which clients do not
+    /// retry: only somebody who removes something can help.
+    QuotaExceeded {
+        /// The most that it may have, in bytes.
+        quota: u64,
+        /// What it has, in bytes.
+        used: u64,
+    },
+    /// The caller has as many unfinished uploads as he may have.
+    TooManyUploads {
+        /// The most that he may have.
+        limit: u64,
+        /// When to try again, in seconds.
+        retry_after: u64,
+    },
+    /// The caller sends to as many uploads at once as he may.
+    TooManyStreams {
+        /// The most to which he may send.
+        limit: u64,
+        /// When to try again, in seconds.
+        retry_after: u64,
+    },
+    /// The caller asks more often than he may.
+    TooManyRequests {
+        /// When to try again, in seconds.
+        retry_after: u64,
+    },
     /// The server is stopping.
     ShuttingDown {
         /// When to try again, in seconds.
@@ -257,6 +284,10 @@ impl Problem {
             Self::UploadStalled => &types::UPLOAD_STALLED,
             Self::UploadBusy => &types::UPLOAD_BUSY,
             Self::StorageFull => &types::STORAGE_FULL,
+            Self::QuotaExceeded { .. } => &types::QUOTA_EXCEEDED,
+            Self::TooManyUploads { .. } => &types::TOO_MANY_UPLOADS,
+            Self::TooManyStreams { .. } => &types::TOO_MANY_STREAMS,
+            Self::TooManyRequests { .. } => &types::TOO_MANY_REQUESTS,
             Self::ShuttingDown { .. } => &types::SHUTTING_DOWN,
             Self::Unavailable { .. } => &types::UNAVAILABLE,
             Self::Internal => &types::INTERNAL_ERROR,
@@ -336,6 +367,13 @@ impl Problem {
             | Self::BodyTooLarge { limit } => {
                 vec![("limit", Member::Number(*limit))]
             }
+            Self::TooManyUploads { limit, .. } | Self::TooManyStreams { limit, .. } => {
+                vec![("limit", Member::Number(*limit))]
+            }
+            Self::QuotaExceeded { quota, used } => vec![
+                ("quota", Member::Number(*quota)),
+                ("used", Member::Number(*used)),
+            ],
             Self::InvalidPart { part } | Self::PartNotFound { part } => {
                 vec![("part", Member::Number(*part as u64))]
             }
@@ -362,7 +400,12 @@ impl Problem {
     /// The value of `Retry-After`, in seconds.
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
-        let (Self::ShuttingDown { retry_after } | Self::Unavailable { retry_after }) = self else {
+        let (Self::ShuttingDown { retry_after }
+        | Self::Unavailable { retry_after }
+        | Self::TooManyUploads { retry_after, .. }
+        | Self::TooManyStreams { retry_after, .. }
+        | Self::TooManyRequests { retry_after }) = self
+        else {
             return None;
         };
         Some(*retry_after)
@@ -477,6 +520,18 @@ impl fmt::Display for Problem {
                 ..
             } => {
                 write!(f, "The upload was cancelled: {reason}")
+            }
+            Self::QuotaExceeded { quota, used } => {
+                write!(f, "The project may have {quota} bytes and has {used}.")
+            }
+            Self::TooManyUploads { limit, .. } => {
+                write!(f, "{limit} unfinished uploads are the most at once.")
+            }
+            Self::TooManyStreams { limit, .. } => {
+                write!(f, "{limit} uploads are the most to send to at once.")
+            }
+            Self::TooManyRequests { retry_after } => {
+                write!(f, "Try again in {retry_after} s.")
             }
             Self::ShuttingDown { retry_after } => {
                 write!(f, "The server is stopping. Try again in {retry_after} s.")

@@ -39,7 +39,7 @@ pub fn explanation(slug: &str) -> Option<(&'static str, &'static str)> {
 }
 
 /// Every type.
-pub const ALL: [&Type; 48] = [
+pub const ALL: [&Type; 52] = [
     &VALIDATION_FAILED,
     &BAD_REQUEST,
     &NOT_JSON,
@@ -85,6 +85,10 @@ pub const ALL: [&Type; 48] = [
     &UPLOAD_STALLED,
     &UPLOAD_BUSY,
     &STORAGE_FULL,
+    &QUOTA_EXCEEDED,
+    &TOO_MANY_UPLOADS,
+    &TOO_MANY_STREAMS,
+    &TOO_MANY_REQUESTS,
     &SHUTTING_DOWN,
     &UNAVAILABLE,
     &INTERNAL_ERROR,
@@ -568,6 +572,51 @@ pub(super) const STORAGE_FULL: Type = Type {
     text: "There is no space left to store the bytes. Those before `Upload-Offset` are kept, and \
            the upload can go on from there when there is space again. Reading, cancelling and \
            deleting still work.",
+};
+
+pub(super) const QUOTA_EXCEEDED: Type = Type {
+    slug: "quota-exceeded",
+    status: 413,
+    title: "Quota exceeded",
+    code: "QUOTA_EXCEEDED",
+    summary: "The project has no room for so many bytes.",
+    text: "The project may have so many bytes as the member `quota` says, and has those of the \
+           member `used`: an upload counts with its whole length from the moment it is created, or \
+           with what has arrived while its length is not known. An upload that does not fit was not \
+           created; one of unknown length keeps the bytes before `Upload-Offset`. Cancel or delete \
+           uploads of the project before you try again.",
+};
+
+pub(super) const TOO_MANY_UPLOADS: Type = Type {
+    slug: "too-many-uploads",
+    status: 429,
+    title: "Too many uploads",
+    code: "TOO_MANY_UPLOADS",
+    summary: "The caller has too many unfinished uploads.",
+    text: "The caller has as many unfinished uploads as the member `limit` says, which is the most. \
+           Nothing was created. Finish or cancel some of them, or let them expire, and try again \
+           after the time in `Retry-After`.",
+};
+
+pub(super) const TOO_MANY_STREAMS: Type = Type {
+    slug: "too-many-streams",
+    status: 429,
+    title: "Too many streams",
+    code: "TOO_MANY_STREAMS",
+    summary: "The caller sends to too many uploads at once.",
+    text: "The caller sends to as many uploads at once as the member `limit` says, which is the most. \
+           Nothing was stored, and nothing was created. Send to fewer uploads at a time, and try \
+           again after the time in `Retry-After`.",
+};
+
+pub(super) const TOO_MANY_REQUESTS: Type = Type {
+    slug: "too-many-requests",
+    status: 429,
+    title: "Too many requests",
+    code: "TOO_MANY_REQUESTS",
+    summary: "The caller makes too many requests.",
+    text: "The caller makes more requests, or creates more uploads, in a second than this server \
+           takes of one caller. Nothing was changed. Try again after the time in `Retry-After`.",
 };
 
 pub(super) const SHUTTING_DOWN: Type = Type {

@@ -74,6 +74,7 @@ fn rows() -> Vec<(Problem, u16)> {
     .into_iter()
     .chain(rows_of_the_draft())
     .chain(rows_of_an_end())
+    .chain(rows_of_a_limit())
     .collect()
 }
 
@@ -89,6 +90,17 @@ fn rows_of_an_end() -> [(Problem, u16); 9] {
         (Problem::ShuttingDown { retry_after: 5 }, 503),
         (Problem::Unavailable { retry_after: 5 }, 503),
         (Problem::Internal, 500),
+    ]
+}
+
+/// Those that a caller or a project comes to who has too much.
+fn rows_of_a_limit() -> [(Problem, u16); 4] {
+    let (limit, retry_after) = (9, 5);
+    [
+        (Problem::QuotaExceeded { quota: 9, used: 7 }, 413),
+        (Problem::TooManyUploads { limit, retry_after }, 429),
+        (Problem::TooManyStreams { limit, retry_after }, 429),
+        (Problem::TooManyRequests { retry_after }, 429),
     ]
 }
 
@@ -166,6 +178,9 @@ fn interruptions_by_the_server_are_retried_by_clients_and_take_over_is_not() {
     };
     assert!(retried.iter().all(is_retried));
     assert!(!is_retried(&Problem::UploadSuperseded));
+    for (problem, _) in rows_of_a_limit() {
+        assert!(!is_retried(&problem), "{problem:?}");
+    }
 }
 
 #[test]
@@ -197,6 +212,22 @@ fn members_carry_what_a_program_needs() {
     ];
     assert_eq!(cancelled.members(), expected);
     assert_eq!(cancelled.detail(), "The upload was cancelled: wrong file");
+}
+
+#[test]
+fn what_is_told_of_a_limit() {
+    let [quota, uploads, streams, requests] = rows_of_a_limit().map(|(problem, _)| problem);
+    let members = vec![("quota", Member::Number(9)), ("used", Member::Number(7))];
+    assert_eq!((quota.members(), quota.retry_after()), (members, None));
+    for problem in [uploads, streams] {
+        assert_eq!(problem.members(), vec![("limit", Member::Number(9))]);
+        assert_eq!(problem.retry_after(), Some(5));
+        assert!(problem.detail().starts_with("9 "), "{problem}");
+    }
+    assert_eq!(
+        (requests.members(), requests.retry_after()),
+        (vec![], Some(5))
+    );
 }
 
 #[test]

@@ -54,7 +54,7 @@ async fn one_of_many_steps_wins(on: &Subject) {
     for (task, step) in tasks.into_iter().zip(&steps) {
         match end(task).await {
             Advanced::Committed { .. } => won.push(step),
-            Advanced::Refused => {}
+            other => assert_eq!(other, Advanced::Refused),
         }
     }
     let [won] = won[..] else {
@@ -74,7 +74,10 @@ async fn a_cancel_meets_the_last_step(on: &Subject) {
         Advanced::Committed { .. } => {
             assert_eq!((found.state, found.offset), (State::Deleting, 100));
         }
-        Advanced::Refused => assert_eq!((found.state, found.offset), (State::Cancelling, 0)),
+        other => {
+            assert_eq!(other, Advanced::Refused);
+            assert_eq!((found.state, found.offset), (State::Cancelling, 0));
+        }
     }
     assert_eq!(found.epoch, 2);
 }

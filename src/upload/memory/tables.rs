@@ -14,9 +14,13 @@ use crate::upload::change::invalid;
 use crate::upload::event;
 use crate::upload::row::millis;
 use crate::upload::store::{
-    Advance, Advanced, CancelOutcome, Canceller, Denied, Due, End, Kind, Made, NewFinal, NewUpload,
-    NotMade, Remains, Seen, State, StoreError, Sum, TOO_LARGE, Upload, Which,
+    Advance, Advanced, Allowance, CancelOutcome, Canceller, Denied, Due, End, Excess, Kind, Made,
+    NewFinal, NewUpload, NotMade, Remains, Seen, State, StoreError, Sum, TOO_LARGE, Upload, Usage,
+    Which,
 };
+
+/// What a database can count to.
+const MOST: u64 = i64::MAX.unsigned_abs();
 
 /// What a transaction sees.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +37,9 @@ pub(super) struct Tables {
     pub(super) parts: BTreeMap<UploadId, Vec<UploadId>>,
     /// Deleted parts whose bytes are kept for a final upload.
     pub(super) held: BTreeSet<UploadId>,
+    pub(super) allowance: Allowance,
+    /// Bytes that each project is charged.
+    pub(super) used: BTreeMap<String, u64>,
 }
 
 impl Tables {
@@ -133,7 +140,7 @@ impl Tables {
             expected_sha256: new.expected_sha256,
             released_bytes: None,
         };
-        Ok(self.insert(upload, new.named))
+        self.insert(upload, new.named)
     }
 
     pub(super) fn concatenate(&mut self, new: NewFinal) -> Result<Made, NotMade> {
@@ -189,7 +196,7 @@ impl Tables {
             expected_sha256: None,
             released_bytes: None,
         };
-        let made = self.insert(upload, new.named);
+        let made = self.insert(upload, new.named)?;
         if made.upload.ended_at.is_none() {
             self.parts.insert(new.id, new.parts.clone());
             new.parts.into_iter().for_each(|part| self.hold(part));
@@ -197,7 +204,7 @@ impl Tables {
         Ok(made)
     }
 
-    fn insert(&mut self, mut upload: Upload, named: bool) -> Made {
+    fn insert(&mut self, mut upload: Upload, named: bool) -> Result<Made, NotMade> {
         let key = (upload.id, upload.owner.clone());
         if named && let Some((_, reason)) = self.forestalled.remove(&key) {
             upload = Upload {
@@ -214,22 +221,76 @@ impl Tables {
                 ..upload
             };
         }
+        let is_open = |row: &Upload| row.state == State::Uploading && row.owner == upload.owner;
+        if let Some(max) = self.allowance.open_max.filter(|_| is_open(&upload))
+            && self.ids(is_open).len() >= max as usize
+        {
+            return Err(NotMade::TooManyOpen(max));
+        }
+        let reserved = self.reserve(&upload.project, upload.charge());
+        reserved.map_err(NotMade::OverQuota)?;
         self.rows.insert(upload.id, upload.clone());
-        Made {
+        Ok(Made {
             upload,
             is_new: true,
+        })
+    }
+
+    /// Charges a project for `bytes` more.
+    fn reserve(&mut self, project: &str, bytes: u64) -> Result<(), Excess> {
+        let used = self.used.entry(project.to_owned()).or_default();
+        match self.allowance.project_bytes_max {
+            Some(quota) if bytes > quota.saturating_sub(*used) && bytes > 0 => {
+                return Err(Excess { quota, used: *used });
+            }
+            Some(_) => *used += bytes,
+            None => {}
         }
+        Ok(())
+    }
+
+    pub(super) fn usage(&self, project: &str, caller: &Caller) -> Option<Usage> {
+        self.right(project, caller)?;
+        let rows = || self.rows.values().filter(|row| row.project == project);
+        let count = |state| rows().filter(|row| row.state == state).count() as u64;
+        let sum = rows().fold(0_u64, |sum, row| sum.saturating_add(row.charge()));
+        let quota_bytes = self.allowance.project_bytes_max;
+        let booked = self.used.get(project).copied().unwrap_or(0);
+        Some(Usage {
+            used_bytes: if quota_bytes.is_some() {
+                booked
+            } else {
+                sum.min(MOST)
+            },
+            quota_bytes,
+            open: count(State::Uploading),
+            completed: count(State::Completed),
+        })
     }
 
     pub(super) fn advance(&mut self, step: Advance) -> Result<Advanced, StoreError> {
         let now = self.now_ms;
-        let row = self.rows.get_mut(&step.id).filter(|upload| {
+        let row = self.rows.get(&step.id).filter(|upload| {
             upload.epoch == step.epoch
                 && upload.offset == step.commit.from
                 && upload.state == State::Uploading
                 && upload.kind != Kind::Final
         });
-        let Some(upload) = row else {
+        let Some(before) = row.cloned() else {
+            return Ok(Advanced::Refused);
+        };
+        let after = Upload {
+            offset: step.commit.to,
+            length: step.commit.length.or(before.length),
+            ..before.clone()
+        };
+        let growth = after.charge().saturating_sub(before.charge());
+        if before.length.is_none()
+            && let Err(excess) = self.reserve(&before.project, growth)
+        {
+            return Ok(Advanced::OverQuota(excess));
+        }
+        let Some(upload) = self.rows.get_mut(&step.id) else {
             return Ok(Advanced::Refused);
         };
         let is_partial = upload.kind == Kind::Partial;
@@ -473,6 +534,10 @@ impl Tables {
             return;
         };
         if row.ended_at.is_some() && row.released_bytes.is_none() {
+            if self.allowance.project_bytes_max.is_some() {
+                let used = self.used.entry(row.project.clone()).or_default();
+                *used -= row.charge();
+            }
             row.released_bytes = Some(bytes);
             row.digest = None;
             row.updated_at = now;

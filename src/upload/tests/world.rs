@@ -73,6 +73,8 @@ pub(super) fn config() -> Config {
         },
         interims_max: 5,
         images_max: 100,
+        streams_max: None,
+        creations_per_second: None,
         skip_bytes_max: 1 << 20,
         digest: true,
         expires_after: HOUR,
@@ -159,6 +161,7 @@ pub(super) fn sender(script: Script) -> Sender {
         body: Body::new(script),
         interims: None,
         location: None,
+        stream: None,
     }
 }
 
