@@ -64,7 +64,7 @@ type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
 impl MemoryStore {
     /// Keeps to `allowance` from now on.
     pub(super) fn keep_within(&self, allowance: Allowance) {
-        self.shared().tables.allowance = allowance;
+        self.shared().tables.balance(allowance);
     }
 
     /// Moves the clock.

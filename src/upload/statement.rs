@@ -46,12 +46,13 @@ pub(super) static INSERT: Sql = sql!(
     columns!()
 );
 
-/// The sum of what a project's uploads are charged, or nearly the largest number if that is larger
-/// than one: two halves of it are added up apart, and neither can be too large.
+/// The sum of what a project's uploads are charged, or the largest number if it is more: two halves of
+/// it are added up apart, and neither can be too large.
 macro_rules! reckoned {
     ($project:literal) => {
         concat!(
-            "(SELECT {least}(high + low / 4294967296, 2147483647) * 4294967296 + low % 4294967296 \
+            "(SELECT CASE WHEN high + low / 4294967296 > 2147483647 THEN 9223372036854775807 \
+             ELSE (high + low / 4294967296) * 4294967296 + low % 4294967296 END \
              FROM (SELECT COALESCE(CAST(SUM(charge / 4294967296) AS BIGINT), 0) AS high, \
              COALESCE(CAST(SUM(charge % 4294967296) AS BIGINT), 0) AS low FROM (SELECT \
              {greatest}(COALESCE(length, 0), committed) AS charge FROM upload \
@@ -90,9 +91,9 @@ pub(super) static COUNT_OPEN: Sql = sql!(
 pub(super) static CHARGE: Sql =
     sql!("UPDATE project SET used_bytes = used_bytes + $2 WHERE id = $1 AND used_bytes <= $3");
 
-/// Where the sum was more than there are numbers for, it is reckoned anew. $1 project, $2 bytes.
+/// Where the sum may have been more than the largest number, it is reckoned anew. $1 project, $2 bytes.
 pub(super) static DISCHARGE: Sql = sql!(
-    "UPDATE project SET used_bytes = CASE WHEN used_bytes < 9223372032559808512 \
+    "UPDATE project SET used_bytes = CASE WHEN used_bytes < 9223372036854775807 \
      THEN used_bytes - $2 ELSE ",
     reckoned!("project.id"),
     " END WHERE id = $1"

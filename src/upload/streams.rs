@@ -39,7 +39,7 @@ impl Streams {
     /// [`Problem::TooManyStreams`].
     pub(super) fn enter(&self, caller: &Caller, id: UploadId) -> Result<Stream, Problem> {
         let Some(max) = self.max else {
-            return Ok(Stream(None));
+            return Ok(Stream { _place: None });
         };
         let mut running = self.running();
         if let Some(uploads) = running.get_mut(&caller.user) {
@@ -54,11 +54,14 @@ impl Streams {
             running.insert(caller.user.clone(), HashMap::from([(id, 1)]));
         }
         drop(running);
-        Ok(Stream(Some(Place {
+        let place = Place {
             streams: self.clone(),
             user: caller.user.clone(),
             id,
-        })))
+        };
+        Ok(Stream {
+            _place: Some(place),
+        })
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<String, HashMap<UploadId, usize>>> {
@@ -68,7 +71,9 @@ impl Streams {
 
 /// A request that sends, for as long as it is counted.
 #[derive(Debug)]
-pub(super) struct Stream(Option<Place>);
+pub(super) struct Stream {
+    _place: Option<Place>,
+}
 
 #[derive(Debug)]
 struct Place {

@@ -8,12 +8,13 @@ use fastrand::Rng;
 use tidegate_protocol::field::offset;
 use tidegate_protocol::upload::{Commit, Invalid, Mark};
 
+use super::limits::within;
 use super::{HOUR, Subject, new_upload};
 use crate::auth::{Caller, Role};
 use crate::db::Durability;
 use crate::id::UploadId;
 use crate::upload::store::{
-    Advance, Canceller, Due, Filter, Kind, NewFinal, NewUpload, State, Upload, Which,
+    Advance, Allowance, Canceller, Due, Filter, Kind, NewFinal, NewUpload, State, Upload, Which,
 };
 
 const SEQUENCES: u64 = 40;
@@ -32,6 +33,14 @@ async fn memory_and_sqlite_tell_one_story() {
             ids: Vec::new(),
             log: vec![format!("seed {seed}")],
         };
+        if seed % 2 == 0 {
+            let allowance = Allowance {
+                project_bytes_max: Some([20, 1_000][pair.rng.usize(0..2)]),
+                open_max: Some(pair.rng.u32(3..20)),
+            };
+            pair.memory = within(&pair.memory, allowance).await;
+            pair.sqlite = within(&pair.sqlite, allowance).await;
+        }
         for subject in [&pair.memory, &pair.sqlite] {
             subject.open(PROJECTS[0]).await;
             subject.open(PROJECTS[1]).await;
@@ -321,6 +330,18 @@ impl Pair {
         let _told = both!(self, store => async { store.expiring(None, 1_000).await.map(ids_of) });
         let _told = both!(self, store => async { store.releasable(None, 1_000).await.map(ids_of) });
         let _told = both!(self, store => async { store.undigested(1_000).await.map(sorted) });
+        let everybody = [self.who(), Caller::named("somebody")];
+        for (project, who) in PROJECTS.iter().zip(everybody) {
+            let project = String::from(*project);
+            let used = both!(self, store => store.usage(project.clone(), who.clone()));
+            let rows = self.memory.store.every(None, 1_000).await.unwrap();
+            let charges = rows.iter().filter(|row| row.project == project);
+            let sum = charges.fold(0_u64, |sum, row| sum.saturating_add(row.charge()));
+            if let Some(used) = used.unwrap() {
+                let most = i64::MAX.unsigned_abs();
+                assert_eq!(used.used_bytes, sum.min(most), "{:#?}", self.log);
+            }
+        }
         let state = [
             None,
             Some(State::Uploading),
@@ -335,7 +356,7 @@ impl Pair {
             limit,
         };
         let _told = both!(self, store => store.list(filter.clone(), who.clone()));
-        self.log.truncate(self.log.len() - 8);
+        self.log.truncate(self.log.len() - 10);
         let every: Vec<Upload> = self.memory.store.every(None, 1_000).await.unwrap();
         every.iter().for_each(assert_sound);
         for whole in every {

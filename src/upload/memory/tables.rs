@@ -236,16 +236,38 @@ impl Tables {
         })
     }
 
+    /// Keeps to `allowance` from now on, and reckons anew what projects are charged.
+    pub(super) fn balance(&mut self, allowance: Allowance) {
+        self.allowance = allowance;
+        self.used.clear();
+        if allowance.project_bytes_max.is_none() {
+            return;
+        }
+        for row in self.rows.values() {
+            let used = self.used.entry(row.project.clone()).or_default();
+            *used = used.saturating_add(row.charge()).min(MOST);
+        }
+    }
+
+    /// Charges a project for `bytes` less.
+    fn discharge(&mut self, project: &str, bytes: u64) {
+        match self.used.get_mut(project) {
+            Some(used) if *used < MOST => *used -= bytes,
+            // It was more than can be counted, or nobody counts.
+            _ => self.balance(self.allowance),
+        }
+    }
+
     /// Charges a project for `bytes` more.
     fn reserve(&mut self, project: &str, bytes: u64) -> Result<(), Excess> {
+        let Some(quota) = self.allowance.project_bytes_max.filter(|_| bytes > 0) else {
+            return Ok(());
+        };
         let used = self.used.entry(project.to_owned()).or_default();
-        match self.allowance.project_bytes_max {
-            Some(quota) if bytes > quota.saturating_sub(*used) && bytes > 0 => {
-                return Err(Excess { quota, used: *used });
-            }
-            Some(_) => *used += bytes,
-            None => {}
+        if bytes > quota.saturating_sub(*used) {
+            return Err(Excess { quota, used: *used });
         }
+        *used += bytes;
         Ok(())
     }
 
@@ -534,18 +556,19 @@ impl Tables {
             return;
         };
         if row.ended_at.is_some() && row.released_bytes.is_none() {
-            if self.allowance.project_bytes_max.is_some() {
-                let used = self.used.entry(row.project.clone()).or_default();
-                *used -= row.charge();
-            }
+            let (project, charge) = (row.project.clone(), row.charge());
             row.released_bytes = Some(bytes);
             row.digest = None;
             row.updated_at = now;
             if row.state == State::Cancelling {
                 row.state = State::Cancelled;
             }
+            self.discharge(&project, charge);
         }
-        let deleted = row.state == State::Deleting;
+        let deleted = self
+            .rows
+            .get(&id)
+            .is_some_and(|row| row.state == State::Deleting);
         for part in self.parts.get(&id).cloned().unwrap_or_default() {
             self.let_go(part, parts_expire_after);
         }
