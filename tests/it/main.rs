@@ -28,6 +28,7 @@ mod download;
 mod feed;
 mod hostile_names;
 mod leave;
+mod limits;
 mod matrix;
 mod ops;
 mod power_cut;
@@ -51,7 +52,7 @@ mod auth {
 /// Forms with images.
 mod images {
     mod ends;
-    mod files;
+    pub(crate) mod files;
     mod hostile;
 }
 

@@ -2,6 +2,7 @@
 //! step: if an answer or a row differs, one of the two is wrong, and with it every test that
 //! trusts the first.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -31,6 +32,7 @@ async fn memory_and_sqlite_tell_one_story() {
             sqlite,
             rng: Rng::with_seed(seed),
             ids: Vec::new(),
+            homes: BTreeMap::new(),
             log: vec![format!("seed {seed}")],
         };
         if seed % 2 == 0 {
@@ -61,6 +63,9 @@ struct Pair {
     rng: Rng,
     /// Every id that there ever was, and one that there was not.
     ids: Vec<UploadId>,
+    /// Where each was made first. If it was gone, it is made there again: what is told of it on two
+    /// feeds would have no order.
+    homes: BTreeMap<UploadId, &'static str>,
     /// What has been done, for whoever has to find out.
     log: Vec<String>,
 }
@@ -210,6 +215,10 @@ impl Pair {
             0 => self.pick(),
             _ => self.new_id(),
         };
+        let mut project = PROJECTS[self.rng.usize(0..2)];
+        if self.memory.store.find(id).await.unwrap().is_none() {
+            project = self.homes.entry(id).or_insert(project);
+        }
         let new = NewUpload {
             id,
             named: self.rng.bool(),
@@ -224,7 +233,7 @@ impl Pair {
             digest: self.rng.bool().then(|| vec![self.rng.u8(..)]),
             expires_after: self.span(),
             caller: self.who(),
-            ..new_upload(PROJECTS[self.rng.usize(0..2)])
+            ..new_upload(project)
         };
         let _told = both!(self, store => store.create(new.clone()));
     }

@@ -28,7 +28,7 @@ pub(super) fn data(answer: &Answer) -> Value {
 }
 
 /// The codes of what has failed, in order.
-pub(super) fn codes(answer: &Answer) -> Vec<String> {
+pub(crate) fn codes(answer: &Answer) -> Vec<String> {
     let body = answer.json();
     let lists = [&body["data"]["failedFiles"], &body["failedFiles"]];
     let failed = lists.into_iter().find_map(Value::as_array);
