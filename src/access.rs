@@ -224,7 +224,7 @@ const DEFAULT_TITLE: &str = "Default";
 pub struct Change {
     /// Of which project.
     pub project: String,
-    /// Who. `None`: everybody.
+    /// Who. `None`: everybody, since the project goes.
     pub user: Option<String>,
 }
 

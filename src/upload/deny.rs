@@ -40,21 +40,21 @@ impl Denials {
 
     /// Waits until there is somebody to look at. False at the end.
     async fn hear(&mut self) -> bool {
-        if self.due.is_some() {
-            return true;
+        while self.due.is_none() {
+            let heard = tokio::select! {
+                // Appends end with the server by themselves.
+                _ = self.uploads.scope.cancelled() => return false,
+                // A change is received or stays in the channel.
+                heard = self.changes.recv() => heard,
+            };
+            self.due = match heard {
+                // Nobody sees a project that goes, and what is in it is cancelled, which is more.
+                Ok(change) => change.user.map(Who::One),
+                Err(RecvError::Lagged(_)) => Some(Who::Everybody),
+                Err(RecvError::Closed) => return false,
+            };
         }
-        let heard = tokio::select! {
-            // Appends end with the server by themselves.
-            _ = self.uploads.scope.cancelled() => return false,
-            // A change is received or stays in the channel.
-            heard = self.changes.recv() => heard,
-        };
-        self.due = match heard {
-            Ok(change) => Some(change.user.map_or(Who::Everybody, Who::One)),
-            Err(RecvError::Lagged(_)) => Some(Who::Everybody),
-            Err(RecvError::Closed) => None,
-        };
-        self.due.is_some()
+        true
     }
 }
 
