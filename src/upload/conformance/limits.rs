@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
 use tidegate_protocol::request::Protocol;
 use tidegate_protocol::upload::{Invalid, Mark};
 
@@ -126,21 +128,21 @@ async fn charges_from_the_creation_to_the_release(on: &Subject) {
     let on = &within(on, quota(100)).await;
     let project = project();
     on.open(&project).await;
-    let ends: [&dyn Fn(&Upload) -> Option<Advance>; 4] = [
-        &|_| None,
-        &|made| Some(step(made, 30, Mark::Open)),
-        &|made| Some(step(made, 60, Mark::Completed)),
-        &|made| Some(step(made, 60, Mark::Invalidated(Invalid::PastLength))),
+    let ends = [
+        None,
+        Some((30, Mark::Open)),
+        Some((60, Mark::Completed)),
+        Some((60, Mark::Invalidated(Invalid::PastLength))),
     ];
-    for advance in ends {
+    for advanced in ends {
         let made = create(on, of_length(&project, Some(60))).await;
         assert_eq!(balanced(on, &project).await, 60);
         let more = try_create(on, of_length(&project, Some(41))).await;
         assert_eq!(more, Err(over(100, 60)));
         let last = create(on, of_length(&project, Some(40))).await;
         assert_eq!(balanced(on, &project).await, 100);
-        if let Some(advance) = advance(&made) {
-            on.must_advance(advance).await;
+        if let Some((to, mark)) = advanced {
+            on.must_advance(step(&made, to, mark)).await;
         }
         assert_eq!(balanced(on, &project).await, 100, "it had been reserved");
         for id in [made.id, last.id] {
@@ -565,42 +567,30 @@ async fn everything_meets(on: &Subject, seed: u64) {
             .unwrap();
         ended.push(made);
     }
-    let mut work: Vec<Box<dyn FnOnce() -> Task<Result<(), StoreError>> + Send>> = Vec::new();
-    let store = || on.store.clone();
+    let mut work: Vec<BoxFuture<'static, Result<(), StoreError>>> = Vec::new();
     for part in &parts {
-        let (store, step) = (store(), step(part, rng.u64(1..60), Mark::Open));
-        work.push(Box::new(move || {
-            start(async move { store.advance(step).await.map(drop) })
-        }));
+        let advanced = on.store.advance(step(part, rng.u64(1..60), Mark::Open));
+        work.push(advanced.map_ok(drop).boxed());
     }
     for order in [[0, 1], [1, 0], [2, 3], [3, 2]] {
         let new = new_final(&project, &order.map(|at| &parts[at]));
-        let store = store();
-        work.push(Box::new(move || {
-            start(async move { store.concatenate(new).await.map(drop) })
-        }));
+        work.push(on.store.concatenate(new).map_ok(drop).boxed());
     }
     for ended in &ended {
-        let (store, id) = (store(), ended.id);
-        work.push(Box::new(move || start(store.released(id, 1, HOUR))));
+        work.push(on.store.released(ended.id, 1, HOUR));
     }
     for id in [parts[0].id, parts[3].id] {
-        let store = store();
-        work.push(Box::new(move || {
-            start(async move {
-                store.cancel(id, Canceller::Sender, None).await?;
-                store.released(id, 1, HOUR).await
-            })
-        }));
+        let store = on.store.clone();
+        let cancelled = store.cancel(id, Canceller::Sender, None);
+        let ended = cancelled.and_then(move |_| store.released(id, 1, HOUR));
+        work.push(ended.boxed());
     }
     for _ in 0..12 {
-        let (store, new) = (store(), of_length(&project, Some(rng.u64(0..60))));
-        work.push(Box::new(move || {
-            start(async move { store.create(new).await.map(drop) })
-        }));
+        let new = of_length(&project, Some(rng.u64(0..60)));
+        work.push(on.store.create(new).map_ok(drop).boxed());
     }
     rng.shuffle(&mut work);
-    all(work.into_iter().map(|begin| begin()).collect()).await;
+    all(work.into_iter().map(start).collect()).await;
     assert!(balanced(on, &project).await <= 300);
 }
 
