@@ -10,6 +10,7 @@
 
 use std::fmt;
 
+use tidegate_protocol::problem::Problem;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
@@ -68,6 +69,24 @@ impl Right {
     /// Whether a caller with this right may append to, or end, what `owner` has added.
     pub fn covers(self, caller: &Caller, owner: &str) -> bool {
         self == Self::Owner || caller.user == owner
+    }
+}
+
+/// Why a caller is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// There is no such thing, or none that he may know of.
+    Absent,
+    /// He may see it, and not do this.
+    Forbidden,
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Absent => Self::NotFound,
+            Denied::Forbidden => Self::Forbidden,
+        }
     }
 }
 

@@ -93,7 +93,7 @@ pub(super) async fn find(projects: Arc<Projects>, request: Request) -> Response 
         let found = projects.store.find(&id, &request.caller).await;
         found
             .map_err(|error| refuse::db(&error))?
-            .map_err(refuse::denied)
+            .map_err(Problem::from)
     };
     let found = found.await;
     answer_one(&request, StatusCode::OK, found)
@@ -111,7 +111,7 @@ pub(super) async fn update(projects: Arc<Projects>, mut request: Request) -> Res
             .await;
         updated
             .map_err(|error| refuse::db(&error))?
-            .map_err(refuse::denied)
+            .map_err(Problem::from)
     };
     let updated = updated.await;
     answer_one(&request, StatusCode::OK, updated)

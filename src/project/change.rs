@@ -5,8 +5,8 @@
 use super::event;
 use super::row::{Project, STRANGE, Share, Status, project, share};
 use super::statement as sql;
-use super::store::{Denied, Invited, NotShared, SHARES_MAX, With};
-use crate::access::{Right, asker, right};
+use super::store::{Invited, NotShared, SHARES_MAX, With};
+use crate::access::{Denied, Right, asker, right};
 use crate::auth::Caller;
 use crate::db::{DbError, Param, Tx};
 use crate::event::record;

@@ -79,9 +79,7 @@ impl Projects {
         caller: Caller,
     ) -> Result<Deleted, Problem> {
         let begun = self.store.begin_deletion(id.clone(), caller).await;
-        begun
-            .map_err(|error| refuse::db(&error))?
-            .map_err(refuse::denied)?;
+        begun.map_err(|error| refuse::db(&error))??;
         tracing::info!(project = %id, "deleting");
         let finished = match self.finish(id.as_str()) {
             Some(finishing) => timeout(CONFIRM_WITHIN, finishing).await,

@@ -2,7 +2,7 @@
 
 use tidegate_protocol::problem::Problem;
 
-use super::store::{Denied, NotShared};
+use super::store::NotShared;
 use crate::db::DbError;
 
 /// Seconds after which a client is asked to try again.
@@ -21,17 +21,10 @@ pub(super) fn db(error: &DbError) -> Problem {
     }
 }
 
-pub(super) fn denied(denied: Denied) -> Problem {
-    match denied {
-        Denied::Absent => Problem::NotFound,
-        Denied::Forbidden => Problem::Forbidden,
-    }
-}
-
 /// `field` is the one that names with whom.
 pub(super) fn not_shared(error: NotShared, field: &'static str) -> Problem {
     match error {
-        NotShared::Denied(error) => denied(error),
+        NotShared::Denied(denied) => denied.into(),
         NotShared::WithOwner => Problem::validation(field, "is the project's owner"),
         NotShared::WithOneself => Problem::validation(field, "is the caller"),
         NotShared::TooMany => Problem::validation(

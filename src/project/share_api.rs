@@ -70,7 +70,7 @@ pub(super) async fn list(projects: Arc<Projects>, request: Request) -> Response 
         let page = Page::of(&request.head)?;
         let listed = projects.store.shares(&id, &request.caller, &page).await;
         let listed = listed.map_err(|error| refuse::db(&error))?;
-        let (shares, total) = listed.map_err(refuse::denied)?;
+        let (shares, total) = listed?;
         let views = shares.into_iter().map(|share| View::of(share, None));
         Ok((page, views.collect(), total))
     };
@@ -101,7 +101,7 @@ pub(super) async fn accept(projects: Arc<Projects>, mut request: Request) -> Res
         let Nothing {} = json::read(&request.head.headers, &mut request.body).await?;
         let accepted = projects.store.accept(id, request.caller.clone()).await;
         let accepted = accepted.map_err(|error| refuse::db(&error))?;
-        accepted.map_err(refuse::denied)
+        accepted.map_err(Problem::from)
     };
     let accepted = accepted.await;
     answer_one(&request, StatusCode::OK, accepted)
@@ -113,7 +113,7 @@ pub(super) async fn revoke(projects: Arc<Projects>, request: Request) -> Respons
         let id = id(&request.path)?;
         let revoked = projects.store.revoke(id, request.caller.clone()).await;
         let revoked = revoked.map_err(|error| refuse::db(&error))?;
-        revoked.map_err(refuse::denied)
+        revoked.map_err(Problem::from)
     };
     let revoked = revoked.await;
     answer_one(&request, StatusCode::OK, revoked)

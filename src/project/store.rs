@@ -13,7 +13,7 @@ use super::change::{accept, find, find_own, invite, revoke, tell};
 use super::row::{Project, STRANGE, Share, project, share};
 use super::statement as sql;
 use super::{Deps, event};
-use crate::access::{Change, Changes, Right, right};
+use crate::access::{Change, Changes, Denied, Right, right};
 use crate::auth::Caller;
 use crate::cancel::{Panicked, Scope};
 use crate::db::{Db, DbError, Param, Row, Sql, Tx};
@@ -23,15 +23,6 @@ use crate::id::{ProjectId, ShareId};
 
 /// Shares of a project that are not revoked, at most.
 pub(super) const SHARES_MAX: i64 = 1000;
-
-/// Why a caller may not do something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Denied {
-    /// There is no such thing, or none that he may know of.
-    Absent,
-    /// He may see it, and not do this.
-    Forbidden,
-}
 
 /// Why a project is not shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,10 +11,10 @@ use super::event;
 use super::row::{STRANGE, find, find_for, ids, int, millis, upload};
 use super::statement as sql;
 use super::store::{
-    Advance, Advanced, CancelOutcome, Canceller, Denied, End, Kind, Made, NewFinal, NewUpload,
-    NotMade, Seen, State, Sum, TOO_LARGE, Upload, Which,
+    Advance, Advanced, CancelOutcome, Canceller, End, Kind, Made, NewFinal, NewUpload, NotMade,
+    Seen, State, Sum, TOO_LARGE, Upload, Which,
 };
-use crate::access::{self, Right, asker};
+use crate::access::{self, Denied, Right, asker};
 use crate::auth::Caller;
 use crate::db::{DbError, Param, Row, Tx};
 use crate::event::{Draft, Feed, Kind as EventKind, record};
@@ -560,7 +560,7 @@ pub(super) async fn cancel_many(
 ) -> Result<Result<Vec<(UploadId, CancelOutcome)>, Denied>, DbError> {
     let (Which::Ids { project, .. } | Which::Active { project, .. }) = &which;
     let Some(right) = access::right(tx, project, caller).await? else {
-        return Ok(Err(Denied::Unseen));
+        return Ok(Err(Denied::Absent));
     };
     match which {
         Which::Ids { project, ids } => {
@@ -577,7 +577,7 @@ pub(super) async fn cancel_many(
             }
             Ok(Ok(outcomes))
         }
-        Which::Active { all: true, .. } if right < Right::Owner => Ok(Err(Denied::Uncovered)),
+        Which::Active { all: true, .. } if right < Right::Owner => Ok(Err(Denied::Forbidden)),
         Which::Active {
             project,
             all,

@@ -140,7 +140,7 @@ impl Uploads {
         let called = Instant::now();
         let begun = self.store.cancel_many(which, caller, reason).await;
         let begun = begun.map_err(|error| refuse::store(&error))?;
-        let begun = begun.map_err(refuse::denied)?;
+        let begun = begun?;
         let asked: Vec<UploadId> = begun.iter().map(|(id, _)| *id).collect();
         let confirmed = self.confirm(begun, called).await;
         let outcome = |id| confirmed.get(&id).copied().unwrap_or(Cancelled::Unknown);

@@ -15,10 +15,10 @@ use self::tables::{Tables, failed};
 use super::Census;
 use super::row::millis;
 use super::store::{
-    Advance, Advanced, Allowance, CancelOutcome, Canceller, Denied, Due, Filter, Kind, Made,
-    NewFinal, NewUpload, NotMade, Remains, Seen, State, StoreError, Upload, UploadStore, Usage,
-    Which,
+    Advance, Advanced, Allowance, CancelOutcome, Canceller, Due, Filter, Kind, Made, NewFinal,
+    NewUpload, NotMade, Remains, Seen, State, StoreError, Upload, UploadStore, Usage, Which,
 };
+use crate::access::Denied;
 use crate::auth::Caller;
 use crate::event::Kind as EventKind;
 use crate::id::UploadId;

@@ -2,7 +2,7 @@
 
 use tidegate_protocol::problem::Problem;
 
-use super::store::{Denied, End, Excess, NotMade, State, StoreError, Upload};
+use super::store::{End, Excess, NotMade, State, StoreError, Upload};
 use crate::blob::BlobError;
 use crate::cancel::{CancelReason, Refused};
 
@@ -72,13 +72,6 @@ pub(super) fn over_quota(excess: Excess) -> Problem {
     Problem::QuotaExceeded {
         quota: excess.quota,
         used: excess.used,
-    }
-}
-
-pub(super) fn denied(denied: Denied) -> Problem {
-    match denied {
-        Denied::Unseen => Problem::NotFound,
-        Denied::Uncovered => Problem::Forbidden,
     }
 }
 

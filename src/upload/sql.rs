@@ -16,10 +16,10 @@ use super::change::{
 use super::row::{STRANGE, count, due, find, find_for, id, ids, millis, upload};
 use super::statement as sql;
 use super::store::{
-    Advance, Advanced, Allowance, CancelOutcome, Canceller, Denied, Due, Filter, Made, NewFinal,
-    NewUpload, NotMade, Remains, Seen, State, StoreError, Upload, UploadStore, Usage, Which,
+    Advance, Advanced, Allowance, CancelOutcome, Canceller, Due, Filter, Made, NewFinal, NewUpload,
+    NotMade, Remains, Seen, State, StoreError, Upload, UploadStore, Usage, Which,
 };
-use crate::access;
+use crate::access::{self, Denied};
 use crate::auth::Caller;
 use crate::db::{Db, DbError, Param, Tx};
 use crate::event::{Hub, Kind as EventKind};

@@ -15,7 +15,7 @@ use tidegate_protocol::response::Resource;
 use tidegate_protocol::upload::{Commit, Facts};
 
 use super::Census;
-use crate::access::Right;
+use crate::access::{Denied, Right};
 use crate::auth::Caller;
 use crate::clock;
 use crate::id::UploadId;
@@ -243,15 +243,6 @@ impl Seen {
             upload,
         }
     }
-}
-
-/// Why a caller is not answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denied {
-    /// There is no such project, or none for him.
-    Unseen,
-    /// He may see it, and no more.
-    Uncovered,
 }
 
 /// An upload that was asked for.

@@ -1,10 +1,11 @@
 //! Who may see, make and end what.
 
 use super::{HOUR, Subject, new_upload, project, step};
+use crate::access::Denied;
 use crate::auth::{Caller, Role};
 use crate::id::UploadId;
 use crate::upload::store::{
-    CancelOutcome, Canceller, Denied, Filter, NewUpload, NotMade, Seen, State, Upload, Which,
+    CancelOutcome, Canceller, Filter, NewUpload, NotMade, Seen, State, Upload, Which,
 };
 use tidegate_protocol::upload::Mark;
 
@@ -196,15 +197,15 @@ async fn many_are_ended_by_right(on: &Subject) {
     };
     assert_eq!(
         end(active(false), Caller::named("stranger")).await,
-        Err(Denied::Unseen)
+        Err(Denied::Absent)
     );
     assert_eq!(
         end(active(true), Caller::named("stranger")).await,
-        Err(Denied::Unseen)
+        Err(Denied::Absent)
     );
     assert_eq!(
         end(active(true), Caller::named("member")).await,
-        Err(Denied::Uncovered)
+        Err(Denied::Forbidden)
     );
     let named = Which::Ids {
         project: project.clone(),
@@ -215,7 +216,7 @@ async fn many_are_ended_by_right(on: &Subject) {
     assert!(ended[1].0 == of_member.id && ended[1].1.has_begun());
     assert_eq!(
         end(named, Caller::named("stranger")).await,
-        Err(Denied::Unseen)
+        Err(Denied::Absent)
     );
     assert_eq!(
         end(active(false), Caller::named("member")).await,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidegate_protocol::request::Protocol;
 use tidegate_protocol::upload::Mark;
 
-use crate::access::{DEFAULT_OF_LOCAL, Right};
+use crate::access::{DEFAULT_OF_LOCAL, Denied, Right};
 use crate::auth::Caller;
 use crate::event::Kind as EventKind;
 use crate::id::UploadId;
@@ -14,9 +14,8 @@ use crate::upload::change::invalid;
 use crate::upload::event;
 use crate::upload::row::millis;
 use crate::upload::store::{
-    Advance, Advanced, Allowance, CancelOutcome, Canceller, Denied, Due, End, Excess, Kind, Made,
-    NewFinal, NewUpload, NotMade, Remains, Seen, State, StoreError, Sum, TOO_LARGE, Upload, Usage,
-    Which,
+    Advance, Advanced, Allowance, CancelOutcome, Canceller, Due, End, Excess, Kind, Made, NewFinal,
+    NewUpload, NotMade, Remains, Seen, State, StoreError, Sum, TOO_LARGE, Upload, Usage, Which,
 };
 
 /// What a database can count to.
@@ -453,7 +452,7 @@ impl Tables {
         reason: &Option<String>,
     ) -> Result<Vec<(UploadId, CancelOutcome)>, Denied> {
         let (Which::Ids { project, .. } | Which::Active { project, .. }) = &which;
-        let right = self.right(project, caller).ok_or(Denied::Unseen)?;
+        let right = self.right(project, caller).ok_or(Denied::Absent)?;
         match which {
             Which::Ids { project, ids } => {
                 let (by, mut outcomes) = (Canceller::Other, Vec::with_capacity(ids.len()));
@@ -462,7 +461,7 @@ impl Tables {
                 }
                 Ok(outcomes)
             }
-            Which::Active { all: true, .. } if right < Right::Owner => Err(Denied::Uncovered),
+            Which::Active { all: true, .. } if right < Right::Owner => Err(Denied::Forbidden),
             Which::Active {
                 project,
                 all,
