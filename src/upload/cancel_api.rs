@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use tidegate_protocol::field::media;
 use tidegate_protocol::problem::Problem;
 
@@ -37,10 +37,16 @@ struct Ask {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct AskMany {
+    #[serde(deserialize_with = "given")]
     ids: Option<Vec<String>>,
     /// Everybody's, and not only the caller's own.
     all: bool,
     reason: Option<String>,
+}
+
+/// A list. `null` is none: whoever has lost his list does not mean all of his uploads.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    Vec::deserialize(deserializer).map(Some)
 }
 
 /// Cancels uploads for whoever serves such a call in another way than this module. Clones share it.

@@ -244,6 +244,7 @@ async fn many_are_cancelled_in_one_call() {
     for wrong in [
         json!({ "ids": ["x"] }),
         json!({ "ids": "all" }),
+        json!({ "ids": null }),
         json!({ "all": 1 }),
     ] {
         let answer = server.send(call(&path, &wrong)).await;
