@@ -344,16 +344,7 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
     }
     let auth = callers::authenticator(config, &opened.db, &opened.scope).await?;
     let metrics = Metrics::new();
-    let throttle = config.requests_per_second.map(Throttle::per_second);
-    let transport = http::Config {
-        drain: config.drain,
-        tls: tls(config)?,
-        proxies: config.proxies.clone(),
-        origin: config.origin.clone(),
-        cors: config.cors.clone(),
-        throttle: throttle.map(|throttle| throttle.counting(metrics.http.throttled())),
-        ..http::Config::new(auth.clone())
-    };
+    let transport = transport(config, auth.clone(), &metrics)?;
     if let Some(tls) = &transport.tls {
         signals::reload_on_hangup(tls.clone(), &opened.scope)?;
     }
@@ -382,6 +373,23 @@ async fn start(config: &Config) -> Result<Opened, AppError> {
 
     announce(&bound, &scheme)?;
     Ok(opened)
+}
+
+fn transport(
+    config: &Config,
+    auth: Authenticator,
+    metrics: &Metrics,
+) -> Result<http::Config, AppError> {
+    let throttle = config.requests_per_second.map(Throttle::per_second);
+    Ok(http::Config {
+        drain: config.drain,
+        tls: tls(config)?,
+        proxies: config.proxies.clone(),
+        origin: config.origin.clone(),
+        cors: config.cors.clone(),
+        throttle: throttle.map(|throttle| throttle.counting(metrics.http.throttled())),
+        ..http::Config::new(auth)
+    })
 }
 
 /// Prepares workers, and lets them run in `scope`.

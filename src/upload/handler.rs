@@ -23,6 +23,7 @@ use super::receive::{self, Received, Sender};
 use super::store::{
     Canceller, Kind, Made, NewFinal, NewUpload, NotMade, Seen, State, StoreError, Upload,
 };
+use super::streams::Stream;
 use super::{Uploads, cancel_api, content, refuse};
 use crate::auth::Caller;
 use crate::blob::Digests;
@@ -271,15 +272,8 @@ async fn create_from(
     let origin = uploads.config.origin.of(&request.head, &request.scheme);
     let location = format!("{origin}{BASE_PATH}/{id}");
     let append = create.append.clone();
-    let counted = uploads.count_creation(&request.caller).and_then(|()| {
-        let new = new(&uploads, id, named.is_some(), create, &request)?;
-        let stream = append
-            .as_ref()
-            .map(|_| uploads.streams.enter(&request.caller, id));
-        Ok((new, stream.transpose()?))
-    });
-    let (new, stream) = match counted {
-        Ok(counted) => counted,
+    let (new, stream) = match admitted(&uploads, id, named.is_some(), create, &request) {
+        Ok(admitted) => admitted,
         Err(problem) => return problem.into(),
     };
     let transport::Request {
@@ -428,6 +422,25 @@ fn created_with(location: String, received: Received) -> Answer {
         }),
         (problem, upload) => refused(problem, upload.as_ref(), Some(location)),
     }
+}
+
+/// What a creation is to make, and what counts its content while it comes in.
+///
+/// # Errors
+/// Its caller does too much, or it cannot be made.
+fn admitted(
+    uploads: &Uploads,
+    id: UploadId,
+    named: bool,
+    create: Create,
+    request: &transport::Request,
+) -> Result<(New, Option<Stream>), Problem> {
+    uploads.count_creation(&request.caller)?;
+    let stream = match create.append {
+        Some(_) => Some(uploads.streams.enter(&request.caller, id)?),
+        None => None,
+    };
+    Ok((new(uploads, id, named, create, request)?, stream))
 }
 
 /// What a creation makes.
