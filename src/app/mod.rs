@@ -26,7 +26,7 @@ use self::binding::{Binding, BindingError};
 use self::identity::Identity;
 use self::place::Access;
 use self::signals::Signals;
-use crate::auth::{Caller, KeysError, SignError};
+use crate::auth::{Authenticator, Caller, KeysError, SignError};
 use crate::blob::local::{BLOCKED_MAX, LocalStore, writers_max};
 use crate::blob::{BlobError, BlobStore};
 use crate::cancel::{CancelReason, Scope, Settling};
