@@ -19,7 +19,7 @@ use crate::upload::Uploads;
 use crate::upload::fsck::{Finding, fsck};
 use crate::upload::progress::Progress;
 use crate::upload::recover::Tails;
-use crate::upload::store::{Advance, Canceller, NewUpload, State, UploadStore};
+use crate::upload::store::{Advance, Allowance, Canceller, NewUpload, State, UploadStore};
 use crate::upload::sweep::Sweeper;
 use crate::work::{Next, Worker};
 
@@ -89,6 +89,31 @@ async fn a_tail_past_the_length_is_no_content() {
     assert_eq!(world.row(id).state, State::Completed);
     assert_eq!(world.blobs.content(id), content);
     assert_eq!(world.row(id).sha256, Some(sha256(&content)));
+}
+
+/// It is removed, so that the disk has what the project is charged for, and the upload goes on.
+#[tokio::test(start_paused = true)]
+async fn a_tail_that_its_project_has_no_room_for_is_removed() {
+    let content = content(BYTES);
+    let world = World::default();
+    world.rows.keep_within(Allowance {
+        project_bytes_max: Some(30),
+        open_max: None,
+    });
+    let made = world.rows.create(new_upload(None)).await.unwrap().unwrap();
+    let id = made.upload.id;
+    let script = Script::new(Script::sending(&content[..COMMITTED], 7));
+    let received = send(&world.uploads(), id, append_at(0), script).await;
+    assert_eq!(received.problem, None);
+    leave_tail(&world, id, &content[COMMITTED..COMMITTED + 11]).await;
+    let uploads = world.restarted(Crash::Kill).await;
+    assert_eq!(world.row(id).offset, COMMITTED as u64);
+    assert_eq!(world.blobs.content(id), content[..COMMITTED]);
+    let project = world.row(id).project;
+    let usage = world.rows.usage(project, somebody()).await.unwrap();
+    assert_eq!(usage.map(|usage| usage.used_bytes), Some(COMMITTED as u64));
+    world.rows.keep_within(Allowance::default());
+    world.finish(&uploads, id, &content, "with room").await;
 }
 
 /// What is behind the committed bytes after a power cut is anybody's guess, and stays that for
