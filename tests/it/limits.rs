@@ -165,6 +165,42 @@ async fn metadata_is_as_long_as_its_limit() {
 }
 
 #[tokio::test]
+async fn the_longest_metadata_that_can_be_allowed_fits_into_a_request() {
+    let server = Server::start(&["--max-metadata-size", "12Ki"]).await;
+    let longest = format!("abc {}", "QUFB".repeat((12 * 1024 - 4) / 4));
+    let created = tus::create(5).header("Upload-Metadata", &longest);
+    let upload = Upload::created(&server.send(created).await.expect(201));
+    let head = server.send(tus::head(&upload)).await.expect(200);
+    head.expect_header("Upload-Metadata", &longest);
+    let long = tus::create(5).header("Upload-Metadata", format!("abc0 {}", &longest[4..]));
+    server.send(long).await.expect_slug(431, "header-too-large");
+}
+
+#[tokio::test]
+async fn an_upload_of_the_draft_has_its_limits_too() {
+    let server = Server::start(&["--project-quota", "1000"]).await;
+    let draft = |body: Vec<u8>| {
+        Req::new("POST", "/files")
+            .header("Upload-Complete", "?1")
+            .body(body)
+    };
+    let refused = server.send(draft(content(1, 1001))).await;
+    expect_over_quota(refused, 1000, 0).expect_no_header("Location");
+    server.send(draft(content(1, 600))).await.expect(201);
+    let chunked = Req {
+        method: String::from("POST"),
+        ..draft(Vec::new()).chunked(content(2, 401))
+    };
+    let refused = server.send(chunked).await;
+    expect_over_quota(refused, 1000, 600);
+    expect_used(&server, 600).await;
+    eventually("nothing else is on the disk", async || {
+        (stored(&server) == 600).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_caller_has_so_many_unfinished_uploads() {
     let (server, signer) = guarded(&["--max-open-uploads", "2"]).await;
     let [ada, bob] = ["ada", "bob"].map(|user| signer.sign(&claims(user)));
