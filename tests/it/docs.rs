@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use serde_json::Value;
 use tidegate_protocol::problem::{ALL_SLUGS, types};
 
 use crate::support::form::{self, Form};
@@ -136,6 +137,44 @@ fn every_path_that_is_served_is_in_the_openapi_page_and_every_one_there_is_serve
         documented, served,
         "paths of docs/openapi.yaml, and of tests/it/matrix.txt"
     );
+}
+
+#[tokio::test]
+async fn the_openapi_page_is_served_in_json_as_it_is_written() {
+    let server = Server::start(&[]).await;
+    let get = Req::new("GET", "/api/openapi.json");
+    let answer = server.send(get.clone()).await.expect(200);
+    let answer = answer
+        .expect_header("Content-Type", "application/json")
+        .expect_header("Cache-Control", "public, max-age=300");
+    let served = answer.json();
+    let paths = served["paths"].as_object().expect("paths").iter();
+    let methods = |(path, item): (&String, &Value)| {
+        let methods = item.as_object().expect("methods").keys();
+        let methods = methods.filter(|method| *method != "parameters");
+        let methods = methods.map(|method| (path.clone(), method.to_uppercase()));
+        methods.collect::<Vec<_>>()
+    };
+    let served: BTreeSet<_> = paths.flat_map(methods).collect();
+    assert_eq!(served, operations().into_keys().collect());
+    // A reader meets it in the order of the page.
+    let text = String::from_utf8(answer.body.clone()).expect("JSON is UTF-8");
+    let places = [
+        "openapi",
+        "info",
+        "/healthz",
+        "/problems/{slug}",
+        "components",
+    ];
+    let places = places.map(|key| text.find(&format!("\"{key}\":")).expect(key));
+    assert!(places.is_sorted(), "{places:?}");
+    let head = Req {
+        method: "HEAD".into(),
+        ..get
+    };
+    let head = server.send(head).await.expect(200);
+    let length = answer.body.len().to_string();
+    head.expect_header("Content-Length", &length);
 }
 
 #[tokio::test]
