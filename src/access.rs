@@ -208,12 +208,12 @@ pub async fn every(tx: &mut Tx, after: &str, limit: u32) -> Result<Vec<String>, 
     rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
 }
 
-/// The id of `user`'s default project, which is made if it is not there. That of the user `local`
-/// is [`DEFAULT_OF_LOCAL`].
+/// The id of `user`'s default project, which is made if it is not there, and whether it was. That of
+/// the user `local` is [`DEFAULT_OF_LOCAL`].
 ///
 /// # Errors
 /// The database's. [`DbError::Busy`] while the last one of the user `local` is still being removed.
-pub async fn default_project(tx: &mut Tx, user: &str) -> Result<String, DbError> {
+pub async fn default_project(tx: &mut Tx, user: &str) -> Result<(String, bool), DbError> {
     let id = match user {
         Caller::LOCAL => String::from(DEFAULT_OF_LOCAL),
         _ => Uuid::new_v4().to_string(),
@@ -223,11 +223,12 @@ pub async fn default_project(tx: &mut Tx, user: &str) -> Result<String, DbError>
         Param::Text(user),
         Param::Text(DEFAULT_TITLE),
     ];
+    let mut is_new = false;
     for _attempt in 0..2 {
         if let Some(row) = tx.fetch_optional(&DEFAULT, &params[1..2]).await? {
-            return Ok(row.text(0)?.to_owned());
+            return Ok((row.text(0)?.to_owned(), is_new));
         }
-        tx.execute(&OPEN_DEFAULT, &params).await?;
+        is_new = tx.execute(&OPEN_DEFAULT, &params).await? > 0;
     }
     // The one before has the same id.
     Err(DbError::Busy)

@@ -88,7 +88,7 @@ impl World {
         let made = self
             .0
             .write(move |tx| async move { default_project(tx, user).await }.boxed());
-        made.await.unwrap()
+        made.await.unwrap().0
     }
 
     async fn only_owner_share_and_admin_have_a_right(&self) {

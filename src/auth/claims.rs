@@ -82,7 +82,7 @@ impl Claims {
         if !doubts.into_iter().flatten().all(is_sure) {
             return None;
         }
-        let email = self.email.as_ref()?.to_lowercase();
+        let email = self.email.as_ref()?.to_ascii_lowercase();
         let is_address =
             (1..=EMAIL_BYTES_MAX).contains(&email.len()) && !email.contains(char::is_control);
         is_address.then_some(email)
@@ -142,6 +142,9 @@ mod tests {
             caller(claims).email
         };
         let known = Some(String::from("ada@example.org"));
+        // It would have a `k` in lower case, and be somebody else's.
+        let odd = "mar\u{212a}@example.org";
+        assert_eq!(email(json!({ "email": odd })).as_deref(), Some(odd));
         for sure in [
             json!({}),
             json!({"email_verified": true}),

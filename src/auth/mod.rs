@@ -180,6 +180,18 @@ impl Caller {
         }
     }
 
+    /// The same user, without what his role adds. On a server without authentication there is nothing
+    /// else.
+    pub fn without_role(&self) -> Self {
+        Self {
+            role: match self.role {
+                Role::Local => Role::Local,
+                Role::User | Role::Worker | Role::Admin => Role::User,
+            },
+            ..self.clone()
+        }
+    }
+
     /// Whether every project is open to him.
     pub fn is_admin(&self) -> bool {
         matches!(self.role, Role::Admin | Role::Local)

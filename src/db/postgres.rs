@@ -323,8 +323,8 @@ pub(super) fn classify(error: sqlx::Error) -> DbError {
             let code = reported.code().unwrap_or_default();
             match &*code {
                 // serialization_failure, deadlock_detected, lock_not_available,
-                // too_many_connections
-                "40001" | "40P01" | "55P03" | "53300" => DbError::Busy,
+                // too_many_connections, out_of_memory (of locks, too)
+                "40001" | "40P01" | "55P03" | "53300" | "53200" => DbError::Busy,
                 // disk_full
                 "53100" => DbError::Full,
                 // admin_shutdown, crash_shutdown, cannot_connect_now,

@@ -136,7 +136,8 @@ impl Hub {
         &self.0.db
     }
 
-    pub(super) fn scope(&self) -> &Scope {
+    /// Everything of the feeds runs in it.
+    pub fn scope(&self) -> &Scope {
         &self.0.scope
     }
 

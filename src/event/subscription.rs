@@ -227,6 +227,11 @@ impl Subscription {
         self.cursor.feeds()
     }
 
+    /// Whether it reads this one.
+    pub fn reads(&self, feed: &Feed) -> bool {
+        self.cursor.0.contains_key(feed)
+    }
+
     /// Reads what `other` reads, too. It reads other feeds than this one, with the same filter. Whoever
     /// waits for this one has to ask again.
     pub fn join(&mut self, other: Self) {

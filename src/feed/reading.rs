@@ -22,8 +22,9 @@ use crate::auth::{Caller, Role};
 use crate::db::{Db, DbError};
 use crate::event::{Cursor, Delivery, Feed, Filter, NoSuchPlace, Start, Subscription};
 
-/// Projects that can be read at once without being named.
-const PROJECTS_MAX: u32 = 1_000;
+/// Projects that can be read at once without being named: the places in all of them are one cursor,
+/// which a client sends back in a header section of 16 KiB.
+const PROJECTS_MAX: u32 = 100;
 
 /// What is read, and by whom.
 #[derive(Clone, Debug)]
@@ -37,8 +38,8 @@ pub(super) struct Readable {
 /// What a reader gets. It ends with the server, when a feed cannot be read, and with the right.
 pub(super) struct Reading {
     subscription: Subscription,
-    /// Something has changed for the reader.
-    changes: BoxStream<'static, ()>,
+    /// What has changed for the reader. `None`: nobody knows.
+    changes: BoxStream<'static, Option<Change>>,
     /// What he may read now, while that is being found out.
     looking: Option<BoxFuture<'static, Result<Option<Subscription>, End>>>,
     about: Arc<(Readable, Arc<Deps>)>,
@@ -120,6 +121,18 @@ impl Reading {
         .boxed()
     }
 
+    /// Whether something may be different for this reader.
+    fn is_about(&self, change: Option<&Change>) -> bool {
+        let Some(change) = change else {
+            return true;
+        };
+        let gains = change.user.is_some() && self.about.0.project.is_none();
+        gains
+            || self
+                .subscription
+                .reads(&Feed::Project(change.project.clone()))
+    }
+
     fn poll_access(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
         loop {
             if let Some(looking) = &mut self.looking {
@@ -130,7 +143,10 @@ impl Reading {
                 }
             }
             match self.changes.poll_next_unpin(context) {
-                Poll::Ready(Some(())) => self.looking = Some(self.look()),
+                Poll::Ready(Some(change)) if self.is_about(change.as_ref()) => {
+                    self.looking = Some(self.look());
+                }
+                Poll::Ready(Some(_)) => {}
                 // Nobody is left who could change anything.
                 Poll::Ready(None) | Poll::Pending => return Poll::Ready(Ok(())),
             }
@@ -214,16 +230,16 @@ async fn right(db: &Db, project: &str, caller: &Caller) -> Result<Option<Right>,
 }
 
 /// Those changes that concern this user.
-fn changes(receiver: Receiver<Change>, user: String) -> BoxStream<'static, ()> {
+fn changes(receiver: Receiver<Change>, user: String) -> BoxStream<'static, Option<Change>> {
     let next = async |(mut receiver, user): (Receiver<Change>, String)| {
         loop {
-            match receiver.recv().await {
-                Ok(change) if change.user.as_ref().is_none_or(|who| *who == user) => {}
+            let change = match receiver.recv().await {
+                Ok(change) if change.user.as_ref().is_none_or(|who| *who == user) => Some(change),
                 Ok(_) => continue,
-                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Lagged(_)) => None,
                 Err(RecvError::Closed) => return None,
-            }
-            return Some(((), (receiver, user)));
+            };
+            return Some((change, (receiver, user)));
         }
     };
     stream::unfold((receiver, user), next).boxed()

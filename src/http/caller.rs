@@ -70,7 +70,9 @@ pub(super) async fn establish(
         Some(Credential::UploadCancel) => {
             if let Some(token) = parameter(&request.head, "token")? {
                 let id = request.path.get("id").unwrap_or_default();
-                return config.auth.capability(token, "upload", id);
+                let lender = config.auth.capability(token, "upload", id)?;
+                request.is_lent = true;
+                return Ok(lender);
             }
         }
         Some(Credential::Ticket) | None => {}

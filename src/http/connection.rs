@@ -196,6 +196,7 @@ impl Connection {
                 interim: interim.clone(),
                 // Established once it is known whom the route is for.
                 caller: Caller::nobody(),
+                is_lent: false,
                 path: super::PathParams::default(),
                 id: id.clone(),
                 peer: self.peer,

@@ -92,6 +92,8 @@ pub struct Request {
     pub interim: Interim,
     /// On whose behalf it is made. What proved that has been taken from `head`.
     pub caller: Caller,
+    /// Whether the caller does not make it himself, but has lent his right to this.
+    pub is_lent: bool,
     /// The variable segments of its path.
     pub path: PathParams,
     /// Its name in the log, answered as `X-Request-Id`.

@@ -11,7 +11,7 @@ const TITLE_MAX: usize = 255;
 /// The longest description, in characters.
 const DESCRIPTION_MAX: usize = 1000;
 
-/// The longest id of a user, in characters.
+/// The longest id of a user, in bytes, as in a token.
 const USER_MAX: usize = 255;
 
 /// The longest e-mail address, in bytes: what a mail server takes (RFC 5321, section 4.5.3.1.3).
@@ -122,19 +122,19 @@ fn description(text: Option<String>) -> Result<Option<String>, Problem> {
 }
 
 fn user_id(text: String) -> Result<String, Problem> {
-    let length = text.chars().count();
-    match (1..=USER_MAX).contains(&length) && !text.chars().any(char::is_control) {
+    match (1..=USER_MAX).contains(&text.len()) && !text.chars().any(char::is_control) {
         true => Ok(text),
         false => Err(Problem::validation(
             "userId",
-            "must be 1 to 255 characters, none of them a control character",
+            "must be 1 to 255 bytes without control characters",
         )),
     }
 }
 
-/// In lower case, so that each address has one form.
+/// In lower case, so that each address has one form. Letters beyond ASCII stay as they are: some have
+/// the same lower case as one of another address.
 fn address(text: &str) -> Result<String, Problem> {
-    let text = text.to_lowercase();
+    let text = text.to_ascii_lowercase();
     let is_sound = text
         .rsplit_once('@')
         .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
@@ -152,6 +152,15 @@ mod tests {
 
     fn changed(json: &str) -> Result<Edit, Problem> {
         serde_json::from_str::<Changed>(json).unwrap().checked()
+    }
+
+    /// U+212A has the lower case `k`, and is none.
+    #[test]
+    fn an_address_that_looks_like_another_is_another() {
+        let [plain, odd] = ["mark@example.org", "mar\u{212a}@example.org"].map(address);
+        assert_eq!(plain.as_deref(), Ok("mark@example.org"));
+        assert_ne!(odd, plain);
+        assert_eq!(address("MARK@Example.org"), plain);
     }
 
     fn invited(json: &str) -> Result<(With, &'static str), Problem> {

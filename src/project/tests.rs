@@ -295,6 +295,7 @@ fn request(caller: &Caller, method: &Method, target: &str, body: &Value) -> Requ
         upgrade: None,
         interim: Interim::none(),
         caller: caller.clone(),
+        is_lent: false,
         path: PathParams::default(),
         peer: Peer::Unix,
         scheme: Scheme::HTTP,

@@ -37,10 +37,12 @@ impl Book {
         project: Option<&str>,
         caller: &Caller,
     ) -> Result<(), DbError> {
-        if self.0.project_bytes_max.is_some() {
-            let params = [Param::OptText(project), Param::Text(&caller.user)];
-            tx.lock(&sql::HOLD_HOME, &params).await?;
-        }
+        let params = [Param::OptText(project), Param::Text(&caller.user)];
+        let sql = match self.0.project_bytes_max {
+            Some(_) => &sql::HOLD_HOME,
+            None => &sql::SHARE_HOME,
+        };
+        tx.lock(sql, &params).await?;
         Ok(())
     }
 

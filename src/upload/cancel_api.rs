@@ -15,7 +15,7 @@ use super::store::{State, Which};
 use super::{Uploads, api, refuse};
 use crate::auth::Caller;
 use crate::clock::rfc3339;
-use crate::http::{Page, Request, Response, json, reject};
+use crate::http::{Request, Response, json, reject};
 use crate::id::UploadId;
 
 /// The longest reason, in characters.
@@ -102,7 +102,10 @@ pub(super) async fn reason_of_deletion(request: &mut Request) -> Result<Option<S
 /// `POST /api/uploads/{id}/cancel`, also below a project.
 pub(super) async fn one(uploads: Arc<Uploads>, mut request: Request) -> Response {
     let done = async {
-        let ask = match is_beacon(&request)? {
+        // A page can send a token and nothing else while it is being closed. No other page can have had
+        // it sent: nobody else has the token.
+        let is_beacon = request.is_lent && request.body.size_hint_exact() == Some(0);
+        let ask = match is_beacon {
             true => Ask::default(),
             false => json::read(&request.head.headers, &mut request.body).await?,
         };
@@ -116,13 +119,6 @@ pub(super) async fn one(uploads: Arc<Uploads>, mut request: Request) -> Response
         Ok(view) => reject::success(StatusCode::OK, &view, Some(message(view.outcome))),
         Err(problem) => reject::problem(&request.head.method, request.head.uri.path(), &problem),
     }
-}
-
-/// Whether a page has sent a token and nothing else, as it can while it is being closed. No other page
-/// can have had it sent: nobody else has the token.
-fn is_beacon(request: &Request) -> Result<bool, Problem> {
-    let is_empty = request.body.size_hint_exact() == Some(0);
-    Ok(is_empty && Page::of(&request.head)?.query("token").is_some())
 }
 
 /// For how long a token is asked for.
@@ -151,14 +147,22 @@ pub(super) async fn lend(uploads: Arc<Uploads>, mut request: Request) -> Respons
         }
         let id = api::id(request.path.get("id").unwrap_or_default(), "id")?;
         let seen = uploads.seen(id, &request.caller).await?;
-        match seen.upload.state {
-            State::Deleting => return Err(Problem::NotFound),
-            _ if !seen.is_covered => return Err(Problem::Forbidden),
-            _ => {}
+        if seen.upload.state == State::Deleting {
+            return Err(Problem::NotFound);
+        }
+        // He may not have the role any more when the token is used.
+        let lender = request.caller.without_role();
+        let is_covered = match uploads.seen(id, &lender).await {
+            Ok(seen) => seen.is_covered,
+            Err(Problem::NotFound) => false,
+            Err(problem) => return Err(problem),
+        };
+        if !is_covered {
+            return Err(Problem::Forbidden);
         }
         let within = Duration::from_secs(seconds);
         let capabilities = uploads.auth.capabilities();
-        let (token, until) = capabilities.issue(&request.caller, "upload", &id.to_string(), within);
+        let (token, until) = capabilities.issue(&lender, "upload", &id.to_string(), within);
         Ok(TokenView {
             token,
             expires_at: rfc3339(i64::try_from(until).unwrap_or(i64::MAX)),

@@ -57,8 +57,8 @@ impl Changes {
 
     /// The caller's default project, which may be made just now.
     async fn open_default(&mut self, tx: &mut Tx, caller: &Caller) -> Result<String, DbError> {
-        let project = access::default_project(tx, &caller.user).await?;
-        self.opened = Some(access::Change {
+        let (project, is_new) = access::default_project(tx, &caller.user).await?;
+        self.opened = is_new.then(|| access::Change {
             project: project.clone(),
             user: Some(caller.user.clone()),
         });
@@ -235,14 +235,11 @@ pub(super) async fn concatenate(
         Some(project) => project,
         None => changes.open_default(tx, &new.caller).await?,
     };
-    if access::right_to_add(tx, &project, &new.caller)
-        .await?
-        .is_none()
-    {
+    let Some(right) = access::right_to_add(tx, &project, &new.caller).await? else {
         return Ok(Err(NotMade::NoProject));
-    }
+    };
     let locked = lock_parts(tx, &new.parts).await?;
-    let (length, whole) = match measured(&new, &project, &locked) {
+    let (length, whole) = match measured(&new, &project, right, &locked) {
         Ok(measured) => measured,
         Err(refused) => return Ok(Err(refused)),
     };
@@ -294,6 +291,7 @@ pub(super) async fn concatenate(
 fn measured(
     new: &NewFinal,
     project: &str,
+    right: Right,
     parts: &BTreeMap<UploadId, Option<Upload>>,
 ) -> Result<(Option<u64>, bool), NotMade> {
     let mut lengths = Vec::with_capacity(new.parts.len());
@@ -301,7 +299,10 @@ fn measured(
     for (number, part) in (1..).zip(&new.parts) {
         let found = parts.get(part).and_then(Option::as_ref);
         let usable = |part: &&Upload| {
-            part.project == project && matches!(part.state, State::Uploading | State::Completed)
+            // A final upload keeps the bytes of its parts, which is their owner's to decide.
+            part.project == project
+                && right.covers(&new.caller, &part.owner)
+                && matches!(part.state, State::Uploading | State::Completed)
         };
         let found = found.filter(usable);
         let found = found.ok_or(NotMade::PartNotFound(number))?;
@@ -500,6 +501,7 @@ pub(super) async fn cancel_one(
 pub(super) async fn forestall(
     tx: &mut Tx,
     changes: &mut Changes,
+    promises: &mut Promises,
     asked: Asked<'_>,
     by: Canceller,
     reason: Option<String>,
@@ -518,10 +520,34 @@ pub(super) async fn forestall(
         Some(seen) if !seen.is_covered => Ok(CancelOutcome::Uncovered),
         Some(_) => cancel(tx, changes, id, by, reason).await,
         None => {
-            // Of one that is somebody else's nothing comes: its id is taken.
-            promise(tx, id, &caller.user, reason.as_deref()).await?;
+            if promises.has_room(tx, &caller.user).await? {
+                // Of one that is somebody else's nothing comes: its id is taken.
+                let reason = Param::OptText(reason.as_deref());
+                let params = [Param::Text(&text), Param::Text(&caller.user), reason];
+                tx.execute(&sql::FORESTALL, &params).await?;
+            }
             Ok(CancelOutcome::Unknown)
         }
+    }
+}
+
+/// How many more ids the caller of a transaction may have cancelled in advance. `None`: not counted yet.
+#[derive(Default)]
+pub(super) struct Promises(Option<i64>);
+
+impl Promises {
+    /// Whether there is room for one more, which is taken.
+    async fn has_room(&mut self, tx: &mut Tx, owner: &str) -> Result<bool, DbError> {
+        let room = match self.0 {
+            Some(room) => room,
+            None => {
+                let this = [Param::Text(owner)];
+                let counted = tx.fetch_optional(&sql::COUNT_FORESTALLED, &this).await?;
+                FORESTALLED_MAX.saturating_sub(counted.ok_or(STRANGE)?.int(0)?)
+            }
+        };
+        self.0 = Some(room.saturating_sub(1));
+        Ok(room > 0)
     }
 }
 
@@ -531,24 +557,6 @@ pub(super) struct Asked<'a> {
     /// Where it has to be. `None`: anywhere.
     pub(super) project: Option<&'a str>,
     pub(super) caller: &'a Caller,
-}
-
-/// Remembers that `owner` is to find an upload cancelled when he makes it.
-async fn promise(
-    tx: &mut Tx,
-    id: UploadId,
-    owner: &str,
-    reason: Option<&str>,
-) -> Result<(), DbError> {
-    let text = id.to_string();
-    let params = [
-        Param::Text(&text),
-        Param::Text(owner),
-        Param::OptText(reason),
-        Param::Int(FORESTALLED_MAX),
-    ];
-    tx.execute(&sql::FORESTALL, &params).await?;
-    Ok(())
 }
 
 pub(super) async fn cancel_many(
@@ -564,6 +572,12 @@ pub(super) async fn cancel_many(
     };
     match which {
         Which::Ids { project, ids } => {
+            // In one order: two that name the same must not wait for each other.
+            for id in ids.iter().collect::<BTreeSet<_>>() {
+                let text = id.to_string();
+                tx.lock(&sql::LOCK_ID, &[Param::Text(&text)]).await?;
+            }
+            let mut promises = Promises::default();
             let mut outcomes = Vec::with_capacity(ids.len());
             for id in ids {
                 let asked = Asked {
@@ -572,7 +586,8 @@ pub(super) async fn cancel_many(
                     caller,
                 };
                 let by = Canceller::Other;
-                let outcome = forestall(tx, changes, asked, by, reason.clone()).await?;
+                let promises = &mut promises;
+                let outcome = forestall(tx, changes, promises, asked, by, reason.clone()).await?;
                 outcomes.push((id, outcome));
             }
             Ok(Ok(outcomes))

@@ -29,6 +29,25 @@ const FINISHING_MAX: usize = 64;
 /// Uploads of a project that are ended in one transaction.
 const CLEARED_MAX: u32 = 1_000;
 
+/// Uploads that are named in one call, and ended in one transaction: others write in between.
+const NAMED_MAX: usize = 500;
+
+/// What is asked for, transaction by transaction.
+fn parts(which: Which) -> Vec<Which> {
+    let Which::Ids { project, ids } = which else {
+        return vec![which];
+    };
+    // Without any, too: whether there is such a project is still to be answered.
+    let none = ids.is_empty().then_some(&[][..]);
+    let parts = ids.chunks(NAMED_MAX).chain(none);
+    parts
+        .map(|ids| Which::Ids {
+            project: project.clone(),
+            ids: ids.to_vec(),
+        })
+        .collect()
+}
+
 /// What became of a cancel, at the moment of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cancelled {
@@ -123,8 +142,8 @@ impl Uploads {
         Ok(confirmed.get(&id).copied().unwrap_or(Cancelled::Unknown))
     }
 
-    /// As [`Self::cancel`] for many, all of them begun in one transaction; in the order of the
-    /// store's answer.
+    /// As [`Self::cancel`] for many, so many of them begun in one transaction; in the order in which
+    /// they are asked for.
     ///
     /// # Errors
     /// As [`Self::cancel`].
@@ -138,12 +157,26 @@ impl Uploads {
         reason: Option<String>,
     ) -> Result<Vec<(UploadId, Cancelled)>, Problem> {
         let called = Instant::now();
-        let begun = self.store.cancel_many(which, caller, reason).await;
-        let begun = begun.map_err(|error| refuse::store(&error))?;
-        let begun = begun?;
+        let mut begun = Vec::new();
+        let mut failed = None;
+        for part in parts(which) {
+            let some = self.store.cancel_many(part, caller.clone(), reason.clone());
+            let some = some.await.map_err(|error| refuse::store(&error));
+            match some.and_then(|some| some.map_err(Problem::from)) {
+                Ok(some) => begun.extend(some),
+                Err(problem) => {
+                    failed = Some(problem);
+                    break;
+                }
+            }
+        }
         let asked: Vec<UploadId> = begun.iter().map(|(id, _)| *id).collect();
         let confirmed = self.confirm(begun, called).await;
         let outcome = |id| confirmed.get(&id).copied().unwrap_or(Cancelled::Unknown);
+        // What was begun is finished nevertheless.
+        if let Some(problem) = failed {
+            return Err(problem);
+        }
         Ok(asked.into_iter().map(|id| (id, outcome(id))).collect())
     }
 

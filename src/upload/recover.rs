@@ -147,6 +147,8 @@ impl Uploads {
         caller: &Caller,
     ) -> Result<Seen, Problem> {
         if self.is_unsettled(id) {
+            // Nobody else waits for it, or has it done.
+            self.seen(id, caller).await?;
             let settling = tokio::time::timeout(SETTLE_WITHIN, self.settle(id));
             settling.await.unwrap_or(Err(Problem::UploadBusy))?;
         }

@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use super::Census;
 use super::book::Book;
 use super::change::{
-    Asked, Changes, advance, cancel_many, cancel_one, clear, concatenate, fail_waiting, forestall,
-    insert, released,
+    Asked, Changes, Promises, advance, cancel_many, cancel_one, clear, concatenate, fail_waiting,
+    forestall, insert, released,
 };
 use super::row::{STRANGE, count, due, find, find_for, id, ids, millis, upload};
 use super::statement as sql;
@@ -21,6 +21,7 @@ use super::store::{
 };
 use crate::access::{self, Denied};
 use crate::auth::Caller;
+use crate::cancel::Panicked;
 use crate::db::{Db, DbError, Param, Tx};
 use crate::event::{Hub, Kind as EventKind};
 use crate::id::UploadId;
@@ -75,7 +76,8 @@ impl SqlStore {
         + 'static,
     ) -> BoxFuture<'static, Result<T, StoreError>> {
         let (store, work) = (self.clone(), Arc::new(work));
-        async move {
+        let scope = self.hub.scope().clone();
+        let changing = async move {
             let (done, told) = store
                 .db
                 .write(move |tx| {
@@ -92,7 +94,13 @@ impl SqlStore {
                 store.access.tell(opened);
             }
             store.hub.wake(&told.feeds);
-            Ok(done)
+            Ok::<_, DbError>(done)
+        };
+        async move {
+            // As a task: whoever leaves after the commit must not keep others from being told.
+            let task = scope.spawn(changing);
+            let panicked = |error: Panicked| DbError::Panicked(error.message().into());
+            Ok(task.await.map_err(panicked)??)
         }
         .boxed()
     }
@@ -231,7 +239,7 @@ impl UploadStore for SqlStore {
                     project: project.as_deref(),
                     caller: &caller,
                 };
-                forestall(tx, changes, asked, by, reason).await
+                forestall(tx, changes, &mut Promises::default(), asked, by, reason).await
             }
             .boxed()
         })

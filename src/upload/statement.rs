@@ -30,7 +30,7 @@ macro_rules! is_held {
 /// $8 metadata, $9 concat, $10 digest, $11 sha256, $12 milliseconds until expiry, $13 protocol,
 /// $14 expected SHA-256, $15 whether the caller is an admin.
 ///
-/// The project is held: it is not deleted before the upload is there to be deleted with it.
+/// The project is held already: see [`SHARE_HOME`].
 pub(super) static INSERT: Sql = sql!(
     "INSERT INTO upload (",
     columns!(),
@@ -42,7 +42,7 @@ pub(super) static INSERT: Sql = sql!(
      WHERE home.id = COALESCE(CAST($2 AS TEXT), (SELECT own.id FROM project own \
      WHERE own.owner_id = $3 AND own.is_default = 1 AND own.deleted_at IS NULL)) AND ",
     right_in!("home.id", "$3", "$15"),
-    " > 0 {for_share} ON CONFLICT (id) DO NOTHING RETURNING ",
+    " > 0 ON CONFLICT (id) DO NOTHING RETURNING ",
     columns!()
 );
 
@@ -67,6 +67,14 @@ macro_rules! reckoned {
 pub(super) static HOLD_HOME: Sql = sql!(
     "SELECT id FROM project WHERE id = COALESCE(CAST($1 AS TEXT), (SELECT own.id FROM project own \
      WHERE own.owner_id = $2 AND own.is_default = 1 AND own.deleted_at IS NULL)) {for_update}"
+);
+
+/// As [`HOLD_HOME`], beside others who add something: it is not deleted, nor is a share of it changed,
+/// before the upload is there. Apart from the statement that asks for the right, which would not look
+/// at the share again after it has waited.
+pub(super) static SHARE_HOME: Sql = sql!(
+    "SELECT id FROM project WHERE id = COALESCE(CAST($1 AS TEXT), (SELECT own.id FROM project own \
+     WHERE own.owner_id = $2 AND own.is_default = 1 AND own.deleted_at IS NULL)) {for_share}"
 );
 
 /// $1 upload.
@@ -226,13 +234,15 @@ pub(super) static AGREED: Sql = sql!(
 /// transactions that do so at once, the later one has to see the earlier one. $1 id.
 pub(super) static LOCK_ID: Sql = sql!("SELECT {lock:$1}");
 
-/// $1 id, $2 owner, $3 reason, $4 how many the owner may have.
+/// $1 id, $2 owner, $3 reason.
 pub(super) static FORESTALL: Sql = sql!(
     "INSERT INTO upload_forestalled (id, owner_id, reason, cancelled_at) \
-     SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), {now} \
-     WHERE (SELECT COUNT(*) FROM upload_forestalled WHERE owner_id = $2) < $4 \
-     ON CONFLICT DO NOTHING"
+     VALUES ($1, $2, $3, {now}) ON CONFLICT DO NOTHING"
 );
+
+/// $1 owner.
+pub(super) static COUNT_FORESTALLED: Sql =
+    sql!("SELECT COUNT(*) FROM upload_forestalled WHERE owner_id = $1");
 
 /// $1 id, $2 owner.
 pub(super) static FORESTALLED: Sql =
@@ -436,6 +446,7 @@ pub(super) static LIST: Sql = sql!(
 pub(super) static ALL: &[&Sql] = &[
     &INSERT,
     &HOLD_HOME,
+    &SHARE_HOME,
     &HOLD_PROJECT_OF,
     &HOLD_UNMEASURED,
     &COUNT_OPEN,
@@ -463,6 +474,7 @@ pub(super) static ALL: &[&Sql] = &[
     &AGREED,
     &LOCK_ID,
     &FORESTALL,
+    &COUNT_FORESTALLED,
     &FORESTALLED,
     &STILLBORN,
     &FORGET_FORESTALLED,

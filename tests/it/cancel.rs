@@ -255,6 +255,43 @@ async fn many_are_cancelled_in_one_call() {
 }
 
 /// The creation's answer is lost: the client still knows what it has made.
+/// More than are cancelled in one transaction, and each is answered in its place.
+#[tokio::test]
+async fn a_call_for_thousands_is_answered_in_the_order_of_its_ids() {
+    let server = Server::start(&[]).await;
+    let mut rng = random("a call for thousands");
+    let mut ids: Vec<String> = (0..1_200)
+        .map(|_| Upload::unknown().id().to_owned())
+        .collect();
+    for (at, id) in ids.iter_mut().enumerate() {
+        *id = format!("{at:08x}-0000-4000-8000-{:012x}", rng.u32(..));
+    }
+    let mut known = Vec::new();
+    for at in [0, 3, 499, 500, 501, 999, 1_000, 1_199] {
+        let upload = server.create(10).await;
+        ids[at] = upload.id().to_owned();
+        known.push(at);
+    }
+    let path = format!("{UPLOADS}/cancel");
+    let told = data(server.send(call(&path, &json!({ "ids": ids }))).await);
+    assert_eq!(told["total"], 1_200, "{told}");
+    for (at, line) in told["results"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .enumerate()
+    {
+        assert_eq!(line["id"], ids[at]);
+        let is_known = line["outcome"] != "not_found";
+        assert_eq!(is_known, known.contains(&at), "{at}: {line}");
+    }
+    // A few more, and others are served as ever.
+    server
+        .send(call(&path, &json!({ "ids": [] })))
+        .await
+        .expect(200);
+}
+
 #[tokio::test]
 async fn a_client_may_name_its_upload_and_ask_again() {
     let server = Server::start(&[]).await;

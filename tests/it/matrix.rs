@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::support::form;
 use crate::support::jwt::{Signer, claims, claims_with, guarded, now};
+use crate::support::rufh;
 use crate::support::server::Server;
 use crate::support::tus::{self, Upload};
 use crate::support::wire::{Answer, Req};
@@ -137,6 +138,10 @@ impl Scene {
             ("POST", "/files" | "/files/" | "/api/projects/{project}/uploads") => {
                 at(tus::create(10))
             }
+            ("PUT", "/files" | "/api/projects/{project}/uploads") => Req {
+                method: String::from("PUT"),
+                ..at(rufh::create(rufh::MORE)).body("12345")
+            },
             ("PATCH", _) => at(tus::patch(&self.upload, 5)).body("67890"),
             ("HEAD" | "DELETE", path) if path.starts_with("/files") => {
                 at(tus::request(row.method, &self.upload.path))

@@ -408,6 +408,27 @@ async fn a_lent_token_cancels_one_upload_and_does_nothing_else() {
     assert_eq!(seen["data"]["state"], "uploading", "{seen}");
 }
 
+/// Without authentication a page of another origin cannot cancel, whatever it writes into the query.
+#[tokio::test]
+async fn what_only_looks_like_a_lent_token_opens_nothing() {
+    let server = Server::start(&[]).await;
+    let upload = server.create(10).await;
+    for query in [
+        "token=x",
+        "%74oken=x",
+        "token=",
+        "Token=x",
+        "token",
+        "x=1&%74oken=x",
+    ] {
+        let path = format!("/api/uploads/{}/cancel?{query}", upload.id());
+        let beacon = tus::request("POST", &path).header("Origin", "https://elsewhere.example");
+        let status = server.send(beacon).await.status;
+        assert!(matches!(status, 401 | 415), "{query}: {status}");
+    }
+    assert_eq!(server.offset(&upload).await, 0);
+}
+
 #[tokio::test]
 async fn parts_of_another_project_are_no_parts() {
     let world = World::new().await;
@@ -431,6 +452,14 @@ async fn parts_of_another_project_are_no_parts() {
         .expect_slug(404, "part-not-found");
     join("a", &[&of_b]).await.expect_slug(404, "part-not-found");
     join("b", &[&here]).await.expect_slug(404, "part-not-found");
+    // A member sees what is another's, and keeps nobody from deleting it.
+    world.share(&project).await;
+    let mut of_another = tus::create_final(&[there.path.as_str()]);
+    of_another.target = format!("/api/projects/{project}/uploads");
+    world
+        .send("b", of_another)
+        .await
+        .expect_slug(404, "part-not-found");
     join("a", &[&here, &here]).await.expect(201);
 }
 

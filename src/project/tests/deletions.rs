@@ -86,7 +86,7 @@ impl World {
             let user = user.clone();
             async move { access::default_project(tx, &user).await }.boxed()
         });
-        made.await
+        Ok(made.await?.0)
     }
 }
 

@@ -34,8 +34,8 @@ const RECURRING: [(&Sql, usize, &str, &str); 9] = [
         "cancelled_at",
     ),
     (
-        &sql::FORESTALL,
-        4,
+        &sql::COUNT_FORESTALLED,
+        1,
         "upload_forestalled_by_owner",
         "owner_id",
     ),
@@ -83,7 +83,7 @@ async fn plan(db: &Db, of: &'static Sql, params: usize) -> String {
 /// Parameters as PostgreSQL wants them: an id is a text.
 fn typed(of: &Sql, params: usize) -> Vec<Param<'static>> {
     let texts = match params {
-        4 => 0..3,
+        1 if *of == sql::COUNT_FORESTALLED => 0..1,
         3 => 1..2,
         2 if *of == sql::OPEN || *of == sql::COUNT_OPEN => 0..1,
         _ => 0..0,

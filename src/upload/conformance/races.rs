@@ -1,14 +1,18 @@
 //! Transactions that meet. On PostgreSQL and SQLite they run on threads; on every store each pair
 //! is tried often, and whichever comes first, the rows and the answers must tell one story.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tidegate_protocol::upload::Mark;
+use tokio::sync::Semaphore;
 
 use super::finals::{concatenated, new_final, open_part};
-use super::{Subject, new_upload, project, step};
+use super::{Clock, Subject, new_upload, project, step};
 use crate::auth::Caller;
 use crate::cancel::{Scope, Task};
+use crate::db::{Param, Sql, sql};
 use crate::upload::store::{
     Advanced, CancelOutcome, Canceller, NewFinal, NewUpload, NotMade, State, StoreError, Upload,
 };
@@ -17,6 +21,7 @@ use crate::upload::store::{
 const ROUNDS: usize = 25;
 
 pub(super) async fn suite(on: &Subject) {
+    a_creation_that_waits_for_a_revocation_is_refused(on).await;
     for _round in 0..ROUNDS {
         one_of_many_steps_wins(on).await;
         a_cancel_meets_the_last_step(on).await;
@@ -41,6 +46,52 @@ fn start<T: Send + 'static>(
 
 async fn end<T>(task: Task<Result<T, StoreError>>) -> T {
     task.await.unwrap().unwrap()
+}
+
+static LOCK_PROJECT: Sql = sql!("SELECT id FROM project WHERE id = $1 {for_update}");
+static REVOKE: Sql = sql!("UPDATE share SET status = 'revoked' WHERE project_id = $1");
+
+/// The share is looked at after the project has been waited for, and not as it was before.
+async fn a_creation_that_waits_for_a_revocation_is_refused(on: &Subject) {
+    let Clock::Database(db) = &on.clock else {
+        return;
+    };
+    for _again in 0..ROUNDS {
+        let project = project();
+        on.open(&project).await;
+        on.share(&project, "member", "accepted").await;
+        let (locked, go_on) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let (db, revoked) = (db.clone(), project.clone());
+        let (is_locked, goes_on) = (locked.clone(), go_on.clone());
+        let revocation = Scope::root("test").spawn(async move {
+            let revoking = db.write(move |tx| {
+                let (locked, go_on) = (is_locked.clone(), goes_on.clone());
+                let project = revoked.clone();
+                async move {
+                    let this = [Param::Text(&project)];
+                    tx.lock(&LOCK_PROJECT, &this).await?;
+                    locked.add_permits(1);
+                    drop(go_on.acquire().await);
+                    tx.execute(&REVOKE, &this).await
+                }
+                .boxed()
+            });
+            revoking.await
+        });
+        drop(locked.acquire().await);
+        let new = NewUpload {
+            caller: Caller::named("member"),
+            ..new_upload(&project)
+        };
+        let made = start(on.store.create(new));
+        // As long as it takes to come to the lock, or to the queue.
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+        go_on.add_permits(1);
+        assert_eq!(revocation.await.unwrap().unwrap(), 1);
+        assert_eq!(end(made).await, Err(NotMade::NoProject));
+    }
 }
 
 async fn one_of_many_steps_wins(on: &Subject) {

@@ -147,10 +147,15 @@ impl Tables {
             return there;
         }
         let project = self.home(new.project.clone(), &new.caller)?;
+        let right = self.right(&project, &new.caller);
+        let right = right.ok_or(NotMade::NoProject)?;
         let mut lengths = Vec::with_capacity(new.parts.len());
         let mut whole = true;
         for (number, part) in (1..).zip(&new.parts) {
-            let usable = |upload: &&Upload| upload.project == project && is_alive(upload.state);
+            let usable = |upload: &&Upload| {
+                let is_covered = right.covers(&new.caller, &upload.owner);
+                upload.project == project && is_covered && is_alive(upload.state)
+            };
             let Some(part) = self.rows.get(part).filter(usable) else {
                 return Err(NotMade::PartNotFound(number));
             };

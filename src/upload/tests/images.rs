@@ -73,6 +73,7 @@ fn request(pieces: Vec<Piece>) -> Request {
         upgrade: None,
         interim: Interim::none(),
         caller: Caller::local(),
+        is_lent: false,
         path: PathParams::from([("project", "default")]),
         id: RequestId::of(&HeaderMap::new()),
         peer: Peer::Unix,

@@ -12,6 +12,7 @@ use super::script::Script;
 use super::world::{
     Crash, HOUR, World, append_at, content, new_upload, send, sha256, somebody, sweep,
 };
+use crate::auth::Caller;
 use crate::blob::{BlobStore, Digests};
 use crate::cancel::{CancelReason, Scope};
 use crate::id::UploadId;
@@ -181,6 +182,23 @@ async fn one_tail_that_cannot_be_adopted_does_not_hold_up_the_others() {
     let refused = send(&uploads, damaged, append_at(20), Script::new([])).await;
     assert_eq!(refused.problem, Some(Problem::Internal));
     assert_eq!(world.row(damaged).offset, COMMITTED as u64);
+}
+
+/// What is foreign is answered as what is not there, and nobody does anything for it.
+#[tokio::test(start_paused = true)]
+async fn a_stranger_has_no_tail_adopted() {
+    let world = World::default();
+    let content = content(BYTES);
+    let id = begun(&world).await;
+    leave_tail(&world, id, &content[COMMITTED..30]).await;
+    let uploads = world.uploads();
+    Tails::new(&uploads, true).prepare().await.unwrap();
+    let stranger = Caller::named("stranger");
+    let refused = uploads.settled(id, &stranger).await;
+    assert_eq!(refused, Err(Problem::NotFound));
+    assert!(uploads.is_unsettled(id));
+    let settled = uploads.settled(id, &somebody()).await.unwrap();
+    assert_eq!(settled.upload.offset, 30);
 }
 
 /// Background work waits for nobody and takes nothing over.
