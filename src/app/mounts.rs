@@ -7,6 +7,7 @@ use super::contents::Everything;
 use super::{AppError, Opened};
 use crate::auth::Authenticator;
 use crate::config::{Config, Digest};
+use crate::http::StallLimits;
 use crate::http::telemetry::Metrics;
 use crate::module::Mount;
 use crate::webhook::Endpoints;
@@ -109,8 +110,10 @@ fn upload_config(config: &Config) -> upload::Config {
         expires_after: limits.expires_after,
         tombstone_keep: limits.tombstone_keep,
         checkpoint_interval: limits.checkpoint_interval,
-        stall_timeout: limits.stall_timeout,
-        rate_min: limits.rate_min,
+        stall: StallLimits {
+            timeout: limits.stall_timeout,
+            rate_min: limits.rate_min,
+        },
         cors: config.cors.clone(),
         origin: config.origin.clone(),
     }

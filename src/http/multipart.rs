@@ -8,7 +8,6 @@ use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -17,10 +16,9 @@ use http_body::{Body as _, Frame};
 use tidegate_protocol::field::media::{self, MediaType};
 use tidegate_protocol::problem::Problem;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, Sleep};
 
 use self::parser::{Boundary, Parser, Piece};
-use super::{Body, BodyError};
+use super::{Body, BodyError, StallClock, StallLimits};
 
 mod head;
 mod parser;
@@ -29,15 +27,6 @@ mod tests;
 
 pub use head::{Head, HeadError};
 pub use parser::Malformed;
-
-/// How fast a form has to come.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// A sender slower than `rate_min` over this long is stalled.
-    pub stall_timeout: Duration,
-    /// Bytes per second.
-    pub rate_min: u64,
-}
 
 /// Why a form cannot be read any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,7 +54,7 @@ pub enum Broken {
 pub struct Multipart {
     body: Body,
     parser: Parser,
-    clock: Clock,
+    clock: StallClock,
     /// Of the part that is being read, content that has come so far. `None` between parts.
     content_bytes: Option<u64>,
     is_multiplexed: bool,
@@ -78,7 +67,7 @@ impl Multipart {
     ///
     /// # Errors
     /// The problem to answer with; no byte of it has been asked for.
-    pub fn new(headers: &HeaderMap, body: Body, pace: Pace) -> Result<Self, Problem> {
+    pub fn new(headers: &HeaderMap, body: Body, stall: StallLimits) -> Result<Self, Problem> {
         if !media::is(headers, "multipart/form-data") {
             return Err(Problem::NotAForm);
         }
@@ -94,7 +83,7 @@ impl Multipart {
             is_multiplexed: body.is_multiplexed(),
             body,
             parser: Parser::new(&boundary),
-            clock: Clock::new(pace),
+            clock: StallClock::new(stall),
             content_bytes: None,
             broken: None,
         })
@@ -276,53 +265,5 @@ impl http_body::Body for Content {
 impl Drop for Content {
     fn drop(&mut self) {
         self.give_back();
-    }
-}
-
-/// Tells when the sender has stalled. It counts only while the sender is waited for.
-struct Clock {
-    pace: Pace,
-    stall: Pin<Box<Sleep>>,
-    /// Bytes since it was last put back.
-    since: u64,
-    /// Since when the sender has not been waited for.
-    paused: Option<Instant>,
-}
-
-impl Clock {
-    fn new(pace: Pace) -> Self {
-        Self {
-            pace,
-            stall: Box::pin(tokio::time::sleep(pace.stall_timeout)),
-            since: 0,
-            paused: None,
-        }
-    }
-
-    fn pause(&mut self) {
-        self.paused.get_or_insert_with(Instant::now);
-    }
-
-    fn resume(&mut self) {
-        if let Some(since) = self.paused.take() {
-            let deadline = self.stall.deadline() + since.elapsed();
-            self.stall.as_mut().reset(deadline);
-        }
-    }
-
-    /// Puts the clock back for as much as `rate_min` asks for, and not for a trickle.
-    fn received(&mut self, bytes: u64) {
-        self.since = self.since.saturating_add(bytes);
-        let millis = u64::try_from(self.pace.stall_timeout.as_millis()).unwrap_or(u64::MAX);
-        let enough = self.pace.rate_min.saturating_mul(millis) / 1_000;
-        if self.since >= enough.max(1) {
-            self.since = 0;
-            let deadline = Instant::now() + self.pace.stall_timeout;
-            self.stall.as_mut().reset(deadline);
-        }
-    }
-
-    fn poll_stalled(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.stall.as_mut().poll(context)
     }
 }

@@ -31,6 +31,7 @@ use super::store::{Advance, Advanced, Upload, UploadStore};
 use super::{recover, refuse};
 use crate::blob::{Appended, BlobWriter, Digests};
 use crate::cancel::{self, CancelReason, Reading, Scope};
+use crate::http::{StallClock, StallLimits};
 use crate::id::UploadId;
 
 /// The bounds and the pace of an attempt.
@@ -39,10 +40,7 @@ pub(super) struct Pace {
     pub(super) limits: Limits,
     /// Uncommitted bytes are committed at least this often.
     pub(super) checkpoint_interval: Duration,
-    /// A sender slower than `rate_min` over this long is stalled.
-    pub(super) stall_timeout: Duration,
-    /// Bytes per second.
-    pub(super) rate_min: u64,
+    pub(super) stall: StallLimits,
     pub(super) expires_after: Duration,
 }
 
@@ -327,7 +325,7 @@ impl Attempt {
     fn data(&mut self, mut data: Bytes, pulse: &mut Pulse) -> Slot<Appended> {
         let length = data.len();
         self.received += length as u64;
-        pulse.received(length as u64);
+        pulse.stall.received(length as u64);
         let take = self.machine.handle_data(length as u64);
         data.truncate(usize::try_from(take).unwrap_or(length));
         self.progress
@@ -533,13 +531,9 @@ async fn occupied<T>(slot: &mut Slot<T>) -> T {
 
 /// The two clocks of an attempt.
 struct Pulse {
-    pace: Pace,
+    checkpoint_interval: Duration,
     checkpoint: Pin<Box<Sleep>>,
-    stall: Pin<Box<Sleep>>,
-    /// Bytes since the stall clock was last put back.
-    since: u64,
-    /// Since when the sender has not been listened to.
-    deaf_since: Option<Instant>,
+    stall: StallClock,
 }
 
 impl Pulse {
@@ -550,41 +544,18 @@ impl Pulse {
         let half = pace.checkpoint_interval / 2;
         let first = half + half * (u32::from(id.shard()) + 1) / 256;
         Self {
-            pace,
+            checkpoint_interval: pace.checkpoint_interval,
             checkpoint: Box::pin(tokio::time::sleep(first)),
-            stall: Box::pin(tokio::time::sleep(pace.stall_timeout)),
-            since: 0,
-            deaf_since: None,
+            stall: StallClock::new(pace.stall),
         }
     }
 
-    /// Tells whether the sender is being listened to: what this server's disk takes is not held
-    /// against it.
+    /// Tells whether the sender is being listened to.
     fn listening(&mut self, now: bool) {
-        if !now {
-            self.deaf_since.get_or_insert_with(Instant::now);
-        } else if let Some(since) = self.deaf_since.take() {
-            let deadline = self.stall.deadline() + since.elapsed();
-            self.stall.as_mut().reset(deadline);
+        match now {
+            true => self.stall.resume(),
+            false => self.stall.pause(),
         }
-    }
-
-    /// Content arrived. The stall clock goes back only for as much of it as `rate_min` asks for,
-    /// so a trickle does not keep a connection for ever.
-    fn received(&mut self, bytes: u64) {
-        self.since = self.since.saturating_add(bytes);
-        let millis = u64::try_from(self.pace.stall_timeout.as_millis()).unwrap_or(u64::MAX);
-        let enough = self.pace.rate_min.saturating_mul(millis) / 1_000;
-        if self.since >= enough.max(1) {
-            self.rewind();
-        }
-    }
-
-    fn rewind(&mut self) {
-        self.since = 0;
-        self.stall
-            .as_mut()
-            .reset(Instant::now() + self.pace.stall_timeout);
     }
 
     /// Waits for the clock that is first. The stall clock only counts while `listening`.
@@ -595,11 +566,11 @@ impl Pulse {
         tokio::select! {
             // All keep their deadline.
             () = self.checkpoint.as_mut() => {
-                let next = Instant::now() + self.pace.checkpoint_interval;
+                let next = Instant::now() + self.checkpoint_interval;
                 self.checkpoint.as_mut().reset(next);
                 Input::CheckpointDue
             }
-            () = self.stall.as_mut(), if listening => Input::Stalled,
+            () = poll_fn(|context| self.stall.poll_stalled(context)), if listening => Input::Stalled,
         }
     }
 }

@@ -29,7 +29,7 @@ use super::streams::Stream;
 use super::{Uploads, refuse};
 use crate::auth::Caller;
 use crate::cancel::Scope;
-use crate::http::multipart::{Broken, Head, HeadError, Multipart, Pace};
+use crate::http::multipart::{Broken, Head, HeadError, Multipart};
 use crate::http::{OutBody, Request, Response, Shared, reject};
 use crate::id::UploadId;
 
@@ -173,12 +173,8 @@ impl Taking {
         }) {
             return Err(Problem::Forbidden);
         }
-        let pace = Pace {
-            stall_timeout: config.stall_timeout,
-            rate_min: config.rate_min,
-        };
         let stream = uploads.streams.enter(&request.caller, UploadId::random())?;
-        let form = Multipart::new(&head.headers, request.body, pace)?;
+        let form = Multipart::new(&head.headers, request.body, config.stall)?;
         let taking = Self {
             _stream: stream,
             project,

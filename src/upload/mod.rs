@@ -27,7 +27,7 @@ use crate::auth::{Authenticator, Caller};
 use crate::blob::{BlobStore, Digests};
 use crate::cancel::{Live, Scope};
 use crate::event::Operations;
-use crate::http::{Cors, Credential, Origin, Route, Throttle};
+use crate::http::{Cors, Credential, Origin, Route, StallLimits, Throttle};
 use crate::id::UploadId;
 use crate::module::Mount;
 use streams::Streams;
@@ -99,10 +99,7 @@ pub struct Config {
     pub tombstone_keep: Duration,
     /// Uncommitted bytes are committed at least this often.
     pub checkpoint_interval: Duration,
-    /// A sender slower than `rate_min` over this long is stalled.
-    pub stall_timeout: Duration,
-    /// Bytes per second.
-    pub rate_min: u64,
+    pub stall: StallLimits,
     /// How many interim responses one request is sent at most.
     pub interims_max: u32,
     /// To how many uploads one caller may send at once.
@@ -256,8 +253,7 @@ impl Uploads {
         attempt::Pace {
             limits: self.config.settings.limits,
             checkpoint_interval: self.config.checkpoint_interval,
-            stall_timeout: self.config.stall_timeout,
-            rate_min: self.config.rate_min,
+            stall: self.config.stall,
             expires_after: self.config.expires_after,
         }
     }

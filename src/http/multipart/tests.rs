@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use futures_util::stream;
 use http::header::CONTENT_DISPOSITION;
 use http_body_util::StreamBody;
 use proptest::prelude::*;
+use tokio::time::Instant;
 
 use super::parser::HEAD_BYTES_MAX;
 use super::*;
@@ -210,8 +213,8 @@ fn of_type(content_type: &str) -> HeaderMap {
     HeaderMap::from_iter([(CONTENT_TYPE, value)])
 }
 
-const PACE: Pace = Pace {
-    stall_timeout: Duration::from_secs(30),
+const STALL: StallLimits = StallLimits {
+    timeout: Duration::from_secs(30),
     rate_min: 1024,
 };
 
@@ -238,7 +241,7 @@ async fn only_a_form_with_one_boundary_is_one() {
             true,
         ),
     ] {
-        let form = Multipart::new(&of_type(content_type), Body::empty(), PACE);
+        let form = Multipart::new(&of_type(content_type), Body::empty(), STALL);
         assert_eq!(form.is_ok(), is_taken, "{content_type}");
         if let Err(problem) = form {
             assert_eq!(problem.status(), 400, "{content_type}: {problem:?}");
@@ -250,12 +253,12 @@ async fn only_a_form_with_one_boundary_is_one() {
         "application/json",
         "form-data",
     ] {
-        let form = Multipart::new(&of_type(content_type), Body::empty(), PACE);
+        let form = Multipart::new(&of_type(content_type), Body::empty(), STALL);
         assert_eq!(form.err(), Some(Problem::NotAForm), "{content_type}");
     }
     let mut coded = of_type("multipart/form-data; boundary=b");
     coded.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    let form = Multipart::new(&coded, Body::empty(), PACE);
+    let form = Multipart::new(&coded, Body::empty(), STALL);
     assert_eq!(form.err(), Some(Problem::UnsupportedContentEncoding));
 }
 
@@ -353,7 +356,7 @@ fn body(chunks: Vec<&'static [u8]>, ends: bool) -> Body {
 
 fn form(chunks: Vec<&'static [u8]>, ends: bool) -> Multipart {
     let head = of_type("multipart/form-data; boundary=b");
-    Multipart::new(&head, body(chunks, ends), PACE).unwrap()
+    Multipart::new(&head, body(chunks, ends), STALL).unwrap()
 }
 
 const HEAD: &[u8] = b"--b\r\nContent-Disposition: form-data; name=a\r\n\r\n";
@@ -429,10 +432,10 @@ async fn a_sender_stalls_wherever_he_is_and_only_while_he_is_waited_for() {
         let stalled = async {
             form.part().await?.unwrap().unwrap();
             // Whatever else takes its time meanwhile.
-            tokio::time::advance(PACE.stall_timeout * 2).await;
+            tokio::time::advance(STALL.timeout * 2).await;
             let waited = Instant::now();
             let skipped = form.skip(u64::MAX).await;
-            assert_eq!(waited.elapsed(), PACE.stall_timeout);
+            assert_eq!(waited.elapsed(), STALL.timeout);
             skipped
         };
         assert_eq!(stalled.await, Err(Broken::Stalled), "{chunks:?}");
@@ -450,6 +453,6 @@ async fn a_trickle_is_a_stall_as_well() {
     });
     let head = of_type("multipart/form-data; boundary=b");
     let frames = Box::pin(frames);
-    let mut form = Multipart::new(&head, Body::new(StreamBody::new(frames)), PACE).unwrap();
+    let mut form = Multipart::new(&head, Body::new(StreamBody::new(frames)), STALL).unwrap();
     assert_eq!(form.part().await.err(), Some(Broken::Stalled));
 }

@@ -172,8 +172,7 @@ fn pace(limits: Limits) -> Pace {
     Pace {
         limits,
         checkpoint_interval: config.checkpoint_interval,
-        stall_timeout: config.stall_timeout,
-        rate_min: config.rate_min,
+        stall: config.stall,
         expires_after: config.expires_after,
     }
 }

@@ -17,7 +17,7 @@ use crate::blob::{BlobStore, Digests};
 use crate::cancel::{CancelReason, Scope};
 use crate::clock;
 use crate::event::Operations;
-use crate::http::{Body, Cors, Origin};
+use crate::http::{Body, Cors, Origin, StallLimits};
 use crate::id::UploadId;
 use crate::upload::memory::MemoryStore as MemoryRows;
 use crate::upload::receive::{self, Received, Sender};
@@ -80,8 +80,10 @@ pub(super) fn config() -> Config {
         expires_after: HOUR,
         tombstone_keep: HOUR,
         checkpoint_interval: Duration::from_secs(2),
-        stall_timeout: Duration::from_secs(30),
-        rate_min: 1,
+        stall: StallLimits {
+            timeout: Duration::from_secs(30),
+            rate_min: 1,
+        },
         cors: Cors::Off,
         origin: Origin::Request,
     }
