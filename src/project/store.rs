@@ -385,11 +385,7 @@ impl Store {
             let caller = caller.clone();
             async move {
                 let accepted = accept(tx, id, &caller).await?;
-                let change = accepted.as_ref().ok().and_then(Share::change);
-                Ok(Done {
-                    value: accepted,
-                    change,
-                })
+                Ok(Done::of(accepted))
             }
             .boxed()
         })
@@ -407,11 +403,7 @@ impl Store {
             async move {
                 let revoked = revoke(tx, id, &caller).await?;
                 // Also if it was revoked before: perhaps nobody was told then.
-                let change = revoked.as_ref().ok().and_then(Share::change);
-                Ok(Done {
-                    value: revoked,
-                    change,
-                })
+                Ok(Done::of(revoked))
             }
             .boxed()
         })
@@ -440,6 +432,17 @@ impl<T> Done<T> {
         Self {
             value,
             change: None,
+        }
+    }
+}
+
+impl Done<Result<Share, Denied>> {
+    /// Tells those whom the share concerns.
+    fn of(changed: Result<Share, Denied>) -> Self {
+        let change = changed.as_ref().ok().and_then(Share::change);
+        Self {
+            value: changed,
+            change,
         }
     }
 }
