@@ -7,8 +7,8 @@ use super::{
     visible,
 };
 use crate::auth::{Caller, Role};
-use crate::db::conformance::{empty_postgres, empty_sqlite};
-use crate::db::{CORE, Db, Param, Sql, sql};
+use crate::db::conformance::{empty_postgres, empty_sqlite, execute};
+use crate::db::{CORE, Db, Sql, sql};
 
 #[tokio::test]
 async fn sqlite() {
@@ -44,19 +44,6 @@ static SHARE: Sql = sql!(
 static GOING: Sql = sql!("UPDATE project SET deleted_at = {now} WHERE id = $1");
 
 impl World {
-    async fn execute(&self, sql: &'static Sql, params: &[&'static str]) {
-        let params = params.to_vec();
-        let done = self.0.write(move |tx| {
-            let params = params.clone();
-            async move {
-                let params: Vec<_> = params.iter().map(|text| Param::Text(text)).collect();
-                tx.execute(sql, &params).await
-            }
-            .boxed()
-        });
-        done.await.unwrap();
-    }
-
     async fn right(&self, caller: &Caller, project: &'static str) -> Option<Right> {
         let (looks, adds) = (caller.clone(), caller.clone());
         let seen = self
@@ -92,14 +79,14 @@ impl World {
     }
 
     async fn only_owner_share_and_admin_have_a_right(&self) {
-        self.execute(&PROJECT, &["p", "a"]).await;
-        self.execute(&PROJECT, &["q", "b"]).await;
+        execute(&self.0, &PROJECT, &["p", "a"]).await;
+        execute(&self.0, &PROJECT, &["q", "b"]).await;
         for (share, user, status) in [
             ("s1", "b", "accepted"),
             ("s2", "pending", "pending"),
             ("s3", "revoked", "revoked"),
         ] {
-            self.execute(&SHARE, &[share, "p", user, status]).await;
+            execute(&self.0, &SHARE, &[share, "p", user, status]).await;
         }
         assert_eq!(
             self.right(&Caller::named("a"), "p").await,
@@ -140,7 +127,7 @@ impl World {
     }
 
     async fn a_project_that_goes_is_nobodys(&self) {
-        self.execute(&GOING, &["q"]).await;
+        execute(&self.0, &GOING, &["q"]).await;
         let admin = Caller::local();
         assert_eq!(self.right(&admin, "q").await, None);
         assert_eq!(self.right(&Caller::named("b"), "q").await, None);

@@ -701,3 +701,17 @@ async fn postgres_conforms() -> Checked {
     db.close().await;
     Ok(())
 }
+
+/// Runs a statement whose parameters are texts in a transaction of its own.
+pub(crate) async fn execute(db: &Db, sql: &'static Sql, texts: &[&str]) {
+    let texts: Vec<String> = texts.iter().copied().map(str::to_owned).collect();
+    let done = db.write(move |tx| {
+        let texts = texts.clone();
+        async move {
+            let params: Vec<_> = texts.iter().map(|text| Param::Text(text)).collect();
+            tx.execute(sql, &params).await
+        }
+        .boxed()
+    });
+    done.await.expect("executed");
+}

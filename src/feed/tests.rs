@@ -21,8 +21,8 @@ use super::{Cancel, CancelCall, Deps};
 use crate::access;
 use crate::auth::{Authenticator, Caller, Capabilities};
 use crate::cancel::{CancelReason, Scope, Settling};
-use crate::db::conformance::empty_sqlite;
-use crate::db::{CORE, Db, Param, Sql, sql};
+use crate::db::conformance::{empty_sqlite, execute};
+use crate::db::{CORE, Db, Sql, sql};
 use crate::event::{Draft, Feed, Filter, Hub, Kind, Start, log};
 use crate::http::{Cors, Origin};
 
@@ -71,7 +71,7 @@ impl World {
         let numbers = (0..32).map(|number| number.to_string());
         let names = ["a", "busy", "quiet", "another"].map(str::to_owned);
         for project in names.into_iter().chain(numbers) {
-            execute(&db, &PROJECT, vec![project, Caller::LOCAL.to_owned()]).await;
+            execute(&db, &PROJECT, &[&project, Caller::LOCAL]).await;
         }
         let deps = Deps {
             hub: Hub::new(db.clone(), scope.child("feeds")),
@@ -122,8 +122,7 @@ impl World {
     /// Brings a user's share of a project into a state, as the module of projects does.
     async fn share(&self, project: &str, user: &str, status: &str) {
         let id = format!("{project}/{user}");
-        let share = [&id, project, user, status].map(str::to_owned);
-        execute(&self.db, &SHARE, share.to_vec()).await;
+        execute(&self.db, &SHARE, &[&id, project, user, status]).await;
         self.changed(project, Some(user));
     }
 
@@ -174,18 +173,6 @@ static SHARE: Sql = sql!(
     "INSERT INTO share (id, project_id, user_id, status, created_at, updated_at) \
      VALUES ($1, $2, $3, $4, {now}, {now}) ON CONFLICT (id) DO UPDATE SET status = excluded.status"
 );
-
-async fn execute(db: &Db, sql: &'static Sql, params: Vec<String>) {
-    let done = db.write(move |tx| {
-        let params = params.clone();
-        async move {
-            let params: Vec<_> = params.iter().map(|text| Param::Text(text)).collect();
-            tx.execute(sql, &params).await
-        }
-        .boxed()
-    });
-    done.await.unwrap();
-}
 
 /// The feed and the sequence of what is read next. `None` at the end.
 async fn next(reading: &mut Reading) -> Option<(String, Option<u64>)> {
@@ -306,7 +293,7 @@ async fn a_reader_of_all_gets_what_he_gains_and_ends_with_what_he_loses() {
         Some((String::from("project:a"), Some(4)))
     );
     // His own is new: nothing of it is missed, however late he is told.
-    execute(&world.db, &PROJECT, vec!["own".into(), "b".into()]).await;
+    execute(&world.db, &PROJECT, &["own", "b"]).await;
     world.happen("own", 2).await;
     world.changed("own", Some("b"));
     for sequence in 1..=2 {

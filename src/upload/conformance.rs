@@ -39,8 +39,8 @@ use super::store::{
 };
 use crate::access;
 use crate::auth::Caller;
-use crate::db::conformance::{open, scratch_postgres};
-use crate::db::{CORE, Db, DbUrl, Durability, Param, Sql, sql};
+use crate::db::conformance::{execute, open, scratch_postgres};
+use crate::db::{CORE, Db, DbUrl, Durability, Sql, sql};
 use crate::event::log;
 use crate::id::UploadId;
 
@@ -202,8 +202,7 @@ impl Subject {
         match &self.clock {
             Clock::Manual(store) => store.open(project, "somebody"),
             Clock::Database(db) => {
-                let params = vec![project.to_owned(), String::from("somebody")];
-                execute(db, &OPEN, params).await;
+                execute(db, &OPEN, &[project, "somebody"]).await;
             }
         }
     }
@@ -213,13 +212,8 @@ impl Subject {
         match &self.clock {
             Clock::Manual(store) => store.share(project, user, status == "accepted"),
             Clock::Database(db) => {
-                let share = vec![
-                    format!("{project}/{user}"),
-                    project.to_owned(),
-                    user.to_owned(),
-                    status.to_owned(),
-                ];
-                execute(db, &SHARE, share).await;
+                let id = format!("{project}/{user}");
+                execute(db, &SHARE, &[&id, project, user, status]).await;
             }
         }
     }
@@ -290,18 +284,6 @@ static SHARE: Sql = sql!(
     "INSERT INTO share (id, project_id, user_id, status, created_at, updated_at) \
      VALUES ($1, $2, $3, $4, {now}, {now}) ON CONFLICT (id) DO UPDATE SET status = excluded.status"
 );
-
-async fn execute(db: &Db, sql: &'static Sql, params: Vec<String>) {
-    let done = db.write(move |tx| {
-        let params = params.clone();
-        async move {
-            let params: Vec<_> = params.iter().map(|text| Param::Text(text)).collect();
-            tx.execute(sql, &params).await
-        }
-        .boxed()
-    });
-    done.await.unwrap();
-}
 
 async fn now(db: &Db) -> i64 {
     static NOW: Sql = sql!("SELECT {now}");
