@@ -6,7 +6,7 @@ use super::{
     ALL, Change, Changes, DEFAULT_OF_LOCAL, LINE, Right, default_project, right, right_to_add,
     visible,
 };
-use crate::auth::{Caller, Role};
+use crate::auth::{Caller, Models, Role};
 use crate::db::conformance::{empty_postgres, empty_sqlite, execute};
 use crate::db::{CORE, Db, Sql, sql};
 
@@ -112,7 +112,7 @@ impl World {
             );
         }
         let worker = Caller {
-            role: Role::Worker,
+            role: Role::Worker(Models::All),
             ..Caller::named("w")
         };
         assert_eq!(self.right(&worker, "p").await, None);

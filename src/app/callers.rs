@@ -17,8 +17,8 @@ use tokio::task::spawn_blocking;
 
 use super::{AppError, identity};
 use crate::auth::{
-    Authenticator, Caller, Capabilities, DOCUMENT_BYTES_MAX, Fetch, FetchError, Location, Role,
-    TokenConfig, Tokens, read_document,
+    Authenticator, Caller, Capabilities, DOCUMENT_BYTES_MAX, Fetch, FetchError, Location, Models,
+    Role, TokenConfig, Tokens, read_document,
 };
 use crate::cancel::Scope;
 use crate::clock;
@@ -88,7 +88,10 @@ pub(super) fn print_token(config: &Config, token: TokenRequest) -> Result<(), Ap
     let role = match token.role {
         None => Role::User,
         Some(TokenRole::Admin) => Role::Admin,
-        Some(TokenRole::Worker) => Role::Worker,
+        Some(TokenRole::Worker) => Role::Worker(match token.models {
+            None => Models::All,
+            Some(names) => Models::Only(names.into()),
+        }),
     };
     let caller = Caller {
         user: token.user,

@@ -47,6 +47,8 @@ impl Capabilities {
 
     /// A token to cancel `operation` `id` with `caller`'s rights, for as long as `within`. Also told is
     /// until when, in milliseconds since the Unix epoch.
+    ///
+    /// To work on the queue is not lent: of a worker's rights it lends those that everybody has.
     pub fn issue(
         &self,
         caller: &Caller,
@@ -60,7 +62,7 @@ impl Capabilities {
             operation,
             id,
             user: caller.user.as_str().into(),
-            role: word(caller.role),
+            role: word(&caller.role),
             until,
         };
         let payload = BASE64_URL_SAFE_NO_PAD.encode(serde_json::json!(lent).to_string());
@@ -92,10 +94,9 @@ impl Capabilities {
     }
 }
 
-fn word(role: Role) -> &'static str {
+fn word(role: &Role) -> &'static str {
     match role {
-        Role::User => "user",
-        Role::Worker => "worker",
+        Role::User | Role::Worker(_) => "user",
         Role::Admin => "admin",
         Role::Local => "local",
     }
@@ -104,7 +105,6 @@ fn word(role: Role) -> &'static str {
 fn role(word: &str) -> Option<Role> {
     match word {
         "user" => Some(Role::User),
-        "worker" => Some(Role::Worker),
         "admin" => Some(Role::Admin),
         "local" => Some(Role::Local),
         _ => None,
@@ -121,6 +121,7 @@ impl fmt::Debug for Capabilities {
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    use super::super::Models;
     use super::*;
 
     fn caller(user: &str, role: Role) -> Caller {
@@ -138,7 +139,6 @@ mod tests {
         let capabilities = Capabilities::new(&[7; 32], || 1000);
         for (user, role) in [
             ("ada", Role::User),
-            ("w1", Role::Worker),
             ("root", Role::Admin),
             ("a \"quoted\" ünïcode\\ name", Role::User),
         ] {
@@ -149,6 +149,10 @@ mod tests {
             assert_eq!(capabilities.redeem(&token, "upload", "two"), None);
             assert_eq!(capabilities.redeem(&token, "export", "one"), None);
         }
+        let worker = caller("w1", Role::Worker(Models::All));
+        let token = capabilities.issue(&worker, "upload", "one", HOUR).0;
+        let lender = capabilities.redeem(&token, "upload", "one");
+        assert_eq!(lender, Some(worker.without_role()));
         let local = capabilities
             .issue(&Caller::local(), "upload", "one", HOUR)
             .0;

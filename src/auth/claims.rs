@@ -1,15 +1,21 @@
 //! What a token says of its user.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Number, Value};
 
-use super::{Caller, Role};
+use super::{Caller, Models, Role};
 
 /// The longest name of a user, in bytes.
 const USER_BYTES_MAX: usize = 255;
 
 /// The longest address (RFC 5321, section 4.5.3.1).
 const EMAIL_BYTES_MAX: usize = 254;
+
+/// Models that a token may name.
+const MODELS_MAX: usize = 64;
+
+/// The longest name of a model, in bytes.
+const MODEL_BYTES_MAX: usize = 100;
 
 /// The end of the year 9999. Nobody means a later time: it is a mistake or an attempt.
 const LAST_SECOND: u64 = 253_402_300_799;
@@ -26,10 +32,18 @@ pub(super) struct Claims {
     email_verified_too: Option<Value>,
     role: Option<String>,
     roles: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "given")]
+    models: Option<Value>,
     exp: Number,
     /// One, or else a token of several issuers would be from whichever is expected.
     #[serde(rename = "iss")]
     _issuer: Option<String>,
+}
+
+/// What is there. `null` is none of what a token leaves out: whoever has lost the list of his models
+/// does not mean every one.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// A user, and until when his token is good.
@@ -50,7 +64,7 @@ impl Claims {
         });
         let until = until.filter(|until| *until <= LAST_SECOND);
         let until = until.ok_or("The token's exp is no time")?;
-        let role = self.role();
+        let role = self.role()?;
         let email = self.email();
         let user = self.sub.or(self.user_id).ok_or("The token has no sub")?;
         let is_name =
@@ -62,16 +76,36 @@ impl Claims {
         Ok(Vouched { caller, until })
     }
 
-    fn role(&self) -> Role {
+    fn role(&self) -> Result<Role, &'static str> {
+        // A wrong list spoils the token of whoever has it, worker or not.
+        let models = self.models()?;
         let mut said = self.role.iter().chain(self.roles.iter().flatten());
         let is_worker = |role: &String| role == "worker";
-        if said.clone().any(|role| role == "admin") {
+        Ok(if said.clone().any(|role| role == "admin") {
             Role::Admin
         } else if said.any(is_worker) {
-            Role::Worker
+            Role::Worker(models)
         } else {
             Role::User
-        }
+        })
+    }
+
+    fn models(&self) -> Result<Models, &'static str> {
+        let Some(said) = &self.models else {
+            return Ok(Models::All);
+        };
+        let named = said.as_array().filter(|named| named.len() <= MODELS_MAX);
+        let named = named.ok_or("The token's models are no list of at most 64")?;
+        let is_name = |name: &&str| {
+            (1..=MODEL_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control)
+        };
+        let names = named.iter().map(|name| {
+            let name = name.as_str().filter(is_name);
+            name.map(str::to_owned)
+        });
+        let names = names.collect::<Option<_>>();
+        let names = names.ok_or("The token's models have a name that is none")?;
+        Ok(Models::Only(names))
     }
 
     /// The address, unless somebody says that it need not be the user's.
@@ -179,10 +213,13 @@ mod tests {
         for (claims, expected) in [
             (json!({}), Role::User),
             (json!({"role": "admin"}), Role::Admin),
-            (json!({"role": "worker"}), Role::Worker),
+            (json!({"role": "worker"}), Role::Worker(Models::All)),
             (json!({"role": "Admin"}), Role::User),
             (json!({"role": "local"}), Role::User),
-            (json!({"roles": ["editor", "worker"]}), Role::Worker),
+            (
+                json!({"roles": ["editor", "worker"]}),
+                Role::Worker(Models::All),
+            ),
             (json!({"roles": ["worker", "admin"]}), Role::Admin),
             (json!({"role": "worker", "roles": ["admin"]}), Role::Admin),
             (json!({"roles": []}), Role::User),
@@ -196,6 +233,52 @@ mod tests {
             json!({"roles": [1]}),
         ] {
             assert!(role(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_worker_works_with_the_models_that_his_token_names() {
+        let worker = |models: Value| {
+            vouched(json!({"exp": 1, "sub": "w1", "role": "worker", "models": models}))
+        };
+        let longest = "ü".repeat(50);
+        let two = worker(json!(["otsu", longest])).unwrap().caller;
+        assert!(two.may_work_on("otsu") && two.may_work_on(&longest));
+        for other in ["", "Otsu", "ots", "otsu ", "otsu,local", "local"] {
+            assert!(!two.may_work_on(other), "{other}");
+        }
+        let every = caller(json!({"exp": 1, "sub": "w1", "role": "worker"}));
+        assert!(every.may_work_on("otsu"));
+        let none = worker(json!([])).unwrap().caller;
+        assert!(none.is_worker() && !none.may_work_on("otsu") && !none.may_work_on(""));
+        for role in ["user", "admin"] {
+            let other = json!({"exp": 1, "sub": "w1", "role": role, "models": ["otsu"]});
+            assert!(!caller(other).may_work_on("otsu"), "{role}");
+        }
+        assert!(!two.without_role().may_work_on("otsu"));
+        assert!(Caller::local().may_work_on("otsu"));
+        assert!(worker(json!(vec!["x"; 64])).is_ok());
+        for wrong in [
+            json!(null),
+            json!("otsu"),
+            json!(1),
+            json!(true),
+            json!({"otsu": true}),
+            json!([null]),
+            json!([1]),
+            json!([["otsu"]]),
+            json!(["otsu", ""]),
+            json!(["otsu\n"]),
+            json!(["\u{85}"]),
+            json!(["x".repeat(101)]),
+            json!(["ü".repeat(51)]),
+            json!(vec!["x"; 65]),
+        ] {
+            let refused = worker(wrong.clone());
+            let told = refused.expect_err(&wrong.to_string());
+            assert!(told.contains("models"), "{wrong}: {told}");
+            let user = json!({"exp": 1, "sub": "ada", "models": wrong});
+            assert!(vouched(user).is_err(), "{wrong}");
         }
     }
 
@@ -225,6 +308,7 @@ mod tests {
             r#"{"exp":1,"sub":"ada","sub":"bob"}"#,
             r#"{"exp":1,"exp":2,"sub":"ada"}"#,
             r#"{"exp":1,"sub":"ada","role":"user","role":"admin"}"#,
+            r#"{"exp":1,"sub":"ada","models":["otsu"],"models":["local"]}"#,
         ] {
             assert!(serde_json::from_str::<Claims>(twice).is_err(), "{twice}");
         }

@@ -135,16 +135,25 @@ pub struct Caller {
 }
 
 /// What a caller may do beyond what everybody may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Nothing.
     User,
-    /// Work on the items of the processing queue.
-    Worker,
+    /// Work on those items of the processing queue that are for these models.
+    Worker(Models),
     /// See and end everything.
     Admin,
     /// Both: there is nobody else.
     Local,
+}
+
+/// The models that a worker may work with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Models {
+    /// Every one.
+    All,
+    /// Those that have one of these names.
+    Only(Arc<[String]>),
 }
 
 impl Caller {
@@ -186,7 +195,7 @@ impl Caller {
         Self {
             role: match self.role {
                 Role::Local => Role::Local,
-                Role::User | Role::Worker | Role::Admin => Role::User,
+                Role::User | Role::Worker(_) | Role::Admin => Role::User,
             },
             ..self.clone()
         }
@@ -199,6 +208,15 @@ impl Caller {
 
     /// Whether the queue's items are his to work on.
     pub fn is_worker(&self) -> bool {
-        matches!(self.role, Role::Worker | Role::Local)
+        matches!(self.role, Role::Worker(_) | Role::Local)
+    }
+
+    /// Whether those of the queue's items are that are for this model.
+    pub fn may_work_on(&self, model: &str) -> bool {
+        match &self.role {
+            Role::Worker(Models::Only(names)) => names.iter().any(|name| name == model),
+            Role::Worker(Models::All) | Role::Local => true,
+            Role::User | Role::Admin => false,
+        }
     }
 }

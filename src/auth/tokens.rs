@@ -16,7 +16,7 @@ use super::claims::{Claims, Vouched};
 use super::jwks::{Jwks, Missing};
 use super::key::{self, Key, KeyError};
 use super::seen::{Seen, TokenDigest};
-use super::{Caller, Role};
+use super::{Caller, Models, Role};
 
 /// The longest token.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
@@ -83,9 +83,7 @@ impl Tokens {
     /// # Cancel safety
     /// May be dropped.
     pub(super) async fn caller(&self, token: &str) -> Result<Caller, Problem> {
-        if token.len() > TOKEN_BYTES_MAX {
-            return Err(refused("The token is too long"));
-        }
+        check_length(token)?;
         let key = match &self.keys {
             Keys::One(key) => key.clone(),
             Keys::Many(jwks) => {
@@ -119,6 +117,13 @@ impl Tokens {
             ));
         }
         decoded.claims.vouch().map_err(refused)
+    }
+}
+
+fn check_length(token: &str) -> Result<(), Problem> {
+    match token.len() > TOKEN_BYTES_MAX {
+        true => Err(refused("The token is too long")),
+        false => Ok(()),
     }
 }
 
@@ -185,12 +190,13 @@ impl Signer {
     /// A token for `caller`, good until this many seconds after the Unix epoch.
     ///
     /// # Errors
-    /// It cannot be signed, or would not be accepted: the user's name is none.
+    /// It cannot be signed, or would not be accepted: the user's name is none, say.
     pub fn sign(&self, caller: &Caller, until: u64) -> Result<String, SignError> {
-        let role = match caller.role {
-            Role::User => None,
-            Role::Worker => Some("worker"),
-            Role::Admin | Role::Local => Some("admin"),
+        let (role, models) = match &caller.role {
+            Role::User => (None, None),
+            Role::Worker(Models::All) => (Some("worker"), None),
+            Role::Worker(Models::Only(names)) => (Some("worker"), Some(names.to_vec())),
+            Role::Admin | Role::Local => (Some("admin"), None),
         };
         let mut claims = Map::new();
         let said = [
@@ -203,9 +209,11 @@ impl Signer {
         for (name, value) in said {
             claims.extend(value.map(|value| (name.to_owned(), value.into())));
         }
+        claims.extend(models.map(|names| (String::from("models"), names.into())));
         claims.insert(String::from("exp"), until.into());
         let token = key::sign(&Value::Object(claims), &self.secret)?;
         // What is printed works, or is not printed.
+        check_length(&token).map_err(SignError::Useless)?;
         let keys = Keys::One(Arc::new(Key::secret(&self.secret)?));
         let tokens = Tokens::new(keys, &self.expected);
         match &tokens.keys {

@@ -62,6 +62,9 @@ pub(super) enum Subcommand {
         /// What he may do beyond what everybody may
         #[arg(long, value_enum, value_name = "ROLE")]
         role: Option<TokenRole>,
+        /// The models that a worker may work with, separated by commas; without it, every one
+        #[arg(long, value_name = "MODEL", value_delimiter = ',')]
+        models: Option<Vec<String>>,
         #[command(flatten)]
         flags: Flags,
     },

@@ -74,6 +74,8 @@ pub struct TokenRequest {
     pub email: Option<String>,
     /// What he may do beyond what everybody may.
     pub role: Option<TokenRole>,
+    /// The models that he may work with as a worker. `None`: every one.
+    pub models: Option<Vec<String>>,
     /// For how long it is good.
     pub expires: Duration,
 }
@@ -304,10 +306,14 @@ where
             expires,
             email,
             role,
+            models,
             mut flags,
         } => {
             if expires.0 < Duration::from_secs(1) {
                 return Err(refuse(program, &"`--expires` must be a second or more"));
+            }
+            if models.is_some() && role != Some(TokenRole::Worker) {
+                return Err(refuse(program, &"`--models` needs `--role worker`"));
             }
             // What else would it be signed for?
             flags.settings.auth.get_or_insert(args::Auth::Jwt);
@@ -317,6 +323,7 @@ where
                     user,
                     email,
                     role,
+                    models,
                     expires: expires.0,
                 },
             }

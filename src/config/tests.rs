@@ -74,7 +74,7 @@ fn the_help_tells_the_defaults_that_are_applied() {
 }
 
 /// Flags that say what to do this time.
-const OF_ONE_COMMAND: [&str; 5] = ["repair", "user", "expires", "email", "role"];
+const OF_ONE_COMMAND: [&str; 6] = ["repair", "user", "expires", "email", "role", "models"];
 
 #[test]
 fn every_flag_has_its_variable_and_its_heading() {
@@ -591,5 +591,9 @@ fn contradictions_about_callers_are_refused() {
     let token = ["token", "--user", "ada", secret];
     assert!(refusal(&[&token[..], &["--expires", "0s"]].concat()).contains("expires"));
     assert!(refusal(&[&token[..], &["--listen", "a:1"]].concat()).contains("means nothing"));
+    for role in [&[][..], &["--role", "admin"]] {
+        let models = [&token[..], role, &["--models", "otsu"]].concat();
+        assert!(refusal(&models).contains("--role worker"), "{role:?}");
+    }
     assert!(refusal(&["token", secret]).contains("--user"));
 }

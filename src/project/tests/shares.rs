@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{World, admin, heard, somebody, text, user};
 use crate::access::Right;
-use crate::auth::{Caller, Role};
+use crate::auth::{Caller, Models, Role};
 
 pub(super) async fn suite(on: &World) {
     only_an_accepted_share_opens_a_project(on).await;
@@ -153,7 +153,7 @@ async fn an_admin_sees_and_does_everything(on: &World) {
     on.revoke(&root, &share).await.expect(200);
     assert_eq!(on.right(&b, &project).await, None);
     let worker = Caller {
-        role: Role::Worker,
+        role: Role::Worker(Models::All),
         ..somebody()
     };
     on.get(&worker, &target).await.expect(404);

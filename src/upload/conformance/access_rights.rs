@@ -2,7 +2,7 @@
 
 use super::{HOUR, Subject, new_upload, project, step};
 use crate::access::Denied;
-use crate::auth::{Caller, Role};
+use crate::auth::{Caller, Models, Role};
 use crate::id::UploadId;
 use crate::upload::store::{
     CancelOutcome, Canceller, Filter, NewUpload, NotMade, Seen, State, Upload, Which,
@@ -105,7 +105,7 @@ async fn what_is_seen_and_covered(on: &Subject) {
         }
     }
     let worker = Caller {
-        role: Role::Worker,
+        role: Role::Worker(Models::All),
         ..Caller::named("worker")
     };
     for who in [Caller::named("stranger"), Caller::named(""), worker] {

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::hook::{Hook, Sent, text};
-use crate::support::jwt::{Keys, SECRET, Signer, base64, claims, claims_with, jwks, now};
+use crate::support::jwt::{Keys, SECRET, Signer, base64, claims, claims_with, jwks, now, unbase64};
 use crate::support::server::{Server, run, run_server, temp_dir};
 use crate::support::wire::{Answer, Req};
 
@@ -229,6 +229,7 @@ async fn the_command_signs_what_the_server_accepts_and_prints_nothing_else() {
         &["--expires", "5s"],
         &["--email", "Ada@Example.org", "--role", "admin"],
         &["--role", "worker"],
+        &["--role", "worker", "--models", "otsu,local"],
     ] {
         let command = ["token", "--user", "ada", "--config", &file];
         let outcome = run(&[&command, more].concat()).await;
@@ -237,6 +238,11 @@ async fn the_command_signs_what_the_server_accepts_and_prints_nothing_else() {
         assert_eq!(outcome.stdout, format!("{token}\n"));
         assert_eq!(token.split('.').count(), 3);
         server.send(list(token)).await.expect(200);
+        let claims: Vec<_> = token.split('.').map(unbase64).collect();
+        let claims: Value = serde_json::from_slice(&claims[1]).expect("claims");
+        let models = more.last().filter(|last| last.contains(','));
+        let models = models.map(|_| json!(["otsu", "local"]));
+        assert_eq!(claims.get("models"), models.as_ref(), "{claims}");
     }
     let alone = ["token", "--user", "ada", "--jwt-secret-file", &secret];
     let outcome = run(&alone).await;
@@ -253,6 +259,15 @@ async fn the_command_signs_nothing_that_would_be_refused() {
     let keys = Keys::new();
     let secret = keys.write("secret", SECRET);
     let document = keys.write("jwks", jwks(&[Signer::rs256().jwk("k1")]));
+    let worker = [
+        "--user",
+        "a",
+        "--role",
+        "worker",
+        "--jwt-secret-file",
+        &secret,
+    ];
+    let (too_many, too_long) = (["x"; 65].join(","), [&*"x".repeat(100); 64].join(","));
     for (arguments, told) in [
         (
             vec!["--user", "", "--jwt-secret-file", &secret],
@@ -284,6 +299,18 @@ async fn the_command_signs_nothing_that_would_be_refused() {
                 &secret,
             ],
             "king",
+        ),
+        (
+            [&worker[..], &["--models", "otsu,,local"]].concat(),
+            "name that is none",
+        ),
+        (
+            [&worker[..], &["--models", &too_many]].concat(),
+            "list of at most 64",
+        ),
+        (
+            [&worker[..], &["--models", &too_long]].concat(),
+            "token is too long",
         ),
         (vec!["--user", "a", "--auth", "none"], "no tokens"),
         (vec!["--jwt-secret-file", &secret], "--user"),

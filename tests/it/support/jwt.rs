@@ -190,7 +190,7 @@ pub(crate) fn base64(bytes: impl AsRef<[u8]>) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn unbase64(text: &str) -> Vec<u8> {
+pub(crate) fn unbase64(text: &str) -> Vec<u8> {
     BASE64_URL_SAFE_NO_PAD.decode(text).expect("base64")
 }
 
