@@ -45,8 +45,8 @@ impl Capabilities {
         Self { key, clock }
     }
 
-    /// A token to cancel `operation` `id` with `caller`'s rights, for as long as `within`. Also told is
-    /// until when, in milliseconds since the Unix epoch.
+    /// A token for `operation` on `id` with `caller`'s rights, for as long as `within`. Also told is until
+    /// when, in milliseconds since the Unix epoch.
     ///
     /// To work on the queue is not lent: of a worker's rights it lends those that everybody has.
     pub fn issue(
@@ -72,8 +72,8 @@ impl Capabilities {
         (format!("{signed}.{tag}"), until)
     }
 
-    /// Whose rights the token lends to cancel `operation` `id`. `None`: it is not for that, or not any
-    /// more, or not ours.
+    /// Whose rights the token lends for `operation` on `id`. `None`: it is not for that, or not any more,
+    /// or not ours.
     pub(super) fn redeem(&self, token: &str, operation: &str, id: &str) -> Option<Caller> {
         let (signed, tag) = token
             .rsplit_once('.')
@@ -147,7 +147,7 @@ mod tests {
             assert_eq!(until, 3_601_000);
             assert_eq!(capabilities.redeem(&token, "upload", "one"), Some(issuer));
             assert_eq!(capabilities.redeem(&token, "upload", "two"), None);
-            assert_eq!(capabilities.redeem(&token, "export", "one"), None);
+            assert_eq!(capabilities.redeem(&token, "read", "one"), None);
         }
         let worker = caller("w1", Role::Worker(Models::All));
         let token = capabilities.issue(&worker, "upload", "one", HOUR).0;

@@ -16,7 +16,7 @@
 //! | `crypto` | the arithmetic |
 //! | `seen` | tokens that have been checked before |
 //! | `ticket` | one request of a browser that cannot send a token |
-//! | `capability` | one cancel by whoever has this |
+//! | `capability` | one operation on one resource, by whoever has this |
 //! | `source` | from the configuration to keys |
 
 use std::sync::Arc;
@@ -64,6 +64,19 @@ impl Authenticator {
         }))
     }
 
+    /// One that asks everybody, by a clock for what is lent; and what signs for it.
+    #[cfg(test)]
+    pub(crate) fn with_signer(clock: fn() -> u64) -> (Self, Signer) {
+        let signer = Signer {
+            secret: b"a secret of the tests that is long enough".to_vec(),
+            expected: Expected::default(),
+        };
+        let key = key::Key::secret(&signer.secret).unwrap();
+        let tokens = Tokens::new(tokens::Keys::One(Arc::new(key)), &signer.expected);
+        let capabilities = Capabilities::new(&[7; 32], clock);
+        (Self::new(Some(tokens), capabilities), signer)
+    }
+
     /// The caller on a server that asks nobody.
     pub fn everybody(&self) -> Option<Caller> {
         self.0.tokens.is_none().then(Caller::local)
@@ -93,8 +106,7 @@ impl Authenticator {
         })
     }
 
-    /// Who has lent his right to cancel `operation` `id`. What that right is today is not looked at
-    /// here.
+    /// Who has lent his right to `operation` on `id`. What that right is today is not looked at here.
     ///
     /// # Errors
     /// The problem to answer with.
@@ -112,7 +124,7 @@ impl Authenticator {
         &self.0.tickets
     }
 
-    /// What lends the right to one cancel.
+    /// What lends the right to one operation.
     pub fn capabilities(&self) -> &Capabilities {
         &self.0.capabilities
     }

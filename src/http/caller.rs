@@ -30,8 +30,37 @@ pub(super) enum Entry {
 pub enum Credential {
     /// `?ticket=`, good for one request.
     Ticket,
-    /// `?token=`, by which somebody lends his right to cancel the upload that the path has as `{id}`.
-    UploadCancel,
+    /// `?token=`, by which somebody lends his right to this.
+    Lent(Operation),
+}
+
+/// What can be lent of the resource that the path has as `{id}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// To cancel an upload.
+    Upload,
+    /// To read an upload with GET.
+    Read,
+}
+
+impl Operation {
+    /// Under this name it is lent.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Upload => "upload",
+            Self::Read => "read",
+        }
+    }
+
+    /// Whether a token in the query is looked at.
+    fn is_asked(self, method: &Method, is_open: bool) -> bool {
+        match self {
+            // Where nobody is asked, too: with it, a page may do what it could not without.
+            Self::Upload => true,
+            // What other methods do at the same path is not lent.
+            Self::Read => *method == Method::GET && !is_open,
+        }
+    }
 }
 
 /// Finds out who is calling, and takes from the request what proves it: nobody behind this needs it.
@@ -66,16 +95,17 @@ pub(super) async fn establish(
                 return config.auth.ticket(ticket);
             }
         }
-        // Where nobody is asked, too: with it, a page may do what it could not without.
-        Some(Credential::UploadCancel) => {
+        Some(Credential::Lent(operation))
+            if operation.is_asked(&request.head.method, everybody.is_some()) =>
+        {
             if let Some(token) = parameter(&request.head, "token")? {
                 let id = request.path.get("id").unwrap_or_default();
-                let lender = config.auth.capability(token, "upload", id)?;
+                let lender = config.auth.capability(token, operation.word(), id)?;
                 request.is_lent = true;
                 return Ok(lender);
             }
         }
-        Some(Credential::Ticket) | None => {}
+        Some(Credential::Ticket | Credential::Lent(_)) | None => {}
     }
     if let Some(everybody) = everybody {
         return Ok(everybody);

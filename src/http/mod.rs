@@ -61,7 +61,7 @@ use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use body::{Body, BodyError, DrainLimits, OutBody};
-pub use caller::Credential;
+pub use caller::{Credential, Operation};
 pub use client::{Client, ClientError};
 pub use cors::{Cors, Shared};
 pub use interim::Interim;

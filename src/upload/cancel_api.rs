@@ -15,7 +15,7 @@ use super::store::{State, Which};
 use super::{Uploads, api, refuse};
 use crate::auth::Caller;
 use crate::clock::rfc3339;
-use crate::http::{Request, Response, json, reject};
+use crate::http::{Operation, Request, Response, json, reject};
 use crate::id::UploadId;
 
 /// The longest reason, in characters.
@@ -162,7 +162,8 @@ pub(super) async fn lend(uploads: Arc<Uploads>, mut request: Request) -> Respons
         }
         let within = Duration::from_secs(seconds);
         let capabilities = uploads.auth.capabilities();
-        let (token, until) = capabilities.issue(&lender, "upload", &id.to_string(), within);
+        let operation = Operation::Upload.word();
+        let (token, until) = capabilities.issue(&lender, operation, &id.to_string(), within);
         Ok(TokenView {
             token,
             expires_at: rfc3339(i64::try_from(until).unwrap_or(i64::MAX)),

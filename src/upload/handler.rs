@@ -242,7 +242,17 @@ async fn read(
     unfinished: Unfinished,
     request: transport::Request,
 ) -> Answer {
-    let transport::Request { head, caller, .. } = request;
+    let transport::Request {
+        head,
+        caller,
+        is_lent,
+        ..
+    } = request;
+    // Only the content is lent: not how far it is, nor to send away who goes on with it.
+    let unfinished = match is_lent {
+        true => Unfinished::Refused,
+        false => unfinished,
+    };
     match (
         content::read(&uploads, id, &caller, &head).await,
         unfinished,

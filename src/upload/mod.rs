@@ -27,7 +27,7 @@ use crate::auth::{Authenticator, Caller};
 use crate::blob::{BlobStore, Digests};
 use crate::cancel::{Live, Scope};
 use crate::event::Operations;
-use crate::http::{Cors, Credential, Origin, Route, StallLimits, Throttle};
+use crate::http::{Cors, Credential, Operation, Origin, Route, StallLimits, Throttle};
 use crate::id::UploadId;
 use crate::module::Mount;
 use streams::Streams;
@@ -79,7 +79,7 @@ pub struct Deps {
     pub operations: Operations,
     /// Tells who may see more or less than before.
     pub access: access::Changes,
-    /// What lends the right to one cancel.
+    /// What lends the right to one operation.
     pub auth: Authenticator,
     /// Whether bytes past a committed offset, as found at the start, are still those that their
     /// sender sent: the machine has been up ever since.
@@ -140,8 +140,8 @@ pub fn mount(deps: Deps, config: Config) -> (Mount, Cancels) {
         routes: vec![
             serve("/files", Target::Creation),
             serve("/files/", Target::Creation),
-            serve("/files/{id}", Target::Upload),
-            serve("/files/{id}/", Target::Upload),
+            serve("/files/{id}", Target::Upload).takes(Credential::Lent(Operation::Read)),
+            serve("/files/{id}/", Target::Upload).takes(Credential::Lent(Operation::Read)),
             serve("/api/projects/{project}/uploads", Target::Collection),
             Route::new(Method::POST, images::PATH, move |request| {
                 images::serve(images.clone(), request)
@@ -163,7 +163,7 @@ pub fn mount(deps: Deps, config: Config) -> (Mount, Cancels) {
             Route::new(Method::GET, "/api/uploads/{id}", move |request| {
                 api::find(find.clone(), request)
             }),
-            cancel("/api/uploads/{id}/cancel").takes(Credential::UploadCancel),
+            cancel("/api/uploads/{id}/cancel").takes(Credential::Lent(Operation::Upload)),
             cancel("/api/projects/{project}/uploads/{id}/cancel"),
             Route::new(
                 Method::POST,

@@ -11,6 +11,7 @@
 //! | `images.rs` | forms: cut, cancelled, stopped anywhere, on stores that fail |
 //! | `races.rs` | requests that meet |
 //! | `recovery.rs` | tails, and what a restart does with them |
+//! | `lent.rs` | reading by a right that somebody has lent |
 //! | `clocks.rs` | stalls and checkpoints, by a paused clock |
 
 mod clocks;
@@ -18,6 +19,7 @@ mod digests;
 mod failures;
 mod images;
 mod interrupted;
+mod lent;
 mod races;
 mod recovery;
 mod scenarios;

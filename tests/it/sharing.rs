@@ -380,6 +380,7 @@ async fn a_lent_token_cancels_one_upload_and_does_nothing_else() {
         ),
         with_token("DELETE", format!("/files/{id}")),
         with_token("HEAD", format!("/files/{id}")),
+        with_token("GET", format!("/files/{id}")),
         with_token("GET", format!("/api/events?projectId={project}")),
         tus::request("POST", &format!("/api/uploads/{id}/cancel")).bearer(&token),
         tus::request("GET", &format!("/api/uploads/{id}")).bearer(&token),

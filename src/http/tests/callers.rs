@@ -1,6 +1,5 @@
 //! On whose behalf a request is made: what a route takes beside a login token.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +7,9 @@ use http::Method;
 use tidegate_protocol::problem::Problem;
 
 use super::{Answer, Server, head, text};
-use crate::auth::{Authenticator, Caller, Capabilities, Expected, KeySource, Role, TokenConfig};
-use crate::http::{Config, Credential, Response, Route};
+use crate::auth::{Authenticator, Caller, Role};
+use crate::http::{Config, Credential, Operation, Response, Route};
 
-const SECRET: &str = "a secret of the tests that is long enough";
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A server with a route of each kind, which answers who is calling.
@@ -19,22 +17,12 @@ struct Guarded {
     server: Server,
     auth: Authenticator,
     login: String,
-    _secret: tempfile::TempDir,
 }
 
 impl Guarded {
     async fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let path: PathBuf = dir.path().join("secret");
-        std::fs::write(&path, SECRET).unwrap();
-        let tokens = TokenConfig {
-            keys: KeySource::Secret(path),
-            expected: Expected::default(),
-        };
-        let login = tokens.signer().unwrap().sign(&user("ada"), 4_000_000_000);
-        let tokens = tokens.load(|_| Err("no JWK Set is read".into())).await;
-        let capabilities = Capabilities::new(&[7; 32], || 1_000_000);
-        let auth = Authenticator::new(Some(tokens.unwrap()), capabilities);
+        let (auth, signer) = Authenticator::with_signer(|| 1_000_000);
+        let login = signer.sign(&user("ada"), 4_000_000_000);
         let who = |path: &str| {
             Route::any(path, |request| async move {
                 let Caller { user, role, .. } = &request.caller;
@@ -51,7 +39,8 @@ impl Guarded {
             who("/callers"),
             who("/words").refusing(refusing),
             who("/feed").takes(Credential::Ticket),
-            who("/upload/{id}/cancel").takes(Credential::UploadCancel),
+            who("/upload/{id}/cancel").takes(Credential::Lent(Operation::Upload)),
+            who("/content/{id}").takes(Credential::Lent(Operation::Read)),
             Route::new(Method::GET, "/get", |_| async { text(200, "got") }),
         ];
         let config = Config::new(auth.clone());
@@ -59,7 +48,6 @@ impl Guarded {
             server: Server::start_with(config, routes).await,
             auth,
             login: login.unwrap(),
-            _secret: dir,
         }
     }
 
@@ -190,26 +178,87 @@ async fn a_capability_cancels_its_upload_and_opens_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_capability_reads_with_get_and_with_nothing_else() {
+    let guarded = Guarded::start().await;
+    let issue = |operation: &str, id: &str| {
+        let capabilities = guarded.auth.capabilities();
+        capabilities.issue(&user("bob"), operation, id, HOUR).0
+    };
+    let (read, cancel) = (issue("read", "one"), issue("upload", "one"));
+    let bob = (200, String::from("bob User"));
+    let get = format!("GET /content/one?token={read}");
+    for _ in 0..2 {
+        assert_eq!(guarded.who(&get, "").await, bob);
+    }
+    for method in ["HEAD", "POST", "PUT", "PATCH", "DELETE", "PROPFIND", "get"] {
+        let target = format!("{method} /content/one?token={read}");
+        assert_eq!(guarded.who(&target, "").await.0, 401, "{method}");
+    }
+    // As without a token, it is answered to nobody.
+    let options = format!("OPTIONS /content/one?token={read}");
+    assert_eq!(guarded.who(&options, "").await, (200, " User".into()));
+    for method in ["PATCH", "DELETE"] {
+        let target = format!("POST /content/one?token={read}");
+        let fields = format!("X-HTTP-Method-Override: {method}\r\n");
+        assert_eq!(guarded.who(&target, &fields).await, refused(), "{method}");
+        // Nor does a GET become one of them.
+        assert_eq!(guarded.who(&get, &fields).await, bob, "{method}");
+    }
+    for target in [
+        format!("GET /content/two?token={read}"),
+        format!("GET /content/one?token={cancel}"),
+        format!("GET /content/one?token={}", issue("read", "two")),
+        format!("GET /content/one?token={}", guarded.login),
+        format!("GET /content/one?token={read}&token={read}"),
+        format!("GET /content/one?ticket={read}"),
+        String::from("GET /content/one?token="),
+        format!("GET /callers?token={read}"),
+        format!("GET /upload/one/cancel?token={read}"),
+        format!("POST /upload/one/cancel?token={read}"),
+    ] {
+        assert_eq!(guarded.who(&target, "").await, refused(), "{target}");
+    }
+    // Where the token is not looked at, whoever has a login of his own is himself.
+    let login = format!("Cookie: access_token={}\r\n", guarded.login);
+    assert_eq!(guarded.who(&get, &login).await, bob);
+    let head = format!("HEAD /content/one?token={read}");
+    assert_eq!(guarded.who(&head, &login).await.0, 200);
+    let login = format!("Authorization: Bearer {}\r\n", guarded.login);
+    assert_eq!(guarded.who(&get, &login).await.1, "ada User");
+    guarded.server.stop().await;
+}
+
+#[tokio::test]
 async fn nobody_is_asked_where_everybody_is_let_in() {
     let (sent, mut callers) = tokio::sync::mpsc::unbounded_channel();
     let sent = Arc::new(sent);
-    let route = Route::any("/", move |request| {
+    let route = |path: &str| {
         let sent = sent.clone();
-        async move {
-            sent.send(request.caller).unwrap();
-            text(200, "")
-        }
-    });
-    let server = Server::start([route]).await;
+        Route::any(path, move |request| {
+            let sent = sent.clone();
+            async move {
+                sent.send((request.caller, request.is_lent)).unwrap();
+                text(200, "")
+            }
+        })
+    };
+    let content = route("/content/{id}").takes(Credential::Lent(Operation::Read));
+    let server = Server::start([route("/"), content]).await;
     for fields in [
         "",
         "Authorization: nonsense\r\n",
         "Cookie: access_token=x\r\n",
     ] {
-        let mut client = server.connect().await;
-        client.send(head("POST /?ticket=x&token=y", fields)).await;
-        assert_eq!(client.answer(false).await.status(), 200);
-        assert_eq!(callers.recv().await, Some(Caller::local()));
+        for target in [
+            "POST /?ticket=x&token=y",
+            "GET /content/one?token=x",
+            "GET /content/one?token=x&token=x",
+        ] {
+            let mut client = server.connect().await;
+            client.send(head(target, fields)).await;
+            assert_eq!(client.answer(false).await.status(), 200);
+            assert_eq!(callers.recv().await, Some((Caller::local(), false)));
+        }
     }
     server.stop().await;
 }

@@ -17,14 +17,14 @@ use crate::blob::{BlobStore, Digests};
 use crate::cancel::{CancelReason, Scope};
 use crate::clock;
 use crate::event::Operations;
-use crate::http::{Body, Cors, Origin, StallLimits};
+use crate::http::{Body, Cors, Origin, Route, StallLimits};
 use crate::id::UploadId;
 use crate::upload::memory::MemoryStore as MemoryRows;
 use crate::upload::receive::{self, Received, Sender};
 use crate::upload::recover::Tails;
 use crate::upload::store::{NewFinal, NewUpload, State, Upload, UploadStore};
 use crate::upload::sweep::Sweeper;
-use crate::upload::{Config, Deps, Metrics, Uploads};
+use crate::upload::{self, Config, Deps, Metrics, Uploads};
 use crate::work::{Next, Worker};
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
@@ -95,17 +95,21 @@ pub(super) fn uploads_over(
     blobs: Arc<dyn BlobStore>,
     config: Config,
 ) -> Arc<Uploads> {
-    let deps = Deps {
+    let auth = Authenticator::new(None, Capabilities::new(&[7; 32], clock::unix_ms));
+    Arc::new(Uploads::new(deps(store, blobs, auth), config))
+}
+
+fn deps(store: Arc<dyn UploadStore>, blobs: Arc<dyn BlobStore>, auth: Authenticator) -> Deps {
+    Deps {
         store,
         blobs,
         scope: Scope::root("uploads"),
         metrics: Metrics::default(),
         operations: Operations::default(),
         access: access::Changes::new(),
-        auth: Authenticator::new(None, Capabilities::new(&[7; 32], clock::unix_ms)),
+        auth,
         tails_are_good: false,
-    };
-    Arc::new(Uploads::new(deps, config))
+    }
 }
 
 /// An append at `offset` as tus asks for it.
@@ -186,6 +190,13 @@ impl World {
             Arc::new(self.blobs.clone()),
             config(),
         )
+    }
+
+    /// The routes of a process that asks who is calling.
+    pub(super) fn routes(&self, auth: &Authenticator) -> Vec<Route> {
+        let (store, blobs) = (Arc::new(self.rows.clone()), Arc::new(self.blobs.clone()));
+        let deps = deps(store, blobs, auth.clone());
+        upload::mount(deps, config()).0.routes
     }
 
     /// The next process after one that has ended like this, with all that it does at its start.

@@ -44,6 +44,7 @@ fn told(answer: &Answer) -> String {
 fn with(secret: &str) -> Vec<Req> {
     let list = "/api/projects";
     let upload = "/api/uploads/3f2f5d3c-9d3e-4b0e-8c39-0d6c7a2e5a11/cancel";
+    let content = "/files/3f2f5d3c-9d3e-4b0e-8c39-0d6c7a2e5a11";
     vec![
         Req::new("GET", list).bearer(secret),
         Req::new("GET", "/healthz").bearer(secret),
@@ -70,6 +71,10 @@ fn with(secret: &str) -> Vec<Req> {
         Req::new("GET", &format!("{list}?limit=x&access_token={secret}")).bearer(secret),
         Req::new("POST", &format!("{upload}?token={secret}")),
         Req::new("POST", &format!("{upload}?token={secret}&token={secret}")),
+        Req::new("GET", &format!("{content}?token={secret}")),
+        Req::new("GET", &format!("{content}/?token={secret}&token={secret}")),
+        Req::new("GET", &format!("{content}?token={secret}")).bearer(secret),
+        Req::new("HEAD", &format!("{content}?token={secret}")),
         Req {
             target: format!("{}?ticket={secret}", ws::PATH),
             ..ws::handshake()

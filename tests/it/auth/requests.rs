@@ -375,4 +375,10 @@ async fn without_authentication_credentials_are_not_even_looked_at() {
     let view = Req::new("GET", &format!("/api/uploads/{id}")).header("Authorization", "Basic x");
     let owner = server.send(view).await.expect(200).json()["data"]["ownerId"].clone();
     assert_eq!(owner, "local");
+    // Nor is what might lend a right.
+    let read = Req::new("GET", &format!("/files/{id}?token=x&token=y"));
+    server
+        .send(read)
+        .await
+        .expect_slug(409, "upload-incomplete");
 }

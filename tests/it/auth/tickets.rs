@@ -74,6 +74,7 @@ async fn a_ticket_is_for_feeds_and_for_nothing_else() {
         ("POST", format!("/api/uploads/{id}/cancel")),
         ("POST", String::from("/api/events/ticket")),
         ("POST", String::from("/files")),
+        ("GET", upload.path.clone()),
         ("HEAD", upload.path.clone()),
         ("DELETE", upload.path.clone()),
     ] {
