@@ -2,6 +2,11 @@
 
 use std::sync::Arc;
 
+use tidegate_protocol::problem::Problem;
+
+/// Seconds after which a client is asked to try again.
+const RETRY_AFTER: u64 = 5;
+
 /// Why a read or a write failed.
 ///
 /// Unless a variant says otherwise, nothing of a failed write was kept. An error is cheap to
@@ -62,5 +67,21 @@ impl DbError {
     /// Wraps what no other variant is for.
     pub(super) fn driver(error: sqlx::Error) -> Self {
         Self::Driver(Arc::new(error))
+    }
+}
+
+impl From<DbError> for Problem {
+    /// What a client is told. What it is not told goes to the log.
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::Full => Self::StorageFull,
+            DbError::Busy | DbError::Unavailable(_) => Self::Unavailable {
+                retry_after: RETRY_AFTER,
+            },
+            error => {
+                tracing::error!(error = &error as &dyn std::error::Error, "database");
+                Self::Internal
+            }
+        }
     }
 }

@@ -6,11 +6,11 @@ use http::StatusCode;
 use serde::Serialize;
 use tidegate_protocol::problem::Problem;
 
+use super::Projects;
 use super::ask::{Changed, New};
 use super::deletion::Deleted;
 use super::row::Project;
 use super::store::Which;
-use super::{Projects, refuse};
 use crate::auth::Caller;
 use crate::clock::rfc3339;
 use crate::http::{Page, PathParams, Request, Response, json, reject};
@@ -56,7 +56,7 @@ pub(super) async fn create(projects: Arc<Projects>, mut request: Request) -> Res
         let (title, description) = new.checked()?;
         let owner = request.caller.user.clone();
         let created = projects.store.create(owner, title, description).await;
-        created.map_err(|error| refuse::db(&error))
+        created.map_err(Problem::from)
     };
     let created = created.await;
     answer_one(&request, StatusCode::CREATED, created)
@@ -73,7 +73,7 @@ pub(super) async fn list(projects: Arc<Projects>, request: Request) -> Response 
             Some(_) => return Err(Problem::validation("all", "must be `true` or `false`")),
         };
         let listed = projects.store.list(which, &page).await;
-        let (rows, total) = listed.map_err(|error| refuse::db(&error))?;
+        let (rows, total) = listed?;
         Ok((page, rows, total))
     };
     match listed.await {
@@ -91,9 +91,7 @@ pub(super) async fn find(projects: Arc<Projects>, request: Request) -> Response 
     let found = async {
         let id = id(&request.path)?;
         let found = projects.store.find(&id, &request.caller).await;
-        found
-            .map_err(|error| refuse::db(&error))?
-            .map_err(Problem::from)
+        found?.map_err(Problem::from)
     };
     let found = found.await;
     answer_one(&request, StatusCode::OK, found)
@@ -109,9 +107,7 @@ pub(super) async fn update(projects: Arc<Projects>, mut request: Request) -> Res
             .store
             .update(id, request.caller.clone(), edit)
             .await;
-        updated
-            .map_err(|error| refuse::db(&error))?
-            .map_err(Problem::from)
+        updated?.map_err(Problem::from)
     };
     let updated = updated.await;
     answer_one(&request, StatusCode::OK, updated)

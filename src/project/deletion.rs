@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use tidegate_protocol::problem::Problem;
 use tokio::time::{sleep, timeout};
 
-use super::{Projects, refuse};
+use super::Projects;
 use crate::auth::Caller;
 use crate::cancel::Task;
 use crate::db::DbError;
@@ -79,7 +79,7 @@ impl Projects {
         caller: Caller,
     ) -> Result<Deleted, Problem> {
         let begun = self.store.begin_deletion(id.clone(), caller).await;
-        begun.map_err(|error| refuse::db(&error))??;
+        begun??;
         tracing::info!(project = %id, "deleting");
         let finished = match self.finish(id.as_str()) {
             Some(finishing) => timeout(CONFIRM_WITHIN, finishing).await,
@@ -140,13 +140,13 @@ impl Projects {
         // Somebody may have come to its end before the lease was taken, and a default project of the
         // same name may live now.
         let is_going = self.store.is_going(project).await;
-        if !is_going.map_err(|error| refuse::db(&error))? {
+        if !is_going? {
             return Ok(Cleared::All);
         }
         let cleared = self.contents.clear(project.to_owned()).await?;
         if cleared == Cleared::All {
             let removed = self.store.remove(project).await;
-            removed.map_err(|error| refuse::db(&error))?;
+            removed?;
             tracing::info!(project, "deleted");
         }
         Ok(cleared)

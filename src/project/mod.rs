@@ -6,7 +6,7 @@
 //! | [`ask`] | what clients say, checked |
 //! | [`store`], [`change`], [`statement`] | whole transactions, what they do, and its texts |
 //! | [`row`] | projects and shares as the database has them |
-//! | [`event`], [`refuse`] | what is told of changes, and of failures |
+//! | [`event`] | what is told of changes |
 //! | [`deletion`] | the end of a project |
 //!
 //! | may be relied on | kept by |
@@ -33,7 +33,6 @@ mod ask;
 mod change;
 mod deletion;
 mod event;
-mod refuse;
 mod row;
 mod share_api;
 mod statement;

@@ -8,8 +8,8 @@ use tidegate_protocol::problem::Problem;
 
 use super::ask::Invitation;
 use super::row::Share;
-use super::store::Invited;
-use super::{Projects, api, refuse};
+use super::store::{Invited, NotShared};
+use super::{Projects, api};
 use crate::clock::rfc3339;
 use crate::http::{Page, PathParams, Request, Response, json, reject};
 use crate::id::{InvalidId, ShareId};
@@ -52,8 +52,8 @@ pub(super) async fn create(projects: Arc<Projects>, mut request: Request) -> Res
         let invitation: Invitation = json::read(&request.head.headers, &mut request.body).await?;
         let (with, field) = invitation.checked()?;
         let invited = projects.store.share(id, request.caller.clone(), with).await;
-        let invited = invited.map_err(|error| refuse::db(&error))?;
-        invited.map_err(|error| refuse::not_shared(error, field))
+        let invited = invited?;
+        invited.map_err(|error| not_shared(error, field))
     };
     let (status, invited) = match invited.await {
         Ok(Invited::Now(share)) => (StatusCode::CREATED, Ok(share)),
@@ -69,7 +69,7 @@ pub(super) async fn list(projects: Arc<Projects>, request: Request) -> Response 
         let id = api::id(&request.path)?;
         let page = Page::of(&request.head)?;
         let listed = projects.store.shares(&id, &request.caller, &page).await;
-        let listed = listed.map_err(|error| refuse::db(&error))?;
+        let listed = listed?;
         let (shares, total) = listed?;
         let views = shares.into_iter().map(|share| View::of(share, None));
         Ok((page, views.collect(), total))
@@ -83,7 +83,7 @@ pub(super) async fn list_own(projects: Arc<Projects>, request: Request) -> Respo
     let listed = async {
         let page = Page::of(&request.head)?;
         let listed = projects.store.shares_concerning(&request.caller, &page);
-        let (shares, total) = listed.await.map_err(|error| refuse::db(&error))?;
+        let (shares, total) = listed.await?;
         let view = |(share, title)| View::of(share, Some(title));
         Ok((page, shares.into_iter().map(view).collect(), total))
     };
@@ -100,7 +100,7 @@ pub(super) async fn accept(projects: Arc<Projects>, mut request: Request) -> Res
         let id = id(&request.path)?;
         let Nothing {} = json::read(&request.head.headers, &mut request.body).await?;
         let accepted = projects.store.accept(id, request.caller.clone()).await;
-        let accepted = accepted.map_err(|error| refuse::db(&error))?;
+        let accepted = accepted?;
         accepted.map_err(Problem::from)
     };
     let accepted = accepted.await;
@@ -112,7 +112,7 @@ pub(super) async fn revoke(projects: Arc<Projects>, request: Request) -> Respons
     let revoked = async {
         let id = id(&request.path)?;
         let revoked = projects.store.revoke(id, request.caller.clone()).await;
-        let revoked = revoked.map_err(|error| refuse::db(&error))?;
+        let revoked = revoked?;
         revoked.map_err(Problem::from)
     };
     let revoked = revoked.await;
@@ -136,5 +136,18 @@ fn answer_many(request: &Request, listed: Result<(Page, Vec<View>, u64), Problem
     match listed {
         Ok((page, views, total)) => reject::list(&views, &page, total),
         Err(problem) => reject::problem(&request.head.method, request.head.uri.path(), &problem),
+    }
+}
+
+/// `field` is the one that names with whom.
+fn not_shared(error: NotShared, field: &'static str) -> Problem {
+    match error {
+        NotShared::Denied(denied) => denied.into(),
+        NotShared::WithOwner => Problem::validation(field, "is the project's owner"),
+        NotShared::WithOneself => Problem::validation(field, "is the caller"),
+        NotShared::TooMany => Problem::validation(
+            field,
+            "would be one too many: a project has 1000 shares that are not revoked at most",
+        ),
     }
 }
