@@ -55,6 +55,12 @@ impl Page {
         Some(found.1.clone()).filter(|value| !value.is_empty())
     }
 
+    /// How many rows it has at most, and how many come before them.
+    pub fn bounds(&self) -> [i64; 2] {
+        let limit = i64::from(self.limit);
+        [limit, i64::from(self.number.saturating_sub(1)) * limit]
+    }
+
     fn count(&self, name: &'static str, max: u32) -> Result<Option<u32>, Problem> {
         let Some(text) = self.query(name) else {
             return Ok(None);

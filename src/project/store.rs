@@ -174,7 +174,7 @@ impl Store {
         which: Which,
         page: &Page,
     ) -> Result<(Vec<Project>, u64), DbError> {
-        let [limit, skip] = bounds(page);
+        let [limit, skip] = page.bounds();
         let listed = self.db.read(|tx| {
             let which = which.clone();
             async move {
@@ -329,7 +329,7 @@ impl Store {
         caller: &Caller,
         page: &Page,
     ) -> Result<Result<(Vec<Share>, u64), Denied>, DbError> {
-        let [limit, skip] = bounds(page);
+        let [limit, skip] = page.bounds();
         let listed = self.db.read(|tx| {
             let (id, caller) = (id.clone(), caller.clone());
             async move {
@@ -357,7 +357,7 @@ impl Store {
         caller: &Caller,
         page: &Page,
     ) -> Result<(Vec<(Share, String)>, u64), DbError> {
-        let [limit, skip] = bounds(page);
+        let [limit, skip] = page.bounds();
         let listed = self.db.read(|tx| {
             let caller = caller.clone();
             async move {
@@ -448,11 +448,6 @@ impl Done<Result<Share, Denied>> {
 }
 
 /// Limit and offset.
-fn bounds(page: &Page) -> [i64; 2] {
-    let limit = i64::from(page.limit);
-    [limit, i64::from(page.number.saturating_sub(1)) * limit]
-}
-
 /// The rows of a page and how many there are altogether; `sql` counts and lists.
 async fn page_of(
     tx: &mut Tx,
