@@ -16,6 +16,7 @@
 //! | `body` | request bodies, their remains, response bodies |
 //! | `json` | bodies in JSON |
 //! | `multipart` | bodies that are forms |
+//! | `reason` | why somebody cancels |
 //! | `cors` | what web pages of other origins may do |
 //! | `origin` | absolute URLs of this server |
 //! | `proxies` | whom to believe about a client |
@@ -40,6 +41,7 @@ mod origin;
 mod page;
 mod proxies;
 mod reach;
+pub mod reason;
 pub mod reject;
 pub mod route;
 mod server;

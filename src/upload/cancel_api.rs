@@ -15,11 +15,8 @@ use super::store::{State, Which};
 use super::{Uploads, api, refuse};
 use crate::auth::Caller;
 use crate::clock::rfc3339;
-use crate::http::{Operation, Request, Response, json, reject};
+use crate::http::{Operation, Request, Response, json, reason, reject};
 use crate::id::UploadId;
-
-/// The longest reason, in characters.
-const REASON_MAX: usize = 200;
 
 /// Uploads in one call, at most.
 const MANY_MAX: usize = 10_000;
@@ -96,7 +93,7 @@ pub(super) async fn reason_of_deletion(request: &mut Request) -> Result<Option<S
         return Ok(None);
     }
     let ask: Ask = json::read(&request.head.headers, &mut request.body).await?;
-    reason(ask.reason)
+    reason::checked(ask.reason)
 }
 
 /// `POST /api/uploads/{id}/cancel`, also below a project.
@@ -219,7 +216,7 @@ impl Uploads {
         id: &str,
         given: Option<String>,
     ) -> Result<View, Problem> {
-        let reason = reason(given)?;
+        let reason = reason::checked(given)?;
         let id = api::id(id, "id")?;
         let project = project.map(str::to_owned);
         let cancelled = self.cancel(id, project, caller.clone(), reason).await?;
@@ -255,7 +252,7 @@ impl Uploads {
 pub(super) async fn many(uploads: Arc<Uploads>, mut request: Request) -> Response {
     let done = async {
         let ask: AskMany = json::read(&request.head.headers, &mut request.body).await?;
-        let reason = reason(ask.reason)?;
+        let reason = reason::checked(ask.reason)?;
         let project = request.path.get("project").unwrap_or_default().to_owned();
         let which = match ask.ids {
             Some(ids) => Which::Ids {
@@ -275,23 +272,6 @@ pub(super) async fn many(uploads: Arc<Uploads>, mut request: Request) -> Respons
     match done.await {
         Ok(many) => reject::success(StatusCode::OK, &many, None),
         Err(problem) => reject::problem(&request.head.method, request.head.uri.path(), &problem),
-    }
-}
-
-fn reason(given: Option<String>) -> Result<Option<String>, Problem> {
-    let refused = |message: &'static str| Problem::ValidationFailed {
-        field: "reason".into(),
-        message: message.into(),
-    };
-    match given {
-        Some(reason) if reason.chars().count() > REASON_MAX => {
-            Err(refused("must not be longer than 200 characters"))
-        }
-        // It goes into logs and header sections of others.
-        Some(reason) if reason.chars().any(char::is_control) => {
-            Err(refused("must not contain control characters"))
-        }
-        given => Ok(given.filter(|reason| !reason.is_empty())),
     }
 }
 
