@@ -19,6 +19,8 @@ pub enum Next {
     Now,
     /// After a pause.
     Later,
+    /// After this, or sooner.
+    In(Duration),
     /// Not again.
     Never,
 }
@@ -41,16 +43,16 @@ pub trait Worker: Send + 'static {
 /// Runs `worker` until it is done or `scope` is cancelled.
 pub async fn run(mut worker: Box<dyn Worker>, scope: Scope) {
     loop {
-        match worker.work().await {
-            Next::Now if scope.reason().is_none() => {}
+        let pause = match worker.work().await {
+            Next::Now if scope.reason().is_none() => continue,
             Next::Never | Next::Now => return,
-            Next::Later => {
-                tokio::select! {
-                    // Both may be dropped: neither has done anything yet.
-                    _ = scope.cancelled() => return,
-                    () = tokio::time::sleep(LATER) => {}
-                }
-            }
+            Next::Later => LATER,
+            Next::In(pause) => pause.min(LATER),
+        };
+        tokio::select! {
+            // Both may be dropped: neither has done anything yet.
+            _ = scope.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
