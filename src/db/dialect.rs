@@ -13,6 +13,7 @@
 //! | `{skip_locked}` | the same, passing over rows that somebody else has locked |
 //! | `{lock:$1}` | the same for the text bound to `$1`, which need not be in any row |
 //! | `{list:$1}` | the texts of the JSON array bound to `$1`, as a subquery for `IN (...)` |
+//! | `{each:$1}` | the elements of the JSON array bound to `$1`, as a table `each` of `place` (from 1) and `value`: `value ->> 0` is the first text in one that is an array |
 //! | `{least}`, `{greatest}` | the scalar function of that name |
 //! | `{bytewise}` | after an expression: order and compare text by its bytes |
 //! | `{blob}` | the column type of bytes |
@@ -125,6 +126,17 @@ const HOLES: &[Hole] = &[
         name: "list",
         sqlite: ("SELECT value FROM json_each(", ")"),
         postgres: ("SELECT value FROM json_array_elements_text(", "::json)"),
+    },
+    Hole {
+        name: "each",
+        sqlite: (
+            "(SELECT key + 1 AS place, value FROM json_each(",
+            ")) AS each",
+        ),
+        postgres: (
+            "json_array_elements(",
+            "::json) WITH ORDINALITY AS each (value, place)",
+        ),
     },
     Hole::plain("least", "min", "least"),
     Hole::plain("greatest", "max", "greatest"),

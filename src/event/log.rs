@@ -1,5 +1,6 @@
 //! The log: every event that is not live only, until it is trimmed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -54,12 +55,14 @@ static OPEN: Sql =
 
 static LOCK: Sql = sql!("SELECT id FROM feed WHERE id = $1 {for_update}");
 
-/// Nothing happens if there is no such feed. $1 feed, $2 id, $3 type, $4 subject, $5 data.
+/// Nothing happens if there is no such feed. $1 feed, $2 events in their order, each a JSON array of id,
+/// type, subject and data.
 static INSERT: Sql = sql!(
-    "INSERT INTO event (feed_id, sequence, id, type, subject, time, data) SELECT feed.id, ",
+    "INSERT INTO event (feed_id, sequence, id, type, subject, time, data) \
+     SELECT stands.id, stands.head + each.place, each.value ->> 0, each.value ->> 1, \
+     each.value ->> 2, {now}, each.value ->> 3 FROM (SELECT feed.id, ",
     head!(),
-    " + 1, CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), {now}, CAST($5 AS TEXT) \
-     FROM feed WHERE feed.id = $1"
+    " AS head FROM feed WHERE feed.id = $1) stands, {each:$2} WHERE TRUE"
 );
 
 static PLACE: Sql = sql!(
@@ -96,30 +99,42 @@ pub(super) static ALL: &[&Sql] = &[
     &OPEN, &LOCK, &INSERT, &PLACE, &READ, &FEEDS, &OLD, &TRIM, &TRIMMED,
 ];
 
-/// Writes an event within the transaction of what it tells of.
-///
-/// Call it last in a transaction, and for several feeds in their order: it locks the feed until the
-/// commit, which is what makes the order of the sequence that of the commits.
+/// Writes an event within the transaction of what it tells of: see [`record_all`].
 ///
 /// # Errors
 /// The database's.
 pub async fn record(tx: &mut Tx, draft: Draft) -> Result<(), DbError> {
-    let feed = draft.feed.to_string();
-    let (id, data) = (Uuid::new_v4().to_string(), draft.data.to_string());
-    let params = [
-        Param::Text(&feed),
-        Param::Text(&id),
-        Param::Text(draft.kind.as_str()),
-        Param::Text(&draft.subject),
-        Param::Text(&data),
-    ];
-    // Before the statement that counts: it has to see what was committed by whom this waits for.
-    let is_there = tx.lock(&LOCK, &params[..1]).await?;
-    if !is_there || tx.execute(&INSERT, &params).await? == 0 {
-        let epoch = new_epoch();
-        tx.execute(&OPEN, &[params[0], Param::Text(&epoch)]).await?;
-        tx.lock(&LOCK, &params[..1]).await?;
-        tx.execute(&INSERT, &params).await?;
+    record_all(tx, vec![draft]).await
+}
+
+/// Writes events within the transaction of what they tell of. Those of one feed keep their order.
+///
+/// Call it last in a transaction, and once: it locks the feeds, in the order of their names, until the
+/// commit, which is what makes the order of the sequence that of the commits.
+///
+/// # Errors
+/// The database's.
+pub async fn record_all(tx: &mut Tx, drafts: Vec<Draft>) -> Result<(), DbError> {
+    let mut feeds = BTreeMap::<String, Vec<[String; 4]>>::new();
+    for draft in drafts {
+        feeds.entry(draft.feed.to_string()).or_default().push([
+            Uuid::new_v4().to_string(),
+            draft.kind.as_str().to_owned(),
+            draft.subject,
+            draft.data.to_string(),
+        ]);
+    }
+    for (feed, events) in feeds {
+        let events = serde_json::json!(events).to_string();
+        let params = [Param::Text(&feed), Param::Text(&events)];
+        // Before the statement that counts: it has to see what was committed by whom this waits for.
+        let is_there = tx.lock(&LOCK, &params[..1]).await?;
+        if !is_there || tx.execute(&INSERT, &params).await? == 0 {
+            let epoch = new_epoch();
+            tx.execute(&OPEN, &[params[0], Param::Text(&epoch)]).await?;
+            tx.lock(&LOCK, &params[..1]).await?;
+            tx.execute(&INSERT, &params).await?;
+        }
     }
     Ok(())
 }

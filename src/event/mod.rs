@@ -31,7 +31,7 @@ mod tests;
 
 pub use filter::Filter;
 pub use hub::{Hub, Operation, Operations};
-pub use log::record;
+pub use log::{record, record_all};
 pub use subscription::{Cursor, Delivery, NoSuchPlace, Start, Subscription};
 
 /// What happened. The words are the contract's.
@@ -57,6 +57,22 @@ pub enum Kind {
     UploadFailed,
     /// It was complete, and was deleted.
     UploadDeleted,
+    /// An item waits for a worker.
+    QueueItemQueued,
+    /// A worker has it.
+    QueueItemProcessing,
+    /// It has come further. Live only.
+    QueueItemProgress,
+    /// Its result is there.
+    QueueItemCompleted,
+    /// It can have no result.
+    QueueItemFailed,
+    /// It is cancelled for good; its worker is being told.
+    QueueItemCancelling,
+    /// It is cancelled, and nobody works on it.
+    QueueItemCancelled,
+    /// How many items of a project wait and are processed now.
+    QueueStats,
     /// A project has a new title or description.
     ProjectUpdated,
     /// Somebody is a member of a project now.
@@ -69,7 +85,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 22] = [
         Self::UploadCreated,
         Self::UploadProgress,
         Self::UploadInterrupted,
@@ -80,6 +96,14 @@ impl Kind {
         Self::UploadExpired,
         Self::UploadFailed,
         Self::UploadDeleted,
+        Self::QueueItemQueued,
+        Self::QueueItemProcessing,
+        Self::QueueItemProgress,
+        Self::QueueItemCompleted,
+        Self::QueueItemFailed,
+        Self::QueueItemCancelling,
+        Self::QueueItemCancelled,
+        Self::QueueStats,
         Self::ProjectUpdated,
         Self::ShareAccepted,
         Self::ShareRevoked,
@@ -99,6 +123,14 @@ impl Kind {
             Self::UploadExpired => "upload.expired",
             Self::UploadFailed => "upload.failed",
             Self::UploadDeleted => "upload.deleted",
+            Self::QueueItemQueued => "queue.item.queued",
+            Self::QueueItemProcessing => "queue.item.processing",
+            Self::QueueItemProgress => "queue.item.progress",
+            Self::QueueItemCompleted => "queue.item.completed",
+            Self::QueueItemFailed => "queue.item.failed",
+            Self::QueueItemCancelling => "queue.item.cancelling",
+            Self::QueueItemCancelled => "queue.item.cancelled",
+            Self::QueueStats => "queue.stats",
             Self::ProjectUpdated => "project.updated",
             Self::ShareAccepted => "share.accepted",
             Self::ShareRevoked => "share.revoked",
@@ -113,7 +145,7 @@ impl Kind {
 
     /// Whether only those get it who listen when it happens.
     pub fn is_live_only(self) -> bool {
-        self == Self::UploadProgress
+        matches!(self, Self::UploadProgress | Self::QueueItemProgress)
     }
 
     /// Whether nothing more happens to its operation. There is exactly one such event for each.
@@ -122,13 +154,21 @@ impl Kind {
             Self::UploadCompleted
             | Self::UploadCancelled
             | Self::UploadExpired
-            | Self::UploadFailed => true,
+            | Self::UploadFailed
+            | Self::QueueItemCompleted
+            | Self::QueueItemFailed
+            | Self::QueueItemCancelled => true,
             Self::UploadCreated
             | Self::UploadProgress
             | Self::UploadInterrupted
             | Self::UploadResumed
             | Self::UploadCancelling
             | Self::UploadDeleted
+            | Self::QueueItemQueued
+            | Self::QueueItemProcessing
+            | Self::QueueItemProgress
+            | Self::QueueItemCancelling
+            | Self::QueueStats
             | Self::ProjectUpdated
             | Self::ShareAccepted
             | Self::ShareRevoked
@@ -174,7 +214,7 @@ pub struct Draft {
     pub feed: Feed,
     /// What happened.
     pub kind: Kind,
-    /// To what: `upload/{id}`, `project/{id}`, `share/{id}`.
+    /// To what: `upload/{id}`, `queue/{id}`, `project/{id}`, `share/{id}`.
     pub subject: String,
     /// The rest of the story.
     pub data: Value,

@@ -9,7 +9,7 @@ use super::store::{Invited, NotShared, SHARES_MAX, With};
 use crate::access::{Denied, Right, asker, right};
 use crate::auth::Caller;
 use crate::db::{DbError, Param, Tx};
-use crate::event::record;
+use crate::event::record_all;
 use crate::id::{ProjectId, ShareId};
 
 /// A project that the caller may see, and what he may do there.
@@ -184,8 +184,5 @@ pub(super) async fn revoke(
 
 /// Writes the events of shares that have just reached their status. To be called last.
 pub(super) async fn tell(tx: &mut Tx, shares: &[Share]) -> Result<(), DbError> {
-    for draft in event::reached(shares) {
-        record(tx, draft).await?;
-    }
-    Ok(())
+    record_all(tx, event::reached(shares)).await
 }

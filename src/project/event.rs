@@ -20,13 +20,10 @@ pub(super) fn updated(project: &Project) -> Draft {
     }
 }
 
-/// What is told of shares that have just reached their status, in the order of the feeds: of the
-/// project, and of the user whom it concerns. Nothing is told of an invitation.
+/// What is told of shares that have just reached their status, on the feeds of the project and of the
+/// user whom it concerns. Nothing is told of an invitation.
 pub(super) fn reached(shares: &[Share]) -> Vec<Draft> {
-    let mut drafts: Vec<Draft> = shares.iter().flat_map(told).collect();
-    // Stable: what happens on one feed stays in its order.
-    drafts.sort_by(|one, other| one.feed.cmp(&other.feed));
-    drafts
+    shares.iter().flat_map(told).collect()
 }
 
 fn told(share: &Share) -> Vec<Draft> {

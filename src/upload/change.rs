@@ -17,7 +17,7 @@ use super::store::{
 use crate::access::{self, Denied, Right, asker};
 use crate::auth::Caller;
 use crate::db::{DbError, Param, Row, Tx};
-use crate::event::{Draft, Feed, Kind as EventKind, record};
+use crate::event::{Draft, Feed, Kind as EventKind, record_all};
 use crate::id::UploadId;
 
 /// How many ids one owner may have cancelled in advance: nobody can use up what others have.
@@ -72,16 +72,10 @@ impl Changes {
             .extend(kind.map(|kind| event::draft(upload, kind)));
     }
 
-    /// Writes them, in the order of their feeds.
-    pub(super) async fn tell(mut self, tx: &mut Tx) -> Result<Told, DbError> {
-        self.drafts.sort_by(|a, b| a.feed.cmp(&b.feed));
-        let mut feeds = BTreeSet::new();
-        for draft in self.drafts {
-            if !feeds.contains(&draft.feed) {
-                feeds.insert(draft.feed.clone());
-            }
-            record(tx, draft).await?;
-        }
+    /// Writes them.
+    pub(super) async fn tell(self, tx: &mut Tx) -> Result<Told, DbError> {
+        let feeds = self.drafts.iter().map(|draft| draft.feed.clone()).collect();
+        record_all(tx, self.drafts).await?;
         let opened = self.opened;
         Ok(Told { feeds, opened })
     }
