@@ -86,6 +86,12 @@ pub enum Problem {
     },
     /// `Upload-Id` is the id of another upload (contract, "Cancel").
     IdTaken,
+    /// The image waits for a worker or is being processed already (contract, "Processing queue").
+    AlreadyQueued,
+    /// A worker's report on an item that was cancelled before (contract, "Processing queue").
+    CancelWon,
+    /// A worker's report on an item that is not its any more (contract, "Processing queue").
+    LeaseLost,
     /// A reader of a feed names a place that the feed has never had (contract, "Events").
     CursorUnknown,
     /// A creation that says nothing about its length (row T31).
@@ -192,6 +198,13 @@ pub enum Problem {
         /// When to try again, in seconds.
         retry_after: u64,
     },
+    /// The project has as many items in the queue as it may have.
+    TooManyItems {
+        /// The most that it may have.
+        limit: u64,
+        /// When to try again, in seconds.
+        retry_after: u64,
+    },
     /// The caller asks more often than he may.
     TooManyRequests {
         /// When to try again, in seconds.
@@ -259,6 +272,9 @@ impl Problem {
             Self::MissingOffset => &types::MISSING_OFFSET,
             Self::OffsetMismatch { .. } => &types::OFFSET_MISMATCH,
             Self::IdTaken => &types::ID_TAKEN,
+            Self::AlreadyQueued => &types::ALREADY_QUEUED,
+            Self::CancelWon => &types::CANCEL_WON,
+            Self::LeaseLost => &types::LEASE_LOST,
             Self::CursorUnknown => &types::CURSOR_UNKNOWN,
             Self::LengthRequired => &types::LENGTH_REQUIRED,
             Self::LengthConflict { .. } => &types::LENGTH_CONFLICT,
@@ -287,6 +303,7 @@ impl Problem {
             Self::QuotaExceeded { .. } => &types::QUOTA_EXCEEDED,
             Self::TooManyUploads { .. } => &types::TOO_MANY_UPLOADS,
             Self::TooManyStreams { .. } => &types::TOO_MANY_STREAMS,
+            Self::TooManyItems { .. } => &types::TOO_MANY_ITEMS,
             Self::TooManyRequests { .. } => &types::TOO_MANY_REQUESTS,
             Self::ShuttingDown { .. } => &types::SHUTTING_DOWN,
             Self::Unavailable { .. } => &types::UNAVAILABLE,
@@ -367,7 +384,9 @@ impl Problem {
             | Self::BodyTooLarge { limit } => {
                 vec![("limit", Member::Number(*limit))]
             }
-            Self::TooManyUploads { limit, .. } | Self::TooManyStreams { limit, .. } => {
+            Self::TooManyUploads { limit, .. }
+            | Self::TooManyStreams { limit, .. }
+            | Self::TooManyItems { limit, .. } => {
                 vec![("limit", Member::Number(*limit))]
             }
             Self::QuotaExceeded { quota, used } => vec![
@@ -404,6 +423,7 @@ impl Problem {
         | Self::Unavailable { retry_after }
         | Self::TooManyUploads { retry_after, .. }
         | Self::TooManyStreams { retry_after, .. }
+        | Self::TooManyItems { retry_after, .. }
         | Self::TooManyRequests { retry_after }) = self
         else {
             return None;
@@ -529,6 +549,9 @@ impl fmt::Display for Problem {
             }
             Self::TooManyStreams { limit, .. } => {
                 write!(f, "{limit} uploads are the most to send to at once.")
+            }
+            Self::TooManyItems { limit, .. } => {
+                write!(f, "{limit} items of one project are the most in the queue.")
             }
             Self::TooManyRequests { retry_after } => {
                 write!(f, "Try again in {retry_after} s.")

@@ -39,7 +39,7 @@ pub fn explanation(slug: &str) -> Option<(&'static str, &'static str)> {
 }
 
 /// Every type.
-pub const ALL: [&Type; 52] = [
+pub const ALL: [&Type; 56] = [
     &VALIDATION_FAILED,
     &BAD_REQUEST,
     &NOT_JSON,
@@ -60,6 +60,9 @@ pub const ALL: [&Type; 52] = [
     &MISSING_OFFSET,
     &OFFSET_MISMATCH,
     &ID_TAKEN,
+    &ALREADY_QUEUED,
+    &CANCEL_WON,
+    &LEASE_LOST,
     &CURSOR_UNKNOWN,
     &LENGTH_REQUIRED,
     &LENGTH_CONFLICT,
@@ -88,6 +91,7 @@ pub const ALL: [&Type; 52] = [
     &QUOTA_EXCEEDED,
     &TOO_MANY_UPLOADS,
     &TOO_MANY_STREAMS,
+    &TOO_MANY_ITEMS,
     &TOO_MANY_REQUESTS,
     &SHUTTING_DOWN,
     &UNAVAILABLE,
@@ -306,6 +310,38 @@ pub(super) const ID_TAKEN: Type = Type {
     text: "`Upload-Id` names an upload that is another one: of another caller, in another project, \
            of another length or kind. Nothing was changed. Choose a new random UUID for each \
            upload; repeating a creation with the same id and the same fields is fine.",
+};
+
+pub(super) const ALREADY_QUEUED: Type = Type {
+    slug: "already-queued",
+    status: 409,
+    title: "Already queued",
+    code: "ALREADY_QUEUED",
+    summary: "The image waits for a worker already, or is being processed.",
+    text: "An image is in the queue once at a time. Wait for the end of the item that is there, or \
+           cancel it; as soon as a cancel is accepted, the image can be enqueued again.",
+};
+
+pub(super) const CANCEL_WON: Type = Type {
+    slug: "cancel-won",
+    status: 409,
+    title: "The cancel has won",
+    code: "CANCEL_WON",
+    summary: "The item was cancelled before; the report is dropped.",
+    text: "A worker has reported a result, or a failure, of an item that somebody had cancelled. A \
+           cancel that was accepted is final: the report changes nothing. The worker drops what it \
+           has and goes on with something else.",
+};
+
+pub(super) const LEASE_LOST: Type = Type {
+    slug: "lease-lost",
+    status: 409,
+    title: "The lease is lost",
+    code: "LEASE_LOST",
+    summary: "The item is not this worker's any more; the report is dropped.",
+    text: "The `fence` of a report is not that of a claim that lasts: the worker was not heard of for \
+           too long, or the item was taken away from it, or the fence is wrong. The report changes \
+           nothing. The worker drops what it has and goes on with something else.",
 };
 
 pub(super) const CURSOR_UNKNOWN: Type = Type {
@@ -607,6 +643,16 @@ pub(super) const TOO_MANY_STREAMS: Type = Type {
     text: "The caller sends to as many uploads at once as the member `limit` says, which is the most. \
            Nothing was stored, and nothing was created. Send to fewer uploads at a time, and try \
            again after the time in `Retry-After`.",
+};
+
+pub(super) const TOO_MANY_ITEMS: Type = Type {
+    slug: "too-many-items",
+    status: 429,
+    title: "Too many items in the queue",
+    code: "TOO_MANY_ITEMS",
+    summary: "The project has as many items in the queue as it may have.",
+    text: "Each project may have so many images that wait or are processed, and no more: `limit`. \
+           Nothing was enqueued. Try again when some have ended, or cancel some.",
 };
 
 pub(super) const TOO_MANY_REQUESTS: Type = Type {

@@ -62,6 +62,9 @@ fn rows() -> Vec<(Problem, u16)> {
         (Problem::ChecksumMismatch, 460),
         (Problem::FinalUpload, 403),
         (Problem::IdTaken, 409),
+        (Problem::AlreadyQueued, 409),
+        (Problem::CancelWon, 409),
+        (Problem::LeaseLost, 409),
         (Problem::CursorUnknown, 409),
         (Problem::NotJson, 415),
         (Problem::NotAForm, 415),
@@ -100,6 +103,7 @@ fn rows_of_a_limit() -> [(Problem, u16); 4] {
         (Problem::QuotaExceeded { quota: 9, used: 7 }, 413),
         (Problem::TooManyUploads { limit, retry_after }, 429),
         (Problem::TooManyStreams { limit, retry_after }, 429),
+        (Problem::TooManyItems { limit, retry_after }, 429),
         (Problem::TooManyRequests { retry_after }, 429),
     ]
 }
