@@ -6,6 +6,7 @@
 //! | [`config`] | flags, environment and file become one typed configuration |
 //! | [`project`] | module: projects, and whom they are shared with |
 //! | [`upload`] | module: uploads |
+//! | [`queue`] | module: images wait for workers, and are processed |
 //! | [`feed`] | module: what happens, told to whoever listens |
 //! | [`webhook`] | module: what happens, sent to whoever is to know |
 //! | [`ops`] | module: health, metrics, problem pages |
@@ -36,6 +37,7 @@ pub mod id;
 pub mod module;
 pub mod ops;
 pub mod project;
+pub mod queue;
 pub mod upload;
 pub mod webhook;
 pub mod work;

@@ -5,20 +5,24 @@ use futures_util::future::BoxFuture;
 use tidegate_protocol::problem::Problem;
 
 use crate::project::{Cleared, Contents};
-use crate::upload::Cancels;
+use crate::{queue, upload};
 
 /// What whoever still sends or reads is told.
 const REASON: &str = "the project is deleted";
 
 pub(super) struct Everything {
-    pub(super) uploads: Cancels,
+    pub(super) uploads: upload::Cancels,
+    pub(super) queue: queue::Cancels,
 }
 
 impl Contents for Everything {
     fn clear(&self, project: String) -> BoxFuture<'static, Result<Cleared, Problem>> {
-        let uploads = self.uploads.clone();
+        let (uploads, queue) = (self.uploads.clone(), self.queue.clone());
         async move {
-            Ok(match uploads.clear(project, REASON).await? {
+            // Whoever works on an upload has it as long as he is at it.
+            let is_clear =
+                queue.clear(project.clone()).await? && uploads.clear(project, REASON).await?;
+            Ok(match is_clear {
                 true => Cleared::All,
                 false => Cleared::Remaining,
             })

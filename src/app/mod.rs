@@ -7,6 +7,7 @@
 //! | `callers.rs` | who is calling |
 //! | `contents.rs` | what goes with a project |
 //! | `identity.rs` | whether the machine has been up since the last run |
+//! | `images.rs` | what the queue processes |
 //! | `mounts.rs` | the modules, each with what it needs of the others |
 //! | `signals.rs` | what the operating system asks for |
 
@@ -40,13 +41,14 @@ use crate::upload::sql::SqlStore;
 use crate::upload::store::{Allowance, UploadStore};
 use crate::webhook::{EndpointError, Endpoints};
 use crate::work::{self, Worker};
-use crate::{access, ops, upload, webhook};
+use crate::{access, ops, queue, upload, webhook};
 
 mod binding;
 mod callers;
 mod cancels;
 mod contents;
 mod identity;
+mod images;
 mod mounts;
 mod place;
 mod signals;
@@ -208,6 +210,7 @@ impl Opened {
             event::log::LINE,
             access::LINE,
             upload::migrations::LINE,
+            queue::LINE,
             webhook::LINE,
         ];
         db.migrate(&lines).await?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::cancels::Cancels;
 use super::contents::Everything;
+use super::images::Uploaded;
 use super::{AppError, Opened};
 use crate::auth::Authenticator;
 use crate::config::{Config, Digest};
@@ -11,7 +12,7 @@ use crate::http::StallLimits;
 use crate::http::telemetry::Metrics;
 use crate::module::Mount;
 use crate::webhook::Endpoints;
-use crate::{feed, ops, project, upload, webhook};
+use crate::{feed, ops, project, queue, upload, webhook};
 
 /// Mounts all of them.
 ///
@@ -45,25 +46,62 @@ pub(super) fn all(
         tails_are_good,
     };
     let (mounted, uploads) = upload::mount(deps, upload_config(config));
-    let mounts = vec![
+    let (queue_mount, queue) =
+        queue::mount(queue_deps(config, opened, &auth), queue_config(config));
+    let contents = Everything {
+        uploads: uploads.clone(),
+        queue: queue.clone(),
+    };
+    let cancels = Cancels {
+        uploads,
+        queue: config.modules.queue.then_some(queue),
+    };
+    let mut mounts = vec![
         mounted,
-        projects(config, opened, uploads.clone()),
-        feed::mount(feeds(config, opened, Cancels { uploads }, auth)),
+        projects(config, opened, contents),
+        feed::mount(feeds(config, opened, cancels, auth)),
         webhook::mount(webhooks)?,
         ops::mount(ops::Deps {
             metrics: metrics.clone(),
             probes: opened.probes(),
         }),
     ];
+    if config.modules.queue {
+        mounts.push(queue_mount);
+    }
     Ok((mounts, metrics))
 }
 
-fn projects(config: &Config, opened: &Opened, uploads: upload::Cancels) -> Mount {
+fn queue_deps(config: &Config, opened: &Opened, auth: &Authenticator) -> queue::Deps {
+    queue::Deps {
+        db: opened.db.clone(),
+        hub: opened.hub.clone(),
+        images: Arc::new(Uploaded),
+        auth: auth.clone(),
+        origin: config.origin.clone(),
+        scope: opened.scope.child("queue"),
+    }
+}
+
+fn queue_config(config: &Config) -> queue::Config {
+    let limits = config.queue.clone();
+    queue::Config {
+        models: limits.models,
+        lease: limits.lease,
+        grace: limits.grace,
+        result_bytes_max: limits.result_bytes_max,
+        items_max: limits.items_max,
+        keep: limits.keep,
+        shutdown_grace: config.shutdown_grace,
+    }
+}
+
+fn projects(config: &Config, opened: &Opened, contents: Everything) -> Mount {
     let deps = project::Deps {
         db: opened.db.clone(),
         hub: opened.hub.clone(),
         changes: opened.access.clone(),
-        contents: Arc::new(Everything { uploads }),
+        contents: Arc::new(contents),
         scope: opened.scope.child("projects"),
     };
     let config = project::Config {

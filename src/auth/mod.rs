@@ -182,8 +182,7 @@ impl Caller {
     }
 
     /// One who may do nothing beyond what everybody may.
-    #[cfg(test)]
-    pub(crate) fn named(user: &str) -> Self {
+    pub fn named(user: &str) -> Self {
         Self {
             user: user.to_owned(),
             email: None,

@@ -398,6 +398,42 @@ pub(super) struct Settings {
     )]
     pub(super) shutdown_grace: Option<TimeSpan>,
 
+    /// What the queue's workers may be asked for, the default one first [default: otsu,local]
+    #[arg(
+        long,
+        env = "TIDEGATE_MODELS",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    #[arg(help_heading = "Queue")]
+    #[serde(default, deserialize_with = "list")]
+    pub(super) models: Option<Vec<String>>,
+
+    /// How long a worker keeps an item that it tells nothing of [default: 15s]
+    #[arg(long, env = "TIDEGATE_WORKER_LEASE", value_name = "TIME")]
+    #[arg(help_heading = "Queue")]
+    pub(super) worker_lease: Option<TimeSpan>,
+
+    /// How long a worker has to end what is cancelled [default: 10s]
+    #[arg(long, env = "TIDEGATE_CANCEL_GRACE", value_name = "TIME")]
+    #[arg(help_heading = "Queue")]
+    pub(super) cancel_grace: Option<TimeSpan>,
+
+    /// The largest result of one image, 64Mi at most [default: 16Mi]
+    #[arg(long, env = "TIDEGATE_MAX_RESULT_SIZE", value_name = "SIZE")]
+    #[arg(help_heading = "Queue")]
+    pub(super) max_result_size: Option<ByteSize>,
+
+    /// The most items of one project that wait or are processed [default: 100000]
+    #[arg(long, env = "TIDEGATE_MAX_QUEUED_ITEMS", value_name = "N")]
+    #[arg(help_heading = "Queue")]
+    pub(super) max_queued_items: Option<u32>,
+
+    /// How long an item is kept that has ended [default: 30d]
+    #[arg(long, env = "TIDEGATE_ITEM_KEEP", value_name = "TIME")]
+    #[arg(help_heading = "Queue")]
+    pub(super) item_keep: Option<TimeSpan>,
+
     /// Modules to leave out, separated by commas: export, queue
     #[arg(long, env = "TIDEGATE_WITHOUT", value_enum, value_name = "MODULE")]
     #[arg(value_delimiter = ',', help_heading = "Modules")]
@@ -519,6 +555,12 @@ impl Settings {
             drain_idle: self.drain_idle.or(under.drain_idle),
             drain_time: self.drain_time.or(under.drain_time),
             shutdown_grace: self.shutdown_grace.or(under.shutdown_grace),
+            models: self.models.or(under.models),
+            worker_lease: self.worker_lease.or(under.worker_lease),
+            cancel_grace: self.cancel_grace.or(under.cancel_grace),
+            max_result_size: self.max_result_size.or(under.max_result_size),
+            max_queued_items: self.max_queued_items.or(under.max_queued_items),
+            item_keep: self.item_keep.or(under.item_keep),
             without: self.without.or(under.without),
             log_format: self.log_format.or(under.log_format),
             log_filter: self.log_filter.or(under.log_filter),

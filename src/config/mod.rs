@@ -10,6 +10,7 @@
 //! | `units` | sizes and durations |
 //! | `resolve` | defaults and checks |
 //! | `auth` | the same for callers |
+//! | `queue` | the same for the queue |
 //! | `webhook` | the same for those who are sent events |
 //!
 //! Every command reads the same settings, so that one file and one environment serve them all. A
@@ -17,6 +18,7 @@
 
 mod args;
 mod auth;
+mod queue;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -39,6 +41,7 @@ use crate::http::telemetry::LogFormat;
 use crate::http::{Cors, DrainLimits, Listen, Origin, Proxies};
 use crate::webhook::EndpointConfig;
 use args::{Cli, Flags, Settings, Subcommand};
+pub use queue::QueueLimits;
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -119,6 +122,8 @@ pub struct Config {
     pub digest: Digest,
     /// Bounds and pace of uploads.
     pub uploads: UploadLimits,
+    /// Bounds and pace of the queue.
+    pub queue: QueueLimits,
     /// How many requests one caller may make in a second; `None` is without limit.
     pub requests_per_second: Option<NonZeroU32>,
     /// For how long events can be read again.

@@ -67,6 +67,7 @@ fn read(path: &Path) -> Result<Settings> {
 
 fn resolve(settings: Settings) -> Result<Config> {
     let uploads = upload_limits(&settings)?;
+    let queue = super::queue::limits(&settings)?;
     let auth = super::auth::tokens(&settings)?;
     let is_open = auth.is_some() || settings.insecure_no_auth.unwrap_or(false);
     let listen = listen(settings.listen, is_open)?;
@@ -92,6 +93,7 @@ fn resolve(settings: Settings) -> Result<Config> {
         durability: settings.durability.unwrap_or(Durability::PowerLoss),
         digest: settings.digest.unwrap_or(Digest::Sha256),
         uploads,
+        queue,
         requests_per_second: count("max-requests-per-second", settings.max_requests_per_second)?,
         event_keep: span(settings.event_keep, DAY * 7),
         webhooks: super::webhook::endpoints(settings.webhook.unwrap_or_default())?,
@@ -341,5 +343,5 @@ pub(super) fn wrong(setting: &'static str, why: &str) -> ConfigError {
 /// A header section may have 16 KiB, and has other fields, too.
 const METADATA_BYTES_MOST: u64 = 12 * 1024;
 
-const MEBIBYTE: u64 = 1 << 20;
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const MEBIBYTE: u64 = 1 << 20;
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -36,6 +36,7 @@ mod api;
 mod attempt;
 mod book;
 mod cancel_api;
+pub mod catalog;
 mod change;
 #[cfg(test)]
 mod conformance;

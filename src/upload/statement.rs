@@ -441,6 +441,35 @@ pub(super) static LIST: Sql = sql!(
      ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4"
 );
 
+/// What an image is made of, in the order in which it is decoded.
+macro_rules! content {
+    () => {
+        "id, project_id, state, committed, metadata, sha256, created_at"
+    };
+}
+
+/// Whole uploads that are complete or may become so. $1 ids.
+pub(super) static FIND_CONTENTS: Sql = sql!(
+    "SELECT ",
+    content!(),
+    " FROM upload WHERE id IN ({list:$1}) AND kind <> 'partial' \
+     AND state IN ('uploading', 'completed')"
+);
+
+/// $1 project.
+pub(super) static COUNT_CONTENTS: Sql = sql!(
+    "SELECT COUNT(*) FROM upload \
+     WHERE project_id = $1 AND kind <> 'partial' AND state = 'completed'"
+);
+
+/// $1 project, $2 limit, $3 offset.
+pub(super) static LIST_CONTENTS: Sql = sql!(
+    "SELECT ",
+    content!(),
+    " FROM upload WHERE project_id = $1 AND kind <> 'partial' AND state = 'completed' \
+     ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3"
+);
+
 /// All of them, so that a test can prepare each on both engines.
 #[cfg(test)]
 pub(super) static ALL: &[&Sql] = &[
@@ -504,4 +533,7 @@ pub(super) static ALL: &[&Sql] = &[
     &DIGESTED,
     &COUNT,
     &LIST,
+    &FIND_CONTENTS,
+    &COUNT_CONTENTS,
+    &LIST_CONTENTS,
 ];

@@ -1,0 +1,74 @@
+//! Whole uploads, for other modules that do something with them: looked up within their transactions.
+
+use tidegate_protocol::field::metadata::Metadata;
+
+use super::row::{STRANGE, count};
+use super::statement as sql;
+use super::store::State;
+use crate::db::{DbError, Param, Row, Tx};
+
+/// An upload that is complete or may become so, and no part of another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Its id.
+    pub id: String,
+    /// The project it is in.
+    pub project: String,
+    /// Whether all of its bytes are there.
+    pub is_complete: bool,
+    /// How many are there.
+    pub bytes: u64,
+    /// As its sender calls it.
+    pub filename: Option<String>,
+    /// Its media type, as its sender says.
+    pub content_type: Option<String>,
+    /// Its digest in lower-case hexadecimal, as far as it is known.
+    pub sha256: Option<String>,
+    /// When it was begun, in milliseconds since the Unix epoch.
+    pub created_at: i64,
+}
+
+/// Those with these ids, in any order.
+///
+/// # Errors
+/// The database's.
+pub async fn find(tx: &mut Tx, ids: &[String]) -> Result<Vec<Content>, DbError> {
+    let ids = serde_json::json!(ids).to_string();
+    let rows = tx
+        .fetch_all(&sql::FIND_CONTENTS, &[Param::Text(&ids)])
+        .await?;
+    rows.iter().map(content).collect()
+}
+
+/// The complete ones of a project, newest first: `limit` at most, after `skip` others; and how many
+/// there are altogether.
+///
+/// # Errors
+/// The database's.
+pub async fn list(
+    tx: &mut Tx,
+    project: &str,
+    [limit, skip]: [i64; 2],
+) -> Result<(Vec<Content>, u64), DbError> {
+    let params = [Param::Text(project), Param::Int(limit), Param::Int(skip)];
+    let total = tx
+        .fetch_optional(&sql::COUNT_CONTENTS, &params[..1])
+        .await?;
+    let total = count(&total.ok_or(STRANGE)?, 0)?;
+    let rows = tx.fetch_all(&sql::LIST_CONTENTS, &params).await?;
+    Ok((rows.iter().map(content).collect::<Result<_, _>>()?, total))
+}
+
+fn content(row: &Row) -> Result<Content, DbError> {
+    let metadata = Metadata::from_stored(row.text(4)?.to_owned());
+    Ok(Content {
+        id: row.text(0)?.to_owned(),
+        project: row.text(1)?.to_owned(),
+        is_complete: row.text(2)? == State::Completed.as_str(),
+        bytes: count(row, 3)?,
+        filename: metadata.filename(),
+        content_type: metadata.filetype(),
+        sha256: row.opt_text(5)?.map(str::to_owned),
+        created_at: row.int(6)?,
+    })
+}
