@@ -147,6 +147,22 @@ impl Connection {
         }
     }
 
+    /// Sends a request in JSON, and returns what it is answered with success.
+    pub(crate) fn call(&mut self, method: &str, path: &str, body: &str) -> io::Result<String> {
+        let fields = format!(
+            "Content-Type: application/json\r\nContent-Length: {}\r\n",
+            body.len()
+        );
+        let mut request = self.head(method, path, &fields);
+        request.extend_from_slice(body.as_bytes());
+        self.stream.get_mut().write_all(&request)?;
+        let (answer, content) = self.any_answer()?;
+        match answer.status {
+            200..300 => Ok(content),
+            status => Err(unexpected(&format!("{status} {content}"))),
+        }
+    }
+
     /// Sends a whole upload in one request.
     pub(crate) fn append(&mut self, path: &str, size: u64, block: &[u8]) -> io::Result<()> {
         let small = slice(block, size);
@@ -194,6 +210,15 @@ impl Connection {
     }
 
     fn answer(&mut self, expected: u16) -> io::Result<Answer> {
+        let (answer, content) = self.any_answer()?;
+        match answer.status == expected {
+            true => Ok(answer),
+            false => Err(unexpected(&format!("{answer:?} {content}"))),
+        }
+    }
+
+    /// An answer, and its content.
+    fn any_answer(&mut self) -> io::Result<(Answer, String)> {
         let mut head = self.answer_head()?;
         while head.starts_with("HTTP/1.1 1") {
             head = self.answer_head()?;
@@ -205,10 +230,7 @@ impl Connection {
         (&mut self.stream)
             .take(length)
             .read_to_string(&mut content)?;
-        match answer.status == expected {
-            true => Ok(answer),
-            false => Err(unexpected(&format!("{head}{content}"))),
-        }
+        Ok((answer, content))
     }
 
     fn answer_head(&mut self) -> io::Result<String> {

@@ -9,6 +9,9 @@ use crate::client::{self, Connection};
 use crate::figure::{CONNECTIONS, DURABLE, RELAXED, column, now, start_server};
 use crate::report;
 
+/// The feed of the one project.
+const EVENTS_OF: &str = "/api/events?projectId=default";
+
 /// Events that are told to all readers in a round, one after the other.
 const EVENTS: usize = 20;
 
@@ -20,7 +23,7 @@ pub(crate) fn told(name: &str, readers: u64, options: &Options) -> io::Result<()
         let mut caller = Connection::open(&server.address)?;
         caller.create(1)?;
         let before = server.process.memory()?;
-        let opened = (0..readers).map(|_| Reader::open(&server.address, ""));
+        let opened = (0..readers).map(|_| Reader::open(&server.address, EVENTS_OF, "id: "));
         let mut opened = opened.collect::<io::Result<Vec<_>>>()?;
         let grown = server.process.memory()?.saturating_sub(before);
         resident.push(grown as f64 / 1024.0 / readers as f64);
@@ -62,7 +65,8 @@ pub(crate) fn replayed(name: &str, events: u64, options: &Options) -> io::Result
             }
         });
         client::together(makers)?;
-        let mut reader = Reader::open(&server.address, "&after=0")?;
+        let target = format!("{EVENTS_OF}&after=0");
+        let mut reader = Reader::open(&server.address, &target, "id: ")?;
         let begun = now();
         for place in 1..=events {
             let event = reader.next()?;
@@ -78,27 +82,28 @@ pub(crate) fn replayed(name: &str, events: u64, options: &Options) -> io::Result
     Ok(())
 }
 
-struct Reader {
+/// Reads server-sent events.
+pub(crate) struct Reader {
     stream: BufReader<TcpStream>,
     line: String,
 }
 
 impl Reader {
-    fn open(address: &str, query: &str) -> io::Result<Self> {
+    /// Asks for `target`, and reads up to a line that begins with `first`.
+    pub(crate) fn open(address: &str, target: &str, first: &str) -> io::Result<Self> {
         let mut stream = client::connect(address)?;
-        let target = format!("/api/events?projectId=default{query}");
         write!(stream, "GET {target} HTTP/1.1\r\nHost: {address}\r\n\r\n")?;
         let mut reader = Self {
             // As small as an event, so that a thousand of them are no matter.
             stream: BufReader::with_capacity(2048, stream),
             line: String::new(),
         };
-        reader.until("id: ")?;
+        reader.until(first)?;
         Ok(reader)
     }
 
     /// The next event.
-    fn next(&mut self) -> io::Result<&str> {
+    pub(crate) fn next(&mut self) -> io::Result<&str> {
         self.until("data: ")?;
         Ok(&self.line)
     }

@@ -11,9 +11,10 @@ use crate::Options;
 use crate::client::{self, Connection, Dialect};
 use crate::feed;
 use crate::process::{self, Process, Running};
+use crate::queue;
 use crate::report::{self, Column, GIB, MB, MIB};
 
-pub(crate) const FIGURES: [Figure; 7] = [
+pub(crate) const FIGURES: [Figure; 9] = [
     Figure::Large,
     Figure::Draft,
     Figure::Many,
@@ -21,6 +22,8 @@ pub(crate) const FIGURES: [Figure; 7] = [
     Figure::Idle,
     Figure::Feed,
     Figure::Replay,
+    Figure::Queue,
+    Figure::Told,
 ];
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -39,6 +42,10 @@ pub(crate) enum Figure {
     Feed,
     /// 100,000 events, read from the first one
     Replay,
+    /// 10,000 items of the queue that are nothing to do, and as many that are cancelled
+    Queue,
+    /// 1,000 cancels of items that a worker has
+    Told,
 }
 
 /// Measures a figure over all rounds and prints its lines.
@@ -57,6 +64,8 @@ pub(crate) fn measure(figure: Figure, options: &Options) -> io::Result<()> {
         Figure::Idle => idle("idle", &load(1000, 1 << 20), options),
         Figure::Feed => feed::told("feed", count(1000), options),
         Figure::Replay => feed::replayed("replay", count(100_000), options),
+        Figure::Queue => queue::drained("queue", count(10_000), options),
+        Figure::Told => queue::told("told", count(1000), options),
     }
 }
 
@@ -224,6 +233,9 @@ pub(crate) fn start_server(flags: &str, options: &Options) -> io::Result<Running
     command.arg("serve").arg("--data-dir").arg(dir.path());
     command.args(["--listen", "127.0.0.1:0", "--log-filter", "error"]);
     command.args(flags.split(' '));
+    if let Some(database) = &options.database {
+        command.arg("--database").arg(database);
+    }
     Running::start(command, dir)
 }
 

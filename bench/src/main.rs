@@ -7,6 +7,7 @@
 //! |---|---|
 //! | the figures, and how they are measured | `figure` |
 //! | readers of the feed | `feed` |
+//! | the processing queue | `queue` |
 //! | the loop that the server is compared with | `sink` |
 //! | clients of the two | `client` |
 //! | a server or a loop as a process, and what it uses | `process` |
@@ -16,6 +17,7 @@ mod client;
 mod feed;
 mod figure;
 mod process;
+mod queue;
 mod report;
 mod sink;
 
@@ -68,6 +70,9 @@ struct Options {
     /// Size of an upload; without it, as the figure has it
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     size: Option<u64>,
+    /// Another database than SQLite, which must be a new one: with `--rounds 1`
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
     /// Memory to touch and free before each measurement: a virtual machine gives free memory back
     /// to its host, and then the first pages of a file are slow
     #[arg(long, value_name = "BYTES", default_value = "2147483648")]
