@@ -206,7 +206,7 @@ macro_rules! take_away {
 pub(super) static REAP: Sql = sql!(
     "WITH due AS MATERIALIZED (SELECT id FROM queue_item \
      WHERE state IN ('processing', 'cancelling') AND lease_until <= {now} \
-     ORDER BY id LIMIT $3 {skip_locked}) UPDATE queue_item SET ",
+     ORDER BY lease_until LIMIT $3 {skip_locked}) UPDATE queue_item SET ",
     take_away!("$1", "$2"),
     release!(),
     " WHERE id IN (SELECT id FROM due) RETURNING ",

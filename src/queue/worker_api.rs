@@ -8,6 +8,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use serde_json::value::RawValue;
 use tidegate_protocol::problem::Problem;
 
 use super::api::turned_away;
@@ -68,10 +69,12 @@ struct Beat {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct AskFinish {
+struct AskFinish<'b> {
     fence: Option<i64>,
     outcome: String,
-    result: Option<Report>,
+    /// Read when it is known to be wanted.
+    #[serde(borrow)]
+    result: Option<&'b RawValue>,
     error: Option<AskError>,
 }
 
@@ -313,7 +316,8 @@ pub(super) async fn finish(queue: Arc<Queue>, mut request: Request) -> Response 
         may_work(&request.caller)?;
         let id = ask::path_id(&request.path, "item")?;
         let limit = queue.config.result_bytes_max;
-        let ask: AskFinish = json::read(&request.head.headers, &mut request.body).await?;
+        let bytes = json::read_within(&request.head.headers, &mut request.body, limit).await?;
+        let ask: AskFinish<'_> = json::parse(&bytes, "body")?;
         let fence = ask.fence;
         let fence = fence.ok_or_else(|| Problem::validation("fence", "is missing"))?;
         let finish = Finish {
@@ -339,11 +343,14 @@ pub(super) async fn finish(queue: Arc<Queue>, mut request: Request) -> Response 
     }
 }
 
-impl AskFinish {
+impl AskFinish<'_> {
     fn outcome(self) -> Result<Outcome, Problem> {
         let wrong = |field, why| Err(Problem::validation(field, why));
         match (self.outcome.as_str(), self.result, self.error) {
-            ("completed", Some(result), None) => Ok(Outcome::Completed(result.checked()?.into())),
+            ("completed", Some(result), None) => {
+                let report: Report = json::parse(result.get().as_bytes(), "result")?;
+                Ok(Outcome::Completed(report.checked()?.into()))
+            }
             ("failed", None, Some(error)) => Ok(Outcome::Failed {
                 message: error.message.chars().take(MESSAGE_MAX).collect(),
                 retryable: error.retryable,
