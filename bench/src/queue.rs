@@ -13,7 +13,7 @@ use crate::process::Running;
 use crate::report;
 
 /// Workers that drain the queue, each on a connection of its own.
-const WORKERS: u64 = 8;
+const WORKERS: u64 = 16;
 
 /// Items that a worker claims at once.
 const CLAIMED: usize = 100;
