@@ -58,11 +58,13 @@ static LOCK: Sql = sql!("SELECT id FROM feed WHERE id = $1 {for_update}");
 /// Nothing happens if there is no such feed. $1 feed, $2 events in their order, each a JSON array of id,
 /// type, subject and data.
 static INSERT: Sql = sql!(
-    "INSERT INTO event (feed_id, sequence, id, type, subject, time, data) \
-     SELECT stands.id, stands.head + each.place, each.value ->> 0, each.value ->> 1, \
-     each.value ->> 2, {now}, each.value ->> 3 FROM (SELECT feed.id, ",
+    // Reckoned once: what the statement adds must not be walked past for each event.
+    "WITH stands AS MATERIALIZED (SELECT feed.id, ",
     head!(),
-    " AS head FROM feed WHERE feed.id = $1) stands, {each:$2} WHERE TRUE"
+    " AS head FROM feed WHERE feed.id = $1) \
+     INSERT INTO event (feed_id, sequence, id, type, subject, time, data) \
+     SELECT stands.id, stands.head + each.place, each.value ->> 0, each.value ->> 1, \
+     each.value ->> 2, {now}, each.value ->> 3 FROM stands, {each:$2} WHERE TRUE"
 );
 
 static PLACE: Sql = sql!(
