@@ -1,10 +1,10 @@
-//! placeholder
-use serde::Deserialize;
-use tidegate_protocol::problem::Problem;
-#[derive(Deserialize)]
-pub(super) struct Report(serde_json::Value);
-impl Report {
-    pub(super) fn checked(self) -> Result<String, Problem> {
-        Ok(self.0.to_string())
-    }
-}
+//! The result of a segmentation: as a worker reports it, and as it is kept.
+//!
+//! Invariant: what is kept has been written from what was checked, never taken over from a body, so
+//! whatever is read of it later is sound.
+
+mod report;
+#[cfg(test)]
+mod tests;
+
+pub(super) use report::Report;
