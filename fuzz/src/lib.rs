@@ -13,6 +13,7 @@
 //! | [`metadata`] | the value of `Upload-Metadata` | it is kept byte for byte, and no name taken from it leads anywhere |
 //! | [`multipart`] | a boundary in a line of its own, and a form | its parts are the same in whatever chunks it comes, and end at their boundary |
 //! | [`range`] | a length, and the lines `Range` and `If-Range` | what is sent lies within the content and overlaps nowhere |
+//! | [`result`] | the result of a segmentation in JSON | what is kept of it is read as itself |
 //! | [`upload_ops`] | appends and what happens to them, a letter each | the machine and the oracle of `protocol/src/tests` agree |
 //!
 //! Inputs are text wherever possible, so that a corpus can be read and written by hand.
@@ -23,6 +24,7 @@ mod field;
 mod metadata;
 mod multipart;
 mod range;
+mod result;
 mod upload_ops;
 
 pub use self::dialect::dialect;
@@ -31,6 +33,7 @@ pub use self::field::field;
 pub use self::metadata::metadata;
 pub use self::multipart::multipart;
 pub use self::range::range;
+pub use self::result::result;
 pub use self::upload_ops::upload_ops;
 
 // The driver, which is compiled as a part of this crate, too, finds these where it expects them.
@@ -43,13 +46,14 @@ mod driver;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which is that of its folder in `corpus/`, too.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("dialect", dialect),
     ("disposition", disposition),
     ("field", field),
     ("metadata", metadata),
     ("multipart", multipart),
     ("range", range),
+    ("result", result),
     ("upload_ops", upload_ops),
 ];
 

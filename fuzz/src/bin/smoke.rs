@@ -26,7 +26,7 @@ const BYTES_MAX: usize = 512;
 const TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Pieces that parsers look at.
-const WORDS: [&[u8]; 50] = [
+const WORDS: [&[u8]; 58] = [
     b"0",
     b"1",
     b"18446744073709551615",
@@ -77,6 +77,14 @@ const WORDS: [&[u8]; 50] = [
     b"UTF-8''%c3%a4",
     "\u{202e}".as_bytes(),
     b"\xff",
+    b"\":",
+    b"{\"x\":0,\"y\":0},",
+    b"\"points\":[",
+    b"\"type\":\"internal\",",
+    b"null",
+    b"1e999",
+    b"-0.0",
+    b"[[[[[[[[",
 ];
 
 /// What the last panic said, since a caught one must not be printed.
