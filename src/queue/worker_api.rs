@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use tidegate_protocol::problem::Problem;
+use tokio::task::spawn_blocking;
 
 use super::api::turned_away;
 use super::ask::{self, known_model};
@@ -37,6 +38,9 @@ const NAME_MAX: usize = 100;
 
 /// The longest message of a failure that is kept, in characters.
 const MESSAGE_MAX: usize = 2000;
+
+/// Bytes of a report that are read in a moment.
+const READ_AT_ONCE: usize = 64 * 1024;
 
 /// For how long the URL of an image is good.
 const URL_LIFETIME: Duration = Duration::from_secs(3600);
@@ -317,14 +321,12 @@ pub(super) async fn finish(queue: Arc<Queue>, mut request: Request) -> Response 
         let id = ask::path_id(&request.path, "item")?;
         let limit = queue.config.result_bytes_max;
         let bytes = json::read_within(&request.head.headers, &mut request.body, limit).await?;
-        let ask: AskFinish<'_> = json::parse(&bytes, "body")?;
-        let fence = ask.fence;
-        let fence = fence.ok_or_else(|| Problem::validation("fence", "is missing"))?;
+        let (fence, outcome) = report(bytes).await?;
         let finish = Finish {
             id,
             fence,
             holder: request.caller.user.clone(),
-            outcome: ask.outcome()?,
+            outcome,
         };
         queue.crew.heard();
         match queue.store.finish(finish).await? {
@@ -343,7 +345,26 @@ pub(super) async fn finish(queue: Arc<Queue>, mut request: Request) -> Response 
     }
 }
 
+/// A fence, and what is said of the item. A large report is read where it holds nobody up.
+async fn report(bytes: Vec<u8>) -> Result<(i64, Outcome), Problem> {
+    if bytes.len() <= READ_AT_ONCE {
+        return AskFinish::read(&bytes);
+    }
+    let read = spawn_blocking(move || AskFinish::read(&bytes)).await;
+    read.unwrap_or_else(|error| {
+        tracing::error!(%error, "reading a report");
+        Err(Problem::Internal)
+    })
+}
+
 impl AskFinish<'_> {
+    fn read(bytes: &[u8]) -> Result<(i64, Outcome), Problem> {
+        let ask: AskFinish<'_> = json::parse(bytes, "body")?;
+        let missing = || Problem::validation("fence", "is missing");
+        let fence = ask.fence.ok_or_else(missing)?;
+        Ok((fence, ask.outcome()?))
+    }
+
     fn outcome(self) -> Result<Outcome, Problem> {
         let wrong = |field, why| Err(Problem::validation(field, why));
         match (self.outcome.as_str(), self.result, self.error) {
