@@ -373,7 +373,7 @@ impl AskFinish<'_> {
                 Ok(Outcome::Completed(report.checked()?.into()))
             }
             ("failed", None, Some(error)) => Ok(Outcome::Failed {
-                message: error.message.chars().take(MESSAGE_MAX).collect(),
+                message: kept(&error.message),
                 retryable: error.retryable,
             }),
             ("cancelled", None, None) => Ok(Outcome::Cancelled),
@@ -386,6 +386,12 @@ impl AskFinish<'_> {
             _ => wrong("outcome", "must be `completed`, `failed` or `cancelled`"),
         }
     }
+}
+
+/// As much of a failure's message as is kept, which may be some traceback.
+fn kept(message: &str) -> String {
+    let is_text = |c: &char| !c.is_control() || ['\n', '\t'].contains(c);
+    message.chars().filter(is_text).take(MESSAGE_MAX).collect()
 }
 
 /// The worker that a path names, if the caller is one.
