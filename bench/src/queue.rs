@@ -46,6 +46,8 @@ pub(crate) fn drained(name: &str, items: u64, options: &Options) -> io::Result<(
                 move || drain(address, at, share)
             }))?;
             rate.push(items as f64 / begun.elapsed().as_secs_f64());
+            // The one before may have been idle for too long.
+            let mut user = Connection::open(&server.address)?;
             let batch = enqueue(&mut user, &images)?;
             let begun = now();
             let path = format!("/api/queue/batches/{batch}/cancel");
