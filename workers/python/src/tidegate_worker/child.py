@@ -67,6 +67,7 @@ class Child:
     def __init__(self, functions: Mapping[str, Function]) -> None:
         context = multiprocessing.get_context("spawn")
         self._folder = Path(tempfile.mkdtemp(prefix="tidegate-worker-"))
+        self._is_broken = False
         self._number = 0
         # Guards the process's number, which is another's once this process has been waited for.
         self._ending = threading.Lock()
@@ -93,7 +94,8 @@ class Child:
 
     @property
     def is_alive(self) -> bool:
-        return self._process.is_alive()
+        # A process that is dying has closed its pipe already, and can still be waited for.
+        return not self._is_broken and self._process.is_alive()
 
     def prepare(self) -> None:
         """Names the next job, so that it can be cancelled before it is sent."""
@@ -103,12 +105,14 @@ class Child:
         try:
             self._pipe.send((self._number, item))
         except OSError as error:
+            self._is_broken = True
             raise ChildEnded from error
 
     def receive(self) -> Message:
         try:
             message: Message = self._pipe.recv()
         except (EOFError, OSError) as error:
+            self._is_broken = True
             raise ChildEnded from error
         return message
 

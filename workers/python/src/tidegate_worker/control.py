@@ -62,6 +62,8 @@ class ControlStream:
                 reason = "it has ended"
             except (Refused, Unavailable) as error:
                 reason = str(error)
+            except (KeyError, TypeError) as error:
+                reason = f"an event is not understood: {error!r}"
             delay_s = self._backoff.next_s()
             logger.info("control stream: %s; again in %.1f s", reason, delay_s)
             end.wait(delay_s)

@@ -46,6 +46,8 @@ class Slot:
                 run = self.inbox.get()
                 if run is None:
                     return
+                # One that has ended while it was idle must not cost the item an attempt.
+                child = self._child = self._replaced(child, end)
                 self._work(run, child, end)
                 child = self._child = self._replaced(child, end)
         finally:

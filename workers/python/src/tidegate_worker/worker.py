@@ -130,6 +130,8 @@ class _Session:
         self._idle: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
         self._slots = [Slot(client, self._runs, functions, self._idle) for _ in range(worker.slots)]
         self._slot_threads: list[threading.Thread] = []
+        self._alive = 0
+        self._alive_lock = threading.Lock()
         # Of the claim whose items, if any, are not all begun or given back yet.
         self._claim_id: str | None = None
 
@@ -140,8 +142,12 @@ class _Session:
                     run()
                 except BaseException as error:  # noqa: BLE001, it is raised again by `Worker.run`
                     failures.put(error)
+                finally:
+                    self._leave()
 
-            # Threads that wait for an answer end with the process.
+            with self._alive_lock:
+                self._alive += 1
+            # What waits for an answer ends with the process, or when it has its answer.
             thread = threading.Thread(target=guarded, name=f"tidegate-{name}", daemon=True)
             thread.start()
             return thread
@@ -156,6 +162,13 @@ class _Session:
             for number, slot in enumerate(self._slots)
         ]
         start("claim", self._claim_items)
+
+    def _leave(self) -> None:
+        with self._alive_lock:
+            self._alive -= 1
+            last = self._alive == 0
+        if last:
+            self._client.close()
 
     def drain(self, drain_s: float) -> None:
         self._draining.set()
