@@ -87,6 +87,8 @@ class Stub:
         self.changed = threading.Condition()
         self.streams = 0
         self._claims: dict[str, list[Entry]] = {}
+        # The call that waits for each claim: an earlier one has been given up by its worker.
+        self._waiting: dict[str, object] = {}
         self._events: list[tuple[str, dict[str, Any]]] = []
         self._closed = False
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -138,8 +140,8 @@ class Stub:
     def wait_until(self, holds: Callable[[], object], why: str) -> None:
         with self.changed:
             if not self.changed.wait_for(holds, DEADLINE_S):
-                calls = [(call.name, call.body) for call in self.calls[-10:]]
-                raise AssertionError(f"still not so: {why}. The last calls: {calls}")
+                calls = [f"{call.name} {call.body!r:.200}" for call in self.calls[-10:]]
+                raise AssertionError("\n".join([f"still not so: {why}. The last calls:", *calls]))
 
     def _send(self, name: str, data: dict[str, Any]) -> None:
         self._events.append((name, data))
@@ -160,7 +162,9 @@ class Stub:
 
     def _claim(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         until = time.monotonic() + body["waitMs"] / 1000
-        while True:
+        self._waiting[body["claimId"]] = body
+        self.changed.notify_all()
+        while self._waiting[body["claimId"]] is body:
             if body["claimId"] not in self._claims and not self.draining:
                 found = [
                     entry
@@ -178,8 +182,9 @@ class Stub:
                 return 200, {"items": [self._item_of(entry) for entry in entries]}
             left = until - time.monotonic()
             if left <= 0 or self._closed:
-                return 204, {}
+                break
             self.changed.wait(left)
+        return 204, {}
 
     def _item_of(self, entry: Entry) -> dict[str, Any]:
         image = {

@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 from conftest import Start, eventually, lives, marks
 from functions import act, steps
-from stub import DEADLINE_S, Stub
+from stub import DEADLINE_S, Stub, refuse
 
 from tidegate_worker import Worker
 
 Program = Callable[..., "subprocess.Popen[bytes]"]
-IDLE = "an idle worker"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -110,23 +109,41 @@ def test_what_is_claimed_too_late_is_given_back(stub: Stub, program: Program) ->
     assert entry.state == "requeued"
 
 
+@pytest.mark.parametrize("told_by", ["stream", "heartbeat"])
 def test_a_draining_server_is_asked_for_nothing_until_it_is_back(
-    stub: Stub, start: Start, tmp_path: Path
+    stub: Stub, start: Start, tmp_path: Path, told_by: str
 ) -> None:
     begun, go_on = tmp_path / "begun", tmp_path / "go-on"
+    stub.heartbeat_ms = 100
     entry = stub.enqueue(steps(["mark", str(begun)], ["wait_for", str(go_on)]))
     start()
     eventually(begun.exists, "the job has begun")
-    stub.drain()
-    stub.heartbeat_ms = 100
+    if told_by == "stream":
+        stub.drain()
+    else:
+        stub.draining = True
+    beats = len(stub.called("heartbeat"))
+    stub.wait_until(lambda: len(stub.called("heartbeat")) >= beats + 3, "the worker is told")
     go_on.touch()
     stub.wait_until(lambda: entry.state == "completed", "what runs goes on")
-    claims = len(stub.called("claim"))
     later = stub.enqueue(steps())
     stub.draining = False
-    assert len(stub.called("claim")) == claims
+    # As long as it takes to fail to connect a few times, it would have asked by now.
+    stub.always["control"] = refuse(503)
     stub.cut_streams()
+    stub.wait_until(lambda: len(stub.called("control")) >= 4, "connecting fails")
+    assert len(stub.called("claim")) == 1
+    del stub.always["control"]
     stub.wait_until(lambda: later.state == "completed", "after the next hello")
+
+
+def test_an_idle_worker_ends_at_once(stub: Stub, program: Program) -> None:
+    process = program()
+    stub.wait_until(lambda: stub.called("claim"), "a claim is waiting")
+    process.terminate()
+    assert process.wait(DEADLINE_S) == 0
+    asked = [(call.body["claimId"], call.body["waitMs"]) for call in stub.called("claim")]
+    assert asked == [(asked[0][0], 25_000), (asked[0][0], 0)]
 
 
 def test_a_child_that_does_not_come_up_is_an_error(

@@ -88,6 +88,9 @@ class Child:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             self._process.start()
+        except BaseException:
+            shutil.rmtree(self._folder)
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()

@@ -79,7 +79,7 @@ class Slot:
                 if isinstance(message, Progress):
                     self._runs.advance(run, message.percent)
                 elif isinstance(message, logging.LogRecord):
-                    logging.getLogger(message.name).handle(message)
+                    _log(message)
                 elif isinstance(message, Completed | Failure | Stopped):
                     return message
         except ChildEnded:
@@ -118,10 +118,17 @@ class Slot:
     def _is_ready(self, child: Child) -> bool:
         try:
             while isinstance(message := child.receive(), logging.LogRecord):
-                logging.getLogger(message.name).handle(message)
+                _log(message)
         except ChildEnded:
             return False
         return True
+
+
+def _log(record: logging.LogRecord) -> None:
+    """Logs what a child has sent, if this process cares for it."""
+    log = logging.getLogger(record.name)
+    if log.isEnabledFor(record.levelno):
+        log.handle(record)
 
 
 def give_back(client: Client, item: Item) -> None:
