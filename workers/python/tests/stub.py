@@ -62,6 +62,10 @@ def hang(_call: Call) -> int | None:
     raise Hang
 
 
+def accept(_call: Call) -> int | None:
+    return None
+
+
 def refuse(status: int) -> Fault:
     return lambda _call: status
 
