@@ -18,7 +18,7 @@ def test_a_cancel_is_noticed_at_once(stub: Stub, start: Start, tmp_path: Path) -
     begun, noticed = tmp_path / "begun", tmp_path / "noticed"
     entry = stub.enqueue(steps(["mark", str(begun)], ["listen", str(noticed)]))
     start()
-    eventually(begun.exists, "the job has begun")
+    eventually(lambda: marks(begun), "the job has begun")
     cancelled_at = time.monotonic()
     stub.cancel(entry, A_LONG_GRACE_MS)
     stub.wait_until(lambda: entry.finishes, "reported")
@@ -31,7 +31,7 @@ def test_a_cancel_is_no_error_of_a_tile(stub: Stub, start: Start, tmp_path: Path
     begun = tmp_path / "begun"
     entry = stub.enqueue(steps(["mark", str(begun)], ["swallow"]))
     start()
-    eventually(begun.exists, "the job has begun")
+    eventually(lambda: marks(begun), "the job has begun")
     stub.cancel(entry, A_LONG_GRACE_MS)
     stub.wait_until(lambda: entry.finishes, "reported")
     assert entry.outcomes == ["cancelled"]
@@ -43,7 +43,7 @@ def test_what_ignores_a_cancel_is_killed(stub: Stub, start: Start, tmp_path: Pat
         steps(["start_another", str(grandchild)], ["mark", str(begun)], ["be_deaf"])
     )
     start()
-    eventually(begun.exists, "the job has begun")
+    eventually(lambda: marks(begun), "the job has begun")
     cancelled_at = time.monotonic()
     stub.cancel(deaf, A_SHORT_GRACE_MS)
     stub.wait_until(lambda: deaf.finishes, "reported")
@@ -63,7 +63,7 @@ def test_a_cancel_that_was_missed_comes_with_the_stream(
     begun = tmp_path / "begun"
     entry = stub.enqueue(steps(["mark", str(begun)], ["swallow"]))
     start()
-    eventually(begun.exists, "the job has begun")
+    eventually(lambda: marks(begun), "the job has begun")
     stub.always["control"] = refuse(503)
     stub.cut_streams()
     stub.wait_until(lambda: len(stub.called("control")) >= 3, "connecting fails")
@@ -81,7 +81,7 @@ def test_a_cancel_that_was_missed_comes_with_the_heartbeat(
     stub.heartbeat_ms = 100
     entry = stub.enqueue(steps(["mark", str(begun)], ["swallow"]))
     start()
-    eventually(begun.exists, "the job has begun")
+    eventually(lambda: marks(begun), "the job has begun")
     stub.always["control"] = refuse(503)
     stub.cut_streams()
     stub.wait_until(lambda: len(stub.called("control")) >= 3, "connecting fails")
@@ -127,7 +127,7 @@ def test_what_is_lost_is_not_reported(stub: Stub, start: Start, tmp_path: Path) 
     stub.lease_ms, stub.heartbeat_ms = 2000, 100
     lost = stub.enqueue(steps(["mark", str(begun)], ["be_deaf"]))
     start()
-    eventually(begun.exists, "the job has begun")
+    eventually(lambda: marks(begun), "the job has begun")
     stub.lost.add(lost.id)
     eventually(lambda: not lives(marks(begun)[0]), "the child is gone")
     again = stub.enqueue(steps())
@@ -143,7 +143,7 @@ def test_without_a_word_from_the_server_a_job_ends_within_its_lease(
     stub.lease_ms, stub.heartbeat_ms = 2000, 200
     fenced = stub.enqueue(steps(["mark", str(begun)], [ending]))
     start()
-    eventually(begun.exists, "the job has begun")
+    eventually(lambda: marks(begun), "the job has begun")
     stub.wait_until(lambda: len(stub.called("heartbeat")) >= 2, "the lease is renewed")
     stub.always["heartbeat"] = hang
     silent_since = max(call.at for call in stub.called("heartbeat"))

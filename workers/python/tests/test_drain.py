@@ -27,7 +27,7 @@ def test_a_signal_lets_running_jobs_finish(
     begun, go_on = tmp_path / "begun", tmp_path / "go-on"
     entry = stub.enqueue(steps(["mark", str(begun)], ["wait_for", str(go_on)]))
     process = program()
-    eventually(begun.exists, "the job has begun")
+    eventually(lambda: marks(begun), "the job has begun")
     waiting = stub.enqueue(steps())
     process.send_signal(number)
     wait_for_line(process, b"draining")
@@ -44,7 +44,7 @@ def test_a_signal_to_the_group_reaches_no_child(
     begun, go_on = tmp_path / "begun", tmp_path / "go-on"
     entry = stub.enqueue(steps(["mark", str(begun)], ["wait_for", str(go_on)]))
     process = program()
-    eventually(begun.exists, "the job has begun")
+    eventually(lambda: marks(begun), "the job has begun")
     for pid in [*marks(begun), process.pid]:
         subprocess.run(["kill", "-INT", str(pid)], check=True)
     wait_for_line(process, b"draining")
@@ -60,7 +60,7 @@ def test_what_is_not_done_in_time_is_given_back(
     begun = tmp_path / "begun"
     entry = stub.enqueue(steps(["mark", str(begun)], [ending]))
     process = program(drain_s=0.2)
-    eventually(begun.exists, "the job has begun")
+    eventually(lambda: marks(begun), "the job has begun")
     process.terminate()
     assert process.wait(DEADLINE_S) == 0
     assert entry.outcomes == ["cancelled"]
@@ -72,7 +72,7 @@ def test_a_second_signal_ends_it_at_once(stub: Stub, program: Program, tmp_path:
     begun = tmp_path / "begun"
     entry = stub.enqueue(steps(["mark", str(begun)], ["be_deaf"]))
     process = program()
-    eventually(begun.exists, "the job has begun")
+    eventually(lambda: marks(begun), "the job has begun")
     process.terminate()
     wait_for_line(process, b"draining")
     process.terminate()
@@ -85,7 +85,7 @@ def test_a_killed_worker_leaves_no_child(stub: Stub, program: Program, tmp_path:
     begun = tmp_path / "begun"
     stub.enqueue(steps(["mark", str(begun)], ["be_deaf"]))
     process = program()
-    eventually(begun.exists, "the job has begun")
+    eventually(lambda: marks(begun), "the job has begun")
     session = descendants(process.pid)
     assert marks(begun)[0] in session
     process.kill()
@@ -116,7 +116,7 @@ def test_a_draining_server_is_asked_for_nothing_until_it_is_back(
     stub.heartbeat_ms = 100
     entry = stub.enqueue(steps(["mark", str(begun)], ["wait_for", str(go_on)]))
     start()
-    eventually(begun.exists, "the job has begun")
+    eventually(lambda: marks(begun), "the job has begun")
     if told_by == "stream":
         stub.drain()
     else:

@@ -129,8 +129,8 @@ class Child:
             try:
                 # With what it has started itself: it leads a group of its own.
                 os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                # It is still importing.
+            except (PermissionError, ProcessLookupError):
+                # It does not lead a group yet.
                 self._process.kill()
 
     def end(self) -> str:
