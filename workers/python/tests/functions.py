@@ -62,8 +62,8 @@ def be_deaf(_job: Job) -> None:
 
 
 def start_another(_job: Job, path: str) -> None:
-    """Starts a process of its own, which lives on unless somebody ends it."""
-    program = f"import time; time.sleep({DEADLINE_S})"
+    """Starts a process of its own, which lives longer than any test waits."""
+    program = f"import time; time.sleep({4 * DEADLINE_S})"
     with Path(path).open("a") as file:
         file.write(f"{subprocess.Popen([sys.executable, '-c', program]).pid}\n")
 

@@ -28,13 +28,14 @@ def test_a_cancel_is_noticed_at_once(stub: Stub, start: Start, tmp_path: Path) -
 
 
 def test_a_cancel_is_no_error_of_a_tile(stub: Stub, start: Start, tmp_path: Path) -> None:
-    begun = tmp_path / "begun"
-    entry = stub.enqueue(steps(["mark", str(begun)], ["swallow"]))
+    begun, went_on = tmp_path / "begun", tmp_path / "went-on"
+    entry = stub.enqueue(steps(["mark", str(begun)], ["swallow"], ["mark", str(went_on)]))
     start()
     eventually(lambda: marks(begun), "the job has begun")
     stub.cancel(entry, A_LONG_GRACE_MS)
     stub.wait_until(lambda: entry.finishes, "reported")
     assert entry.outcomes == ["cancelled"]
+    assert not marks(went_on)
 
 
 def test_what_ignores_a_cancel_is_killed(stub: Stub, start: Start, tmp_path: Path) -> None:

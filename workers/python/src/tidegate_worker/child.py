@@ -22,6 +22,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,9 @@ class Child:
             args=(theirs, self._cancelled, dict(functions), self._folder, os.getpid(), level),
         )
         # A signal to the whole process group or service is the parent's business. The child
-        # inherits this mask, and so is deaf to it until it has handlers of its own.
+        # inherits this mask, and so is deaf to it until it has handlers of its own. The tracker is
+        # started with the first process and, in some versions, takes the mask off as it does so.
+        resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             self._process.start()
