@@ -49,13 +49,14 @@ def start(stub: Stub) -> Iterator[Start]:
 
 
 @pytest.fixture
-def program(stub: Stub) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+def program(stub: Stub, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Starts a worker in a process of its own, for what is done to processes."""
     started: list[subprocess.Popen[bytes]] = []
 
     def program(drain_s: float = 30.0) -> subprocess.Popen[bytes]:
         path = Path(functions.__file__)
-        environment = os.environ | {"TIDEGATE_TOKEN": TOKEN}
+        # A worker that is killed cannot remove its images.
+        environment = os.environ | {"TIDEGATE_TOKEN": TOKEN, "TMPDIR": str(tmp_path)}
         command = [sys.executable, str(path), stub.url, str(drain_s)]
         process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
         started.append(process)
