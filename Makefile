@@ -13,7 +13,7 @@ WITH_POSTGRES := tests/support/postgres.sh
 .DEFAULT_GOAL := help
 # The parts share one build directory and two cores: they are fastest one after the other.
 .NOTPARALLEL:
-.PHONY: help serve build test deps fmt lint tidy doc purity deny unit it clients fuzz-smoke fuzz bench
+.PHONY: help serve build test deps fmt lint tidy doc purity deny unit it clients workers fuzz-smoke fuzz bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ serve: ## build and serve on 127.0.0.1:7070 (ARGS="--listen ...")
 build: ## build the program, optimised
 	$(CARGO) build --release --locked
 
-test: deps fmt lint tidy doc purity deny unit it fuzz-smoke ## the whole check
+test: deps fmt lint tidy doc purity deny unit it workers fuzz-smoke ## the whole check
 	@echo 'all checks passed'
 
 deps: ## install what the tests need beside Rust, as far as it is missing
@@ -81,6 +81,10 @@ it: ## the tests of the running program, stock clients among them (after `make d
 
 clients: ## of those, tus-js-client, tuspy and schemathesis alone (after `make deps`)
 	$(CARGO) test --locked --test it clients::
+
+workers: ## the worker in Python, alone (after `make deps`)
+	cd workers/python && .venv/bin/ruff format --check && .venv/bin/ruff check && .venv/bin/mypy && \
+		.venv/bin/python -m pytest --quiet
 
 fuzz-smoke: ## every fuzz target for some seconds, on the stable toolchain (FUZZ_SECONDS=5)
 	$(CARGO) run --manifest-path fuzz/Cargo.toml --locked --bin smoke -- $(FUZZ_SECONDS)

@@ -71,6 +71,14 @@ python_packages() {
         tests/clients/.venv/bin/python -m pip install --quiet --requirement tests/clients/requirements.txt
 }
 
+# The worker is installed in place, so that its tests and commands are those of the tree.
+worker_packages() {
+    python3 -m venv --clear workers/python/.venv &&
+        workers/python/.venv/bin/python -m pip install --quiet --requirement workers/python/requirements.txt &&
+        workers/python/.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable workers/python
+}
+
 install_packages
 once_for tests/clients/package-lock.json tests/clients/node_modules/.installed npm_packages
 once_for tests/clients/requirements.txt tests/clients/.venv/.installed python_packages
+once_for workers/python/requirements.txt workers/python/.venv/.installed worker_packages

@@ -29,9 +29,13 @@ use std::path::{Path, PathBuf};
 use source::Source;
 
 /// Folders that hold no source of ours.
-const FOREIGN_FOLDERS: [&str; 8] = [
+const FOREIGN_FOLDERS: [&str; 12] = [
     ".git",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
     ".venv",
+    "__pycache__",
     "artifacts",
     "corpus",
     "dist",

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
-from microscopy import Cell, photograph, scatter
 from PIL import Image
 from stub import DEADLINE_S, TOKEN, Stub
 
 from tidegate_worker import Cancelled, Failed, Result
+from tidegate_worker.examples.cells import Cell, photograph, scatter
 from tidegate_worker.examples.segment import load, segment
 
 WIDTH, HEIGHT = 400, 300

@@ -1,12 +1,19 @@
-"""Images like a microscope's, of which it is known what is on them."""
+"""Images like a microscope's, of which it is known what is on them.
+
+`python -m tidegate_worker.examples.cells cells.png` draws one, as PNG or TIFF.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import tifffile
+from PIL import Image
 from scipy import ndimage
 
 
@@ -23,10 +30,12 @@ class Cell:
 
 
 def scatter(count: int, width: int, height: int, *, seed: int) -> list[Cell]:
-    """Cells that do not touch, some of them cut by nothing but the noise."""
+    """Cells that do not touch: `count`, or as many as there is room for."""
     random = np.random.default_rng(seed)
     cells: list[Cell] = []
-    while len(cells) < count:
+    for _ in range(1000 * count):
+        if len(cells) == count:
+            break
         radius = random.uniform(8, 16)
         x, y = (random.uniform(radius + 4, side - radius - 4) for side in (width, height))
         if all(np.hypot(x - c.x, y - c.y) > radius + c.radius + 6 for c in cells):
@@ -53,3 +62,28 @@ def photograph(
     scene = ndimage.gaussian_filter(scene, 1.0) + 0.1 + uneven * x / width
     scene += random.normal(0, noise, scene.shape)
     return np.asarray(np.clip(scene, 0, 1) * 65535, dtype=np.uint16)
+
+
+def save(image: npt.NDArray[np.uint16], path: Path) -> None:
+    """As TIFF or PNG, by the path's suffix, with 16 bits."""
+    if path.suffix.lower() in (".tif", ".tiff"):
+        tifffile.imwrite(path, image)
+    else:
+        Image.fromarray(image).save(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Draws an image of cells, as PNG or TIFF.")
+    parser.add_argument("path", type=Path, metavar="FILE")
+    parser.add_argument("--cells", type=int, default=40, metavar="N")
+    parser.add_argument("--width", type=int, default=640, metavar="PIXELS")
+    parser.add_argument("--height", type=int, default=480, metavar="PIXELS")
+    parser.add_argument("--seed", type=int, default=1, help="the same one draws the same image")
+    arguments = parser.parse_args()
+    width, height = arguments.width, arguments.height
+    cells = scatter(arguments.cells, width, height, seed=arguments.seed)
+    save(photograph(cells, width, height, seed=arguments.seed), arguments.path)
+
+
+if __name__ == "__main__":
+    main()
