@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::support::jwt::{claims, guarded};
+use crate::support::jwt::{claims, claims_with, guarded};
 use crate::support::server::{Server, temp_dir};
 
 /// Longer than any script allows itself.
@@ -48,6 +49,17 @@ fn python(script: &str) -> Command {
     let mut command = Command::new(interpreter);
     // Without leaving compiled files in the tree.
     command.arg("-B").arg(folder().join(script));
+    command
+}
+
+/// A scenario with workers, which needs what they need.
+fn with_workers(script: &str, server: &Server) -> Command {
+    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("workers/python/.venv");
+    let interpreter = venv.join("bin/python");
+    assert!(interpreter.is_file(), "{NOT_INSTALLED}");
+    let mut command = Command::new(interpreter);
+    command.arg("-B").arg(folder().join("worker").join(script));
+    command.arg(format!("http://{}", server.addr()));
     command
 }
 
@@ -296,4 +308,39 @@ async fn schemathesis_finds_a_server_that_checks_tokens_as_its_openapi_document_
     command.env("TOKEN", signer.sign(&claims("ada")));
     command.env("OTHER_TOKEN", signer.sign(&claims("bob")));
     succeed(command).await;
+}
+
+#[tokio::test]
+async fn a_worker_finds_what_a_direct_call_finds() {
+    let server = Server::start(&[]).await;
+    succeed(with_workers("segment.py", &server)).await;
+}
+
+/// With a token for each, and none in the image's URL but what was lent for it.
+#[tokio::test]
+async fn a_worker_with_a_token_finds_the_same() {
+    let (server, signer) = guarded(&[]).await;
+    let mut command = with_workers("segment.py", &server);
+    command.env("TOKEN", signer.sign(&claims("ada")));
+    let worker = json!({"role": "worker", "models": ["otsu", "local"]});
+    command.env("WORKER_TOKEN", signer.sign(&claims_with("machine", worker)));
+    succeed(command).await;
+}
+
+#[tokio::test]
+async fn a_cancel_stops_a_slow_inference_and_restores_the_image() {
+    let server = Server::start(&[]).await;
+    succeed(with_workers("cancel.py", &server)).await;
+}
+
+#[tokio::test]
+async fn a_function_that_never_looks_is_killed() {
+    let server = Server::start(&["--cancel-grace", "2s"]).await;
+    succeed(with_workers("deaf.py", &server)).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_killed_or_stopped_loses_its_item() {
+    let server = Server::start(&["--worker-lease", "3s", "--cancel-grace", "2s"]).await;
+    succeed(with_workers("lost.py", &server)).await;
 }

@@ -201,6 +201,16 @@ def test_an_image_that_changed_is_fetched_anew(stub: Stub, start: Start, tmp_pat
     assert (tmp_path / "copy").read_bytes() == b".bin" + image
 
 
+def test_an_image_may_have_no_name_and_no_digest(stub: Stub, start: Start, tmp_path: Path) -> None:
+    image = steps(["fetch", str(tmp_path / "copy")])
+    entry = stub.enqueue(image)
+    unknown = {"filename": None, "sha256": None}
+    entry.members["image"] = stub._item_of(entry)["image"] | unknown
+    start()
+    stub.wait_until(lambda: entry.finishes, "reported")
+    assert (tmp_path / "copy").read_bytes() == image
+
+
 def test_another_image_than_promised_is_a_failure(stub: Stub, start: Start) -> None:
     entry = stub.enqueue(steps())
     entry.members["image"] = stub._item_of(entry)["image"] | {"sha256": "0" * 64}

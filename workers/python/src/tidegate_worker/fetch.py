@@ -121,7 +121,8 @@ class _Copy:
             raise FetchError(f"{status} {response.reason_phrase}")
 
     def verify(self) -> None:
-        if self._digest.hexdigest() != self._image.sha256.lower():
+        expected = self._image.sha256
+        if expected is not None and self._digest.hexdigest() != expected:
             raise FetchError("its SHA-256 is not what it should be")
 
 

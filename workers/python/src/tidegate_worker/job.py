@@ -102,7 +102,7 @@ class Job:
         return self.fetch().read_bytes()
 
 
-def _suffix(filename: str) -> str:
+def _suffix(filename: str | None) -> str:
     """Libraries judge a file by its suffix. Nothing else of a foreign name gets into a path."""
-    suffix = Path(filename).suffix
+    suffix = Path(filename or "").suffix
     return suffix if suffix[1:].isalnum() and suffix.isascii() and len(suffix) <= 10 else ""

@@ -11,9 +11,11 @@ from typing import Any, Literal
 @dataclass(frozen=True)
 class Image:
     id: str
-    filename: str
+    # As far as its sender has said.
+    filename: str | None
     size: int
-    sha256: str
+    # As far as the server knows it.
+    sha256: str | None
     # Its query is a token that opens the image to whoever has it.
     url: str = field(repr=False)
 
