@@ -64,8 +64,8 @@ impl Queue {
         scope.spawn(claiming.run(hand));
         let offered = offered.await;
         guard.disarm();
-        // Without an answer it was displaced, or the server ends.
-        offered.unwrap_or(Err(Problem::Unavailable { retry_after: 1 }))
+        // Without one the task has panicked.
+        offered.unwrap_or(Err(Problem::Internal))
     }
 }
 
@@ -91,13 +91,14 @@ impl Claiming {
             CancelReason::Superseded,
             SETTLE_WITHIN,
         );
-        let Ok(_lease) = admitted.await else {
-            return;
+        let lease = admitted.await;
+        let items = match &lease {
+            Ok(_) => self.wait().await,
+            Err(_displaced) => Ok(None),
         };
-        let items = match self.wait().await {
+        let items = match items {
             Ok(Some(items)) => items,
-            Ok(None) if self.scope.reason().is_some() => return,
-            Ok(None) => return drop(hand.send(Ok(None))),
+            Ok(None) => return drop(hand.send(self.nothing())),
             Err(error) => return drop(hand.send(Err(error.into()))),
         };
         let claimed: Vec<Item> = items.iter().map(|(item, _)| item.clone()).collect();
@@ -113,6 +114,14 @@ impl Claiming {
         // Whoever has displaced this gets the same items.
         if is_lost && self.scope.reason() != Some(CancelReason::Superseded) {
             self.give_back(&claimed).await;
+        }
+    }
+
+    /// What is answered without an item. To a displaced request nobody listens any more.
+    fn nothing(&self) -> Result<Option<Offer>, Problem> {
+        match self.scope.reason() {
+            Some(CancelReason::Shutdown) => Err(Problem::ShuttingDown { retry_after: 1 }),
+            _ => Ok(None),
         }
     }
 
