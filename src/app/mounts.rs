@@ -33,6 +33,10 @@ pub(super) fn all(
         scope: opened.scope.child("webhooks"),
         metrics: webhook::Metrics::register(&mut metrics.registry),
     };
+    let queue_metrics = match config.modules.queue {
+        true => queue::Metrics::register(&mut metrics.registry),
+        false => queue::Metrics::unread(),
+    };
     let metrics = Arc::new(metrics);
     let deps = upload::Deps {
         store: opened.uploads.clone(),
@@ -46,8 +50,10 @@ pub(super) fn all(
         tails_are_good,
     };
     let (mounted, uploads) = upload::mount(deps, upload_config(config));
-    let (queue_mount, queue) =
-        queue::mount(queue_deps(config, opened, &auth), queue_config(config));
+    let (queue_mount, queue) = queue::mount(
+        queue_deps(config, opened, &auth, queue_metrics),
+        queue_config(config),
+    );
     let contents = Everything {
         uploads: uploads.clone(),
         queue: queue.clone(),
@@ -72,13 +78,19 @@ pub(super) fn all(
     Ok((mounts, metrics))
 }
 
-fn queue_deps(config: &Config, opened: &Opened, auth: &Authenticator) -> queue::Deps {
+fn queue_deps(
+    config: &Config,
+    opened: &Opened,
+    auth: &Authenticator,
+    metrics: queue::Metrics,
+) -> queue::Deps {
     queue::Deps {
         db: opened.db.clone(),
         hub: opened.hub.clone(),
         images: Arc::new(Uploaded),
         auth: auth.clone(),
         origin: config.origin.clone(),
+        metrics,
         scope: opened.scope.child("queue"),
     }
 }

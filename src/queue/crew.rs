@@ -13,6 +13,7 @@ use tokio::sync::futures::Notified;
 
 use super::event;
 use super::item::{Item, State, subject};
+use super::metrics::Metrics;
 use crate::clock;
 use crate::event::{Kind, Operation, Operations};
 
@@ -26,6 +27,7 @@ pub(super) struct Crew {
     seats: Mutex<HashMap<Name, Arc<Seat>>>,
     running: Mutex<HashMap<String, Running>>,
     operations: Operations,
+    metrics: Metrics,
     /// In milliseconds since the Unix epoch.
     heard_at: AtomicU64,
 }
@@ -64,18 +66,22 @@ struct Progress {
 }
 
 impl Crew {
-    pub(super) fn new(operations: Operations) -> Self {
+    pub(super) fn new(operations: Operations, metrics: Metrics) -> Self {
         Self {
             queued: Notify::new(),
             seats: Mutex::default(),
             running: Mutex::default(),
             operations,
+            metrics,
             heard_at: AtomicU64::new(0),
         }
     }
 
     /// Tells whoever waits for it what has been committed.
     pub(super) fn tell(&self, changed: &[Item]) {
+        for item in changed {
+            self.metrics.reached(item);
+        }
         if changed.iter().any(|item| item.state == State::Queued) {
             self.queued.notify_waiters();
         }
@@ -108,10 +114,13 @@ impl Crew {
     /// Takes a worker's seat, in the place of whoever had it.
     pub(super) fn sit(self: &Arc<Self>, name: Name) -> Seated {
         let seat = Arc::new(Seat::default());
-        if let Some(before) = lock(&self.seats).insert(name.clone(), seat.clone()) {
+        let mut seats = lock(&self.seats);
+        if let Some(before) = seats.insert(name.clone(), seat.clone()) {
             before.is_taken.store(true, Relaxed);
             before.wake.notify_one();
         }
+        self.metrics.workers(seats.len());
+        drop(seats);
         Seated {
             crew: self.clone(),
             name,
@@ -214,6 +223,7 @@ impl Drop for Seated {
             .is_some_and(|seat| Arc::ptr_eq(seat, &self.seat))
         {
             seats.remove(&self.name);
+            self.crew.metrics.workers(seats.len());
         }
     }
 }

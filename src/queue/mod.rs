@@ -11,7 +11,7 @@
 //! | [`store`], [`lease`], [`look`] | whole transactions: of users, of workers, and to look |
 //! | [`change`], [`statement`] | what they do, and their texts |
 //! | [`item`], [`event`] | items as the database has them, and what is told of them |
-//! | [`sweep`] | what nobody asks for |
+//! | [`sweep`], [`metrics`] | what nobody asks for, and what is counted |
 //!
 //! | may be relied on | kept by |
 //! |---|---|
@@ -46,6 +46,7 @@ mod event;
 mod item;
 mod lease;
 mod look;
+mod metrics;
 mod result;
 mod statement;
 mod store;
@@ -56,6 +57,7 @@ mod view;
 mod worker_api;
 
 pub use cancel_api::Cancels;
+pub use metrics::Metrics;
 pub use view::CancelView;
 
 /// The migrations of the module.
@@ -130,6 +132,7 @@ pub struct Deps {
     pub auth: Authenticator,
     /// How the address of an image is made.
     pub origin: Origin,
+    pub metrics: Metrics,
     /// Everything of the module runs below it.
     pub scope: Scope,
 }
@@ -216,7 +219,10 @@ struct Queue {
 impl Queue {
     fn new(deps: Deps, config: Config) -> Self {
         let config = Arc::new(config);
-        let crew = Arc::new(crew::Crew::new(deps.hub.operations().clone()));
+        let crew = Arc::new(crew::Crew::new(
+            deps.hub.operations().clone(),
+            deps.metrics.clone(),
+        ));
         Self {
             store: store::Store::new(&deps, crew.clone(), config.clone()),
             crew,
