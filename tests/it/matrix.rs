@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::form;
 use crate::support::jwt::{Signer, claims, claims_with, guarded, now};
+use crate::support::queue::{self, Worker, call, id_of};
 use crate::support::rufh;
 use crate::support::server::Server;
 use crate::support::tus::{self, Upload};
@@ -23,6 +24,14 @@ struct Row {
     method: &'static str,
     path: &'static str,
     statuses: Vec<u16>,
+}
+
+impl Row {
+    fn is_of_the_queue(&self) -> bool {
+        let of_images = (self.method, self.path) == ("GET", "/api/projects/{project}/images");
+        let begin = ["/api/queue/", "/api/images/", "/api/worker/"];
+        of_images || begin.iter().any(|begin| self.path.starts_with(begin))
+    }
 }
 
 fn rows() -> Vec<Row> {
@@ -51,6 +60,18 @@ struct Scene {
     upload: Upload,
     invitation: String,
     share: String,
+    work: Work,
+}
+
+/// What there is of the queue in it.
+struct Work {
+    image: Upload,
+    /// Another one.
+    segmented: Upload,
+    item: String,
+    batch: String,
+    /// Another item, as the worker has got it.
+    claimed: Value,
 }
 
 impl World {
@@ -79,7 +100,7 @@ impl World {
         id.as_str().expect("an id").to_owned()
     }
 
-    async fn scene(&self) -> Scene {
+    async fn scene(&self, row: &Row) -> Scene {
         let project = self
             .post("owner", "/api/projects", json!({"title": "Cells"}))
             .await;
@@ -104,18 +125,101 @@ impl World {
         let share = ids.pop().expect("three");
         let invitation = ids.swap_remove(0);
         Scene {
+            work: match row.is_of_the_queue() {
+                true => self.work(&project).await,
+                false => Work::unknown(),
+            },
             project,
             upload,
             invitation,
             share,
         }
     }
+
+    async fn work(&self, project: &str) -> Work {
+        let mut images = Vec::new();
+        for _ in 0..4 {
+            let create = Req {
+                target: format!("/api/projects/{project}/uploads"),
+                ..tus::create_with_data(6).body("pixels")
+            };
+            images.push(Upload::created(
+                &self.send("owner", create).await.expect(201),
+            ));
+        }
+        let worker = Worker::with_token("w1", self.token("worker").expect("a token"));
+        let [segmented, claimed, waiting] = [&images[0], &images[1], &images[2]];
+        let first = [segmented, claimed];
+        let first = queue::enqueue_all(project, &first, json!({"priority": 10}));
+        self.send("owner", first).await.expect(201);
+        let mut taken = worker.take(&self.server, 2).await;
+        taken.sort_by_key(|item| item["image"]["id"] != segmented.id());
+        let done = worker.finish(&taken[0], "completed");
+        self.server.send(done).await.expect(200);
+        let waits = queue::enqueue_all(project, &[waiting], json!({}));
+        let waits = self.send("owner", waits).await.expect(201).json()["data"].clone();
+        Work {
+            item: id_of(&waits["queueEntries"][0]),
+            batch: waits["batchId"].as_str().expect("an id").to_owned(),
+            image: images.swap_remove(3),
+            segmented: images.swap_remove(0),
+            claimed: taken.swap_remove(1),
+        }
+    }
 }
 
-fn call(method: &str, path: &str, body: &serde_json::Value) -> Req {
-    tus::request(method, path)
-        .header("Content-Type", "application/json")
-        .body(body.to_string())
+impl Work {
+    fn unknown() -> Self {
+        Self {
+            image: Upload::unknown(),
+            segmented: Upload::unknown(),
+            item: Upload::unknown().id().to_owned(),
+            batch: Upload::unknown().id().to_owned(),
+            claimed: json!({"id": Upload::unknown().id(), "fence": 1}),
+        }
+    }
+
+    /// What stands in a path for its parts.
+    fn names(&self, path: &str) -> [(&'static str, String); 4] {
+        let image = match path.ends_with("/result") {
+            true => &self.segmented,
+            false => &self.image,
+        };
+        let item = match path.ends_with("/finish") {
+            true => id_of(&self.claimed),
+            false => self.item.clone(),
+        };
+        [
+            ("{image}", image.id().to_owned()),
+            ("{item}", item),
+            ("{batch}", self.batch.clone()),
+            ("{worker}", String::from("w1")),
+        ]
+    }
+
+    /// A request to the queue that is good but for who sends it.
+    fn request(&self, method: &str, path: &str, project: &str) -> Option<Req> {
+        let worker = Worker::new("w1");
+        Some(match path {
+            "/api/queue/batch" => queue::enqueue_all(project, &[&self.image], json!({})),
+            "/api/worker/claim" => worker.claim(json!({})),
+            "/api/worker/{worker}/heartbeat" => worker.heartbeat(&[]),
+            "/api/worker/items/{item}/finish" => worker.finish(&self.claimed, "completed"),
+            // Of a stream that never ends, its head.
+            "/api/worker/{worker}/control" => {
+                let session = &worker.session;
+                Req::new("HEAD", &format!("/api/worker/w1/control?session={session}"))
+            }
+            _ if path.starts_with("/api/queue/") && method == "POST" => {
+                let mut path = path.replace("{project}", project);
+                for (name, value) in self.names(&path) {
+                    path = path.replace(name, &value);
+                }
+                call(method, &path, &json!({}))
+            }
+            _ => return None,
+        })
+    }
 }
 
 impl Scene {
@@ -129,7 +233,13 @@ impl Scene {
         let path = path
             .replace("{id}", self.upload.id())
             .replace("{share}", share);
-        let path = path.replace("{slug}", "not-found");
+        let mut path = path.replace("{slug}", "not-found");
+        for (name, value) in self.work.names(row.path) {
+            path = path.replace(name, &value);
+        }
+        if let Some(request) = self.work.request(row.method, row.path, &self.project) {
+            return request;
+        }
         let at = |req: Req| Req {
             target: path.clone(),
             ..req
@@ -151,7 +261,7 @@ impl Scene {
                 tus::request("HEAD", &format!("{path}?projectId={}", self.project))
             }
             ("GET" | "OPTIONS", _) => Req::new(row.method, &path),
-            (_, "/api/projects/{project}/images") => {
+            ("POST", "/api/projects/{project}/images") => {
                 at(form::post()).body(form::Form::new().image("a.png", b"pixels").end())
             }
             (_, "/api/projects/{project}/shares") => {
@@ -180,7 +290,7 @@ async fn every_route_answers_every_kind_of_caller_as_it_should() {
         );
         for (caller, expected) in CALLERS.iter().zip(&row.statuses) {
             // Of its own, since some requests change it.
-            let scene = world.scene().await;
+            let scene = world.scene(&row).await;
             let answer = world.send(caller, scene.request(&row)).await;
             if answer.status != *expected {
                 let what = format!("{} {} for {caller}", row.method, row.path);
@@ -200,6 +310,12 @@ async fn every_route_answers_every_kind_of_caller_as_it_should() {
                     row.path
                 );
             }
+            if *expected >= 400 && row.is_of_the_queue() {
+                let item = format!("/api/queue/items/{}", scene.work.item);
+                let item = world.send("owner", Req::new("GET", &item)).await.json();
+                let state = &item["data"]["state"];
+                assert_eq!(state, "queued", "{}: {caller}", row.path);
+            }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
@@ -215,9 +331,10 @@ async fn what_is_foreign_is_answered_as_what_is_not_there() {
         upload: Upload::unknown(),
         invitation: String::from("00000000-0000-4000-8000-000000000001"),
         share: String::from("00000000-0000-4000-8000-000000000001"),
+        work: Work::unknown(),
     };
     for row in rows().iter().filter(|row| row.statuses[2] == 404) {
-        let there = world.scene().await;
+        let there = world.scene(row).await;
         let answers = [&there, &absent].map(|scene| {
             let (request, ids) = (scene.request(row), ids_of(scene));
             async {
@@ -244,5 +361,9 @@ fn ids_of(scene: &Scene) -> Vec<String> {
         scene.upload.id().to_owned(),
         scene.invitation.clone(),
         scene.share.clone(),
+        scene.work.image.id().to_owned(),
+        scene.work.segmented.id().to_owned(),
+        scene.work.item.clone(),
+        scene.work.batch.clone(),
     ]
 }

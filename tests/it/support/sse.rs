@@ -58,8 +58,21 @@ impl Sse {
     }
 
     async fn open_with(server: &Server, query: &str, field: &str) -> Self {
+        let (mut sse, head) = Self::begin(server, &format!("/api/events?{query}"), field).await;
+        for field in ["content-type: text/event-stream", "cache-control: no-store"] {
+            assert!(head.contains(field), "{head}");
+        }
+        let beginning = sse.block().await.expect("the feed begins");
+        sse.cursor = beginning["id"].clone();
+        let cursor = format!("tidegate-cursor: {}", sse.cursor).to_ascii_lowercase();
+        assert!(head.contains(&cursor), "{head}");
+        sse
+    }
+
+    /// A stream that begins, and its head in lower case. `field` is a line of the request.
+    pub(crate) async fn begin(server: &Server, target: &str, field: &str) -> (Self, String) {
         let mut stream = TcpStream::connect(server.addr()).await.expect("connect");
-        let head = format!("GET /api/events?{query} HTTP/1.1\r\nHost: a\r\n{field}\r\n");
+        let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{field}\r\n");
         stream.write_all(head.as_bytes()).await.expect("send");
         let mut sse = Self {
             stream,
@@ -76,15 +89,7 @@ impl Sse {
         };
         let head = String::from_utf8(sse.raw.drain(..end).collect()).expect("a head");
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-        let head = head.to_ascii_lowercase();
-        for field in ["content-type: text/event-stream", "cache-control: no-store"] {
-            assert!(head.contains(field), "{head}");
-        }
-        let beginning = sse.block().await.expect("the feed begins");
-        sse.cursor = beginning["id"].clone();
-        let cursor = format!("tidegate-cursor: {}", sse.cursor).to_ascii_lowercase();
-        assert!(head.contains(&cursor), "{head}");
-        sse
+        (sse, head.to_ascii_lowercase())
     }
 
     /// The next event.
@@ -134,7 +139,7 @@ impl Sse {
     }
 
     /// The fields of the next block; a comment has none.
-    async fn block(&mut self) -> Option<BTreeMap<String, String>> {
+    pub(crate) async fn block(&mut self) -> Option<BTreeMap<String, String>> {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
                 let fields = block.lines().filter(|line| !line.starts_with(':'));
