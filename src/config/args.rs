@@ -24,6 +24,10 @@ pub(super) const HEADINGS: [(&str, [&str; 2]); 3] = [
     ("token", ["Callers", "Logging"]),
 ];
 
+/// What `--models` is about on the command line of `token`, where it is no setting.
+pub(super) const MODELS_OF_TOKEN: &str =
+    "The models that a worker may work with, separated by commas; without it, every one";
+
 /// A resumable upload server whose uploads can be cancelled
 #[derive(Debug, clap::Parser)]
 #[command(name = "tidegate", version)]
@@ -62,9 +66,6 @@ pub(super) enum Subcommand {
         /// What he may do beyond what everybody may
         #[arg(long, value_enum, value_name = "ROLE")]
         role: Option<TokenRole>,
-        /// The models that a worker may work with, separated by commas; without it, every one
-        #[arg(long, value_name = "MODEL", value_delimiter = ',')]
-        models: Option<Vec<String>>,
         #[command(flatten)]
         flags: Flags,
     },

@@ -311,9 +311,12 @@ where
             expires,
             email,
             role,
-            models,
             mut flags,
         } => {
+            let models = match is_on_command_line(&matches, "models") {
+                true => flags.settings.models.take(),
+                false => None,
+            };
             if expires.0 < Duration::from_secs(1) {
                 return Err(refuse(program, &"`--expires` must be a second or more"));
             }
@@ -348,19 +351,28 @@ fn program() -> clap::Command {
             })
         });
     }
-    program
+    program.mut_subcommand("token", |command| {
+        command.mut_arg("models", |flag| {
+            let flag = flag.help(args::MODELS_OF_TOKEN).help_heading(None::<&str>);
+            flag.hide(false).hide_env(true)
+        })
+    })
+}
+
+fn is_on_command_line(matches: &ArgMatches, flag: &str) -> bool {
+    matches
+        .subcommand()
+        .is_some_and(|(_, given)| given.value_source(flag) == Some(ValueSource::CommandLine))
 }
 
 /// A complaint about a flag that was given to a command which hides it.
 fn useless_flag(program: &clap::Command, matches: &ArgMatches) -> Option<String> {
-    let (name, given) = matches.subcommand()?;
+    let (name, _) = matches.subcommand()?;
     let command = program.find_subcommand(name)?;
     let flag = command
         .get_arguments()
         .filter(|flag| flag.is_hide_set())
-        .find(|flag| {
-            given.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine)
-        })?;
+        .find(|flag| is_on_command_line(matches, flag.get_id().as_str()))?;
     Some(format!(
         "`--{}` means nothing to `tidegate {name}`",
         flag.get_long()?
