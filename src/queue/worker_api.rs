@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::CONTENT_TYPE;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -143,7 +143,7 @@ pub(super) async fn claim(queue: Arc<Queue>, mut request: Request) -> Response {
             plain(Answer::body(body.into_bytes(), taken))
         }
         Ok(None) => {
-            let mut response = plain(OutBody::empty());
+            let mut response = unkept(OutBody::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
             response
         }
@@ -419,8 +419,16 @@ fn worker_name(text: &str) -> Result<String, Problem> {
 }
 
 fn plain(body: OutBody) -> Response {
-    let mut response = Response::new(body);
+    let mut response = unkept(body);
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
+
+/// Nobody keeps it: what is said holds now only, and the URL of an image lends a right.
+fn unkept(body: OutBody) -> Response {
+    let mut response = Response::new(body);
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(CACHE_CONTROL, no_store);
     response
 }
