@@ -307,6 +307,8 @@ async fn schemathesis_finds_a_server_that_checks_tokens_as_its_openapi_document_
     command.arg(format!("http://{}", server.addr()));
     command.env("TOKEN", signer.sign(&claims("ada")));
     command.env("OTHER_TOKEN", signer.sign(&claims("bob")));
+    let worker = claims_with("worker", json!({"role": "worker"}));
+    command.env("WORKER_TOKEN", signer.sign(&worker));
     succeed(command).await;
 }
 

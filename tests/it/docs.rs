@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidegate_protocol::problem::{ALL_SLUGS, types};
 
 use crate::support::form::{self, Form};
 use crate::support::jwt::{claims, guarded};
+use crate::support::queue::{self, Worker};
 use crate::support::server::{Server, run, temp_dir};
 use crate::support::tus;
 use crate::support::wire::{Answer, Req};
@@ -418,7 +419,10 @@ fn filled(path: &str, upload: &str) -> String {
     let target = path.replace("{id}", upload).replace("{project}", "default");
     let target = target.replace("{slug}", "offset-mismatch");
     // Any UUID: what is asked there does not look for it.
-    let target = target.replace("{share}", upload);
+    let mut target = target.replace("{worker}", "w1");
+    for name in ["{share}", "{image}", "{item}", "{batch}"] {
+        target = target.replace(name, upload);
+    }
     assert!(
         !target.contains('{'),
         "this test does not know what to put into {path}"
@@ -429,6 +433,9 @@ fn filled(path: &str, upload: &str) -> String {
 /// A request that is in order, to an upload that is complete.
 async fn example_of(server: &Server, path: &str, method: &str) -> Req {
     if let Some(request) = example_in_a_project(server, path, method).await {
+        return request;
+    }
+    if let Some(request) = example_in_the_queue(server, path, method).await {
         return request;
     }
     let upload = server.complete(b"hello").await;
@@ -445,7 +452,7 @@ async fn example_of(server: &Server, path: &str, method: &str) -> Req {
             ..tus::patch(&upload, 5)
         },
         "POST" if path.ends_with("/cancel") => Req::new(method, &target),
-        "POST" if path.ends_with("/images") => {
+        "POST" if path == "/api/projects/{project}/images" => {
             form::post().body(Form::new().image("a.png", b"hello").end())
         }
         "POST" if is_upload => request.header("X-HTTP-Method-Override", "HEAD").body(""),
@@ -485,6 +492,46 @@ async fn example_in_a_project(server: &Server, path: &str, method: &str) -> Opti
     Some(match (method, path) {
         ("POST", SHARES) => said(method, &target, with),
         ("POST", "/api/projects") | ("PUT", _) => said(method, &target, r#"{"title":"u"}"#),
+        _ => Req::new(method, &target),
+    })
+}
+
+/// The same for the queue: to an image that waits, or has a result, or is a worker's.
+async fn example_in_the_queue(server: &Server, path: &str, method: &str) -> Option<Req> {
+    let begins = ["/api/queue/", "/api/images/", "/api/worker/"];
+    if method == "OPTIONS" || !begins.iter().any(|begin| path.starts_with(begin)) {
+        return None;
+    }
+    let worker = Worker::new("w1");
+    // What a worker gets is what is enqueued here.
+    let all = queue::call("POST", "/api/queue/cancel-all-user", &json!({}));
+    server.send(all).await.expect(200);
+    let image = server.image().await;
+    let first = queue::enqueue_all("default", &[&image], json!({}));
+    if path != "/api/queue/images/{image}" && path != "/api/queue/batch" {
+        server.send(first.clone()).await.expect(201);
+    }
+    let id = image.id();
+    let listed = format!("/api/queue/projects/default/items?imageId={id}");
+    let item = server.data(&listed).await[0].clone();
+    let named = |name: &str| item[name].as_str().unwrap_or(id).to_owned();
+    let target = path.replace("{item}", &named("id"));
+    let target = filled(&target.replace("{batch}", &named("batchId")), id);
+    Some(match path {
+        "/api/queue/batch" => first,
+        "/api/images/{image}/result" => {
+            worker.work(server).await;
+            Req::new(method, &target)
+        }
+        "/api/worker/claim" => worker.claim(json!({})),
+        // In order, it would have no end.
+        "/api/worker/{worker}/control" => Req::new(method, &target),
+        "/api/worker/{worker}/heartbeat" => worker.heartbeat(&[]),
+        "/api/worker/items/{item}/finish" => {
+            let taken = worker.take(server, 1).await;
+            worker.finish(&taken[0], "completed")
+        }
+        _ if method == "POST" => queue::call(method, &target, &json!({})),
         _ => Req::new(method, &target),
     })
 }

@@ -5,8 +5,8 @@ unsound, and each answer must have a status, a media type, header fields and con
 document names, and be none of 5xx. At least one answer to each operation must be a success, or the
 run would prove little.
 
-With `--auth jwt` the environment has the token of the caller in TOKEN and that of another user in
-OTHER_TOKEN. TIDEGATE_TEST_SEED repeats a run, TIDEGATE_TEST_ROUNDS is how many requests are made up for
+With `--auth jwt` the environment has the token of the caller in TOKEN, that of another user in
+OTHER_TOKEN, and that of a worker in WORKER_TOKEN. TIDEGATE_TEST_SEED repeats a run, TIDEGATE_TEST_ROUNDS is how many requests are made up for
 each operation.
 """
 
@@ -24,7 +24,12 @@ import scene
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 # Their success is another protocol, or has no end.
-WITHOUT_SUCCESS = {"GET /api/events/ws", "HEAD /api/events/ws", "GET /api/events"}
+WITHOUT_SUCCESS = {
+    "GET /api/events/ws",
+    "HEAD /api/events/ws",
+    "GET /api/events",
+    "GET /api/worker/{worker}/control",
+}
 
 # Somebody else has to be there, who invites the caller.
 OF_TWO = {"POST /api/shares/{share}/accept"}
@@ -33,8 +38,9 @@ OF_TWO = {"POST /api/shares/{share}/accept"}
 def main(url):
     document = requests.get(f"{url}/api/openapi.json").json()
     validate(document)
-    token, other_token = os.environ.get("TOKEN"), os.environ.get("OTHER_TOKEN")
-    statuses = scene.set_up(url, token, other_token)
+    names = ("TOKEN", "OTHER_TOKEN", "WORKER_TOKEN")
+    token, other_token, worker_token = [os.environ.get(name) for name in names]
+    statuses = scene.set_up(url, token, other_token, worker_token)
     status = run(document, url)
     expected = set(operations(document)) - WITHOUT_SUCCESS
     if not other_token:

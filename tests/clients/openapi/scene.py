@@ -5,6 +5,7 @@ made to fit it."""
 from collections import defaultdict
 from itertools import count
 from urllib.parse import parse_qsl, urlsplit
+from uuid import uuid4
 
 import requests
 import schemathesis
@@ -13,6 +14,12 @@ from schemathesis.core.failures import AcceptedNegativeData
 TUS = {"Tus-Resumable": "1.0.0"}
 CONTENT = b"hello"
 METADATA = "filename aGVsbG8udHh0,filetype dGV4dC9wbGFpbg==,empty"
+
+# What a worker has found.
+REPORT = {
+    "polygons": [{"points": [{"x": 1, "y": 2}, {"x": 8, "y": 2}, {"x": 8, "y": 9.5}]}],
+    "imageSize": {"width": 16, "height": 12},
+}
 
 # Of a request that is to succeed, what would have to fit the body, or another field.
 MUST_FIT = ["Upload-Checksum", "Upload-Concat", "Upload-Metadata", "Content-Digest", "Repr-Digest", "Trailer"]
@@ -30,10 +37,10 @@ for media_type in ("application/offset+octet-stream", "application/partial-uploa
     schemathesis.serializer(media_type)(octets)
 
 
-def set_up(url, token, other_token):
+def set_up(url, token, other_token, worker_token):
     """Begins to take part in the run. Returns the statuses that each operation is answered, which
     grow with it."""
-    scene = Scene(url, token, other_token)
+    scene = Scene(url, token, other_token, worker_token)
     statuses = defaultdict(list)
 
     @schemathesis.hook
@@ -58,25 +65,29 @@ def queried(url):
 
 
 class Scene:
-    def __init__(self, url, token, other_token):
+    def __init__(self, url, token, other_token, worker_token):
         self.url = url
         self.token = token
         self.other_token = other_token
+        self.worker_token = worker_token
         self.rounds = defaultdict(count)
 
     def prepare(self, case):
         nth = next(self.rounds[case.operation.label])
         # Now and then without a token.
         if self.token and nth % 8 != 7:
-            case.headers["Authorization"] = f"Bearer {self.token}"
+            is_work = "worker" in case.operation.definition.raw["tags"]
+            case.headers["Authorization"] = f"Bearer {self.worker_token if is_work else self.token}"
         names = case.path_parameters
         if case.method == "DELETE" and names.get("project") == "default":
             # The others go on in it.
             names["project"] = self.project()
         is_sound = case.meta and all(part.mode.is_positive for part in case.meta.components.values())
         if is_sound and nth % 4 != 3:
-            self.name(case.operation.definition.raw["operationId"], names)
+            operation = case.operation.definition.raw["operationId"]
+            self.name(operation, names)
             self.fit(case, nth)
+            self.enlist(operation, case)
 
     def name(self, operation, names):
         """Fills the path with what exists."""
@@ -88,6 +99,30 @@ class Scene:
             names["share"] = self.share(is_invited=operation == "acceptShare")
         if "slug" in names:
             names["slug"] = "not-found"
+        if "image" in names:
+            names["image"] = self.result() if operation.startswith("findResult") else self.image()
+        if "item" in names and operation != "finish":
+            names["item"] = self.enqueued()["id"]
+        if "batch" in names:
+            names["batch"] = self.enqueued()["batchId"]
+
+    def enlist(self, operation, case):
+        """Makes the body of a request to the queue fit what is in it."""
+        body = case.body
+        if operation in ("enqueue", "enqueueAll") and isinstance(body, dict):
+            body.pop("model", None)
+            if operation == "enqueueAll":
+                body["projectId"] = self.project()
+                body["imageIds"] = [self.image(body["projectId"]) for _ in range(2)]
+        if operation == "claim":
+            # It is not to wait.
+            body.update(models=["otsu"], waitMs=0)
+        if operation == "finish":
+            item = self.claimed()
+            case.path_parameters["item"] = item["id"]
+            body["fence"] = item["fence"]
+            if body["outcome"] == "completed":
+                body["result"] = REPORT
 
     def fit(self, case, nth):
         """Makes the header fields of a request fit what it is sent to, and one another."""
@@ -125,6 +160,32 @@ class Scene:
         project = self.project(token)
         shared = self.send("POST", f"/api/projects/{project}/shares", token, json={"userId": user})
         return shared.json()["data"]["id"]
+
+    def image(self, project=None):
+        return self.upload(project, is_complete=True)
+
+    def enqueued(self, priority=0):
+        """A new item, of a batch."""
+        project = self.project()
+        asked = {"projectId": project, "imageIds": [self.image(project)], "priority": priority}
+        return self.send("POST", "/api/queue/batch", json=asked).json()["data"]["queueEntries"][0]
+
+    def claimed(self):
+        """A new item, as the worker has got it."""
+        wanted = self.enqueued(priority=10)["id"]
+        while True:
+            asked = {"worker": "w1", "session": str(uuid4()), "claimId": str(uuid4()), "models": ["otsu"]}
+            answer = self.send("POST", "/api/worker/claim", self.worker_token, json=asked)
+            for item in answer.json()["items"]:
+                if item["id"] == wanted:
+                    return item
+
+    def result(self):
+        """An image that has one."""
+        item = self.claimed()
+        told = {"fence": item["fence"], "outcome": "completed", "result": REPORT}
+        self.send("POST", f"/api/worker/items/{item['id']}/finish", self.worker_token, json=told)
+        return item["image"]["id"]
 
     def upload(self, project, is_complete):
         path = f"/api/projects/{project}/uploads" if project else "/files"

@@ -22,6 +22,10 @@ pub(crate) fn get(path: &str) -> Req {
     Req::new("GET", path)
 }
 
+pub(crate) fn delete(path: &str) -> Req {
+    Req::new("DELETE", path)
+}
+
 pub(crate) fn enqueue(image: &Upload, body: &Value) -> Req {
     call("POST", &format!("/api/queue/images/{}", image.id()), body)
 }
@@ -148,6 +152,16 @@ impl Worker {
         items.remove(0)
     }
 
+    /// Takes what there is, up to this item.
+    pub(crate) async fn take_one_of(&self, server: &Server, wanted: &Value) -> Value {
+        loop {
+            let item = self.take(server, 1).await.pop().expect("it waits");
+            if item["id"] == wanted["id"] {
+                return item;
+            }
+        }
+    }
+
     /// The directive for one item.
     pub(crate) async fn directive(&self, server: &Server, item: &Value) -> Value {
         let beat = json!({"id": item["id"], "fence": item["fence"]});
@@ -157,9 +171,9 @@ impl Worker {
         directive
     }
 
-    /// Takes the one item that there is, and reports a result.
+    /// Takes the first item that there is, and reports a result.
     pub(crate) async fn work(&self, server: &Server) -> Value {
-        let item = self.take_one(server).await;
+        let item = self.take(server, 1).await.remove(0);
         let done = server.send(self.finish(&item, "completed")).await;
         assert_eq!(done.expect(200).json(), json!({"state": "completed"}));
         item
