@@ -12,7 +12,7 @@
 //!
 //! hyper must also flush whenever it is polled. `tests/interim_hyper.rs` fails if either changes.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -24,6 +24,8 @@ use futures_util::task::AtomicWaker;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::leaving::{Ends, Leaving};
 
 /// Sends interim responses to a request, until that is answered.
 ///
@@ -67,6 +69,19 @@ impl Interim {
                 gate.take(*number, |bytes| write_head(bytes, status, reason, fields))
             }
             _ => false,
+        }
+    }
+
+    /// Waits until the client has closed its sending side, as one that has died has. For a handler that
+    /// waits: to be asked while it runs, and nowhere else. Never returns if that cannot be known; over
+    /// HTTP/2 the handler is dropped.
+    ///
+    /// # Cancel safety
+    /// May be dropped.
+    pub async fn left(&self) {
+        match &self.exchange {
+            Some(Exchange { gate, .. }) => gate.0.leaving.left().await,
+            None => pending().await,
         }
     }
 
@@ -122,6 +137,7 @@ struct Shared {
     waiting: AtomicUsize,
     /// Heads that hyper has not made way for yet.
     queued: Mutex<Option<Box<Heads>>>,
+    leaving: Leaving,
 }
 
 /// Some heads, one behind the other.
@@ -139,6 +155,7 @@ impl Gate {
             number: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             queued: Mutex::new(None),
+            leaving: Leaving::default(),
         }))
     }
 
@@ -301,7 +318,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Interleaved<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Interleaved<S> {
+impl<S: AsyncWrite + Ends + Unpin> AsyncWrite for Interleaved<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -328,6 +345,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Interleaved<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.claim.gate.0.leaving.look(&this.stream, cx);
         this.claim(cx);
         ready!(this.poll_claimed(cx))?;
         Pin::new(&mut this.stream).poll_flush(cx)
@@ -458,7 +476,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_sends_none_pays_little() {
-        assert!(size_of::<Shared>() <= 56);
+        assert!(size_of::<Shared>() <= 64);
         assert!(size_of::<Interleaved<()>>() <= 16);
         assert!(size_of::<Interim>() <= 16);
     }

@@ -15,6 +15,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
+use super::leaving::Ends;
+
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -188,6 +190,15 @@ impl<S: AsyncRead + Unpin> Io<S> {
             Poll::Pending => self.pace.ran_dry(),
         }
         polled
+    }
+}
+
+impl<S: Ends> Ends for Io<S> {
+    fn poll_end(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.read == self.seen {
+            true => self.stream.poll_end(cx),
+            false => Poll::Pending,
+        }
     }
 }
 

@@ -36,6 +36,7 @@ mod cors;
 mod interim;
 mod io;
 pub mod json;
+mod leaving;
 pub mod multipart;
 mod origin;
 mod page;

@@ -8,6 +8,7 @@ mod early;
 mod http2;
 mod interim;
 mod interim_hyper;
+mod leaving;
 mod lifecycle;
 mod requests;
 mod tls;

@@ -29,12 +29,13 @@ use crate::cancel::{Scope, Settling};
 use crate::http::connection::speaking_http1;
 use crate::http::interim::{Gate, Interleaved};
 use crate::http::io::{FastReaders, Io};
+use crate::http::leaving::Ends;
 use crate::http::{Config, Interim, OutBody, Response};
 
 /// Serves a connection as `connection.rs` does, with nothing but hyper and a handler.
 async fn serve<S, H, A>(stream: S, handler: H) -> hyper::Result<()>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Ends + Unpin,
     H: Fn(Request<Incoming>, Interim) -> A,
     A: Future<Output = Response>,
 {
@@ -204,6 +205,12 @@ impl AsyncRead for Chopped {
         let this = self.get_mut();
         let some = std::task::ready!(this.poll_some(cx));
         Pin::new(&mut (&mut this.stream).take(some as u64)).poll_read(cx, buf)
+    }
+}
+
+impl Ends for Chopped {
+    fn poll_end(&self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
     }
 }
 
