@@ -40,7 +40,8 @@ pub(super) struct Offer {
 }
 
 impl Queue {
-    /// What there is to do for a worker, after `wait` at the latest. `None`: nothing.
+    /// What there is to do for a worker, after `wait` at the latest. `None`: nothing. Nobody waits any
+    /// longer when the client `has_left`.
     ///
     /// # Errors
     /// The problem to answer with.
@@ -51,6 +52,7 @@ impl Queue {
         self: &Arc<Self>,
         claim: Claim,
         wait: Duration,
+        has_left: impl Future<Output = ()>,
     ) -> Result<Option<Offer>, Problem> {
         let scope = self.scope.child("claim");
         let guard = scope.cancel_on_drop(CancelReason::ClientGone);
@@ -62,7 +64,11 @@ impl Queue {
             scope: scope.clone(),
         };
         scope.spawn(claiming.run(hand));
-        let offered = offered.await;
+        let offered = tokio::select! {
+            offered = offered => offered,
+            // What has been handed over is dropped, and so given back.
+            () = has_left => return Err(Problem::Unavailable { retry_after: 1 }),
+        };
         guard.disarm();
         // Without one the task has panicked.
         offered.unwrap_or(Err(Problem::Internal))

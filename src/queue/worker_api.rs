@@ -132,7 +132,7 @@ pub(super) async fn claim(queue: Arc<Queue>, mut request: Request) -> Response {
         let ask: AskClaim = json::read(&request.head.headers, &mut request.body).await?;
         let (claim, wait) = ask.checked(&queue, &request.caller)?;
         queue.crew.heard();
-        queue.offer(claim, wait).await
+        queue.offer(claim, wait, request.interim.left()).await
     };
     match offered.await {
         Ok(Some(Offer { items, taken })) => {
