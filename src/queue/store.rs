@@ -432,6 +432,8 @@ impl Store {
         if cancelled.await?.len() >= MANY_MAX {
             return Ok(false);
         }
+        // Where the module is not mounted nobody else does it.
+        self.reap().await?;
         let cleared = self.db.write(move |tx| {
             let project = project.clone();
             async move {
