@@ -10,6 +10,9 @@
 //! directory, speaks bytes to it, and ends it. What a test may assume stands in the contract and in
 //! the rows of the protocol digest, whose numbers the tests in `tus` and `rufh` carry in their names.
 //!
+//! Some of the queue's run on PostgreSQL as well, and fail unless `TIDEGATE_TEST_POSTGRES` names a
+//! server for tests; `make it` starts one.
+//!
 //! Knobs: `TIDEGATE_TEST_ROUNDS` (rounds of every randomised test), `TIDEGATE_TEST_CUTS` (power cuts
 //! of each file system), `TIDEGATE_TEST_UPLOAD_MIB` (size of the one large upload) and
 //! `TIDEGATE_TEST_SEED` (their first seed, as printed by a run that failed).
@@ -54,6 +57,20 @@ mod images {
     mod ends;
     pub(crate) mod files;
     mod hostile;
+}
+
+/// The processing queue.
+mod queue {
+    mod bad_input;
+    mod callers;
+    mod claims;
+    mod control;
+    mod ends;
+    mod lives;
+    mod many;
+    mod reports;
+    mod stories;
+    mod told;
 }
 
 /// The rows of the protocol digest, one test or more for each.

@@ -5,6 +5,7 @@ pub(crate) mod h2c;
 pub(crate) mod hook;
 pub(crate) mod hostile;
 pub(crate) mod jwt;
+pub(crate) mod postgres;
 pub(crate) mod queue;
 pub(crate) mod rufh;
 pub(crate) mod server;

@@ -50,7 +50,7 @@ pub(crate) fn cancel(item: &str) -> Req {
 pub(crate) fn report() -> Value {
     json!({
         "polygons": [{
-            "points": [{"x": 1.5, "y": 2.0}, {"x": 8.0, "y": 2.0}, {"x": 8.0, "y": 9.25}],
+            "points": [{"x": 1.5, "y": 2}, {"x": 8, "y": 2}, {"x": 8, "y": 9.25}],
             "type": "external",
             "area": 23.5625,
             "confidence": 0.75,
