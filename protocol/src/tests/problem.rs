@@ -62,9 +62,6 @@ fn rows() -> Vec<(Problem, u16)> {
         (Problem::ChecksumMismatch, 460),
         (Problem::FinalUpload, 403),
         (Problem::IdTaken, 409),
-        (Problem::AlreadyQueued, 409),
-        (Problem::CancelWon, 409),
-        (Problem::LeaseLost, 409),
         (Problem::CursorUnknown, 409),
         (Problem::NotJson, 415),
         (Problem::NotAForm, 415),
@@ -78,6 +75,7 @@ fn rows() -> Vec<(Problem, u16)> {
     .chain(rows_of_the_draft())
     .chain(rows_of_an_end())
     .chain(rows_of_a_limit())
+    .chain(rows_of_the_queue())
     .collect()
 }
 
@@ -96,6 +94,19 @@ fn rows_of_an_end() -> [(Problem, u16); 9] {
     ]
 }
 
+fn rows_of_the_queue() -> [(Problem, u16); 4] {
+    let too_many = Problem::TooManyItems {
+        limit: 9,
+        retry_after: 5,
+    };
+    [
+        (Problem::AlreadyQueued, 409),
+        (Problem::CancelWon, 409),
+        (Problem::LeaseLost, 409),
+        (too_many, 429),
+    ]
+}
+
 /// Those that a caller or a project comes to who has too much.
 fn rows_of_a_limit() -> [(Problem, u16); 4] {
     let (limit, retry_after) = (9, 5);
@@ -103,7 +114,6 @@ fn rows_of_a_limit() -> [(Problem, u16); 4] {
         (Problem::QuotaExceeded { quota: 9, used: 7 }, 413),
         (Problem::TooManyUploads { limit, retry_after }, 429),
         (Problem::TooManyStreams { limit, retry_after }, 429),
-        (Problem::TooManyItems { limit, retry_after }, 429),
         (Problem::TooManyRequests { retry_after }, 429),
     ]
 }
