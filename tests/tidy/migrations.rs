@@ -117,8 +117,7 @@ fn definitions(sql: &str) -> BTreeSet<String> {
             definitions.insert(statement);
             continue;
         };
-        let columns = rest.rsplit_once(')').map_or(rest, |(columns, _)| columns);
-        for column in split_outside_parentheses(columns) {
+        for column in split_outside_parentheses(in_parentheses(rest)) {
             definitions.insert(format!("table {}: {}", name.trim(), column.trim()));
         }
     }
@@ -132,6 +131,21 @@ fn one_spelling(statement: &str) -> String {
         .map(|word| word.replace("bytea", "blob"))
         .collect::<Vec<_>>();
     words.join(" ").replace("( ", "(").replace(" )", ")")
+}
+
+/// What stands before the parenthesis that closes one before the text. How a table is stored stands
+/// behind it, and is each engine's own.
+fn in_parentheses(text: &str) -> &str {
+    let mut depth = 1_usize;
+    let end = text.find(|c| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        depth == 0
+    });
+    end.map_or(text, |end| &text[..end])
 }
 
 fn split_outside_parentheses(text: &str) -> Vec<&str> {
