@@ -150,7 +150,7 @@ impl Crew {
 
     /// A worker is about to tell how far it is with an item. Before looking whether it has the item: an
     /// end that is told in between keeps it silent.
-    pub(super) fn expect(&self, id: &str) {
+    pub(super) fn prepare(&self, id: &str) {
         lock(&self.running)
             .entry(id.to_owned())
             .or_insert_with(|| Running {
@@ -182,7 +182,7 @@ impl Crew {
         }
     }
 
-    /// Of those that were expected, these are no worker's.
+    /// Of those that were prepared for, these are no worker's.
     pub(super) fn dismiss<'i>(&self, ids: impl Iterator<Item = &'i str>) {
         let mut running = lock(&self.running);
         for id in ids {

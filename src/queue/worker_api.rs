@@ -272,7 +272,7 @@ impl Queue {
     async fn beat(&self, beats: &[Beat], holder: &str) -> Result<Vec<Directive>, Problem> {
         let told = beats.iter().filter(|beat| beat.progress.is_some());
         for beat in told.clone() {
-            self.crew.expect(&beat.id);
+            self.crew.prepare(&beat.id);
         }
         let pairs: Vec<_> = beats
             .iter()
