@@ -67,7 +67,7 @@ impl Queue {
         let offered = tokio::select! {
             offered = offered => offered,
             // What has been handed over is dropped, and so given back.
-            () = has_left => return Err(Problem::Unavailable { retry_after: 1 }),
+            () = has_left => return Ok(None),
         };
         guard.disarm();
         // Without one the task has panicked.
