@@ -43,6 +43,7 @@ pub(super) static TURN: Sql = sql!(
 /// Passes over images that are active, and over those with a result unless asked for. $1 items, each a
 /// JSON array of id and image, $2 project, $3 user, $4 batch, $5 model, $6 threshold, $7 whether to
 /// detect holes, $8 priority, $9 the turn before the first, $10 whether those with a result, too.
+/// Whoever adds an image waits for whoever is adding it as well: so all add them in one order.
 pub(super) static ENQUEUE: Sql = sql!(
     "INSERT INTO queue_item (id, image_id, round, project_id, user_id, batch_id, model, threshold, \
      detect_holes, priority, turn, place, state, attempt, fence, available_at, created_at, \
@@ -54,7 +55,7 @@ pub(super) static ENQUEUE: Sql = sql!(
      'queued', 0, 0, {now}, {now}, {now} FROM {each:$1} \
      WHERE CAST($10 AS BIGINT) = 1 OR NOT EXISTS (SELECT 1 FROM queue_result done \
      WHERE done.image_id = each.value ->> 1) \
-     ORDER BY each.place ON CONFLICT DO NOTHING RETURNING ",
+     ORDER BY each.value ->> 1 ON CONFLICT DO NOTHING RETURNING ",
     columns!()
 );
 
