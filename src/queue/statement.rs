@@ -106,27 +106,40 @@ pub(super) static CLAIM: Sql = sql!(
     columns!()
 );
 
+/// Those that a worker has, locked in the order of all who lock many. `$1` is a parameter: items, each
+/// a JSON array of id and fence.
+macro_rules! held {
+    ($more:literal) => {
+        concat!(
+            "WITH due AS MATERIALIZED (SELECT id FROM queue_item \
+             WHERE (id, fence) IN (SELECT each.value ->> 0, CAST(each.value ->> 1 AS BIGINT) \
+             FROM {each:$1}) AND state IN ('processing', 'cancelling') ",
+            $more,
+            "ORDER BY id {for_update}) UPDATE queue_item SET "
+        )
+    };
+}
+
 /// Takes a claim back of which nothing was heard: it does not count. $1 items, each a JSON array of id
 /// and fence.
 pub(super) static UNCLAIM: Sql = sql!(
-    "UPDATE queue_item SET \
-     state = CASE state WHEN 'cancelling' THEN 'cancelled' ELSE 'queued' END, \
+    held!(""),
+    "state = CASE state WHEN 'cancelling' THEN 'cancelled' ELSE 'queued' END, \
      how = CASE state WHEN 'cancelling' THEN 'worker' END, \
      finished_at = CASE state WHEN 'cancelling' THEN {now} END, \
      fence = fence + 1, attempt = attempt - 1, started_at = NULL, ",
     release!(),
-    " WHERE (id, fence) IN (SELECT each.value ->> 0, CAST(each.value ->> 1 AS BIGINT) \
-     FROM {each:$1}) AND state IN ('processing', 'cancelling') RETURNING ",
+    " WHERE id IN (SELECT id FROM due) RETURNING ",
     columns!()
 );
 
-/// A cancelled item's lease only ever becomes shorter. $1 items, each a JSON array of id and fence,
-/// $2 milliseconds of the lease, $3 holder.
+/// The lease of a cancelled item never lasts longer than its worker has to end it. $1 items, each a
+/// JSON array of id and fence, $2 milliseconds of the lease, $3 holder.
 pub(super) static HEARTBEAT: Sql = sql!(
-    "UPDATE queue_item SET lease_until = \
+    held!("AND holder = $3 "),
+    "lease_until = \
      {least}(COALESCE(cancel_by, {now} + CAST($2 AS BIGINT)), {now} + CAST($2 AS BIGINT)) \
-     WHERE (id, fence) IN (SELECT each.value ->> 0, CAST(each.value ->> 1 AS BIGINT) \
-     FROM {each:$1}) AND holder = $3 AND state IN ('processing', 'cancelling') RETURNING ",
+     WHERE id IN (SELECT id FROM due) RETURNING ",
     columns!()
 );
 
