@@ -216,11 +216,14 @@ macro_rules! take_away {
     };
 }
 
+// Both are in the order of all who lock many. SQLite would go through the whole table for `ORDER BY id`,
+// since that is its own order; so it is not told that it is the same.
+
 /// $1 attempts at most, $2 the error of those that had so many, $3 how many items at most.
 pub(super) static REAP: Sql = sql!(
     "WITH due AS MATERIALIZED (SELECT id FROM queue_item \
      WHERE state IN ('processing', 'cancelling') AND lease_until <= {now} \
-     ORDER BY lease_until LIMIT $3 {skip_locked}) UPDATE queue_item SET ",
+     ORDER BY id || '' LIMIT $3 {skip_locked}) UPDATE queue_item SET ",
     take_away!("$1", "$2"),
     release!(),
     " WHERE id IN (SELECT id FROM due) RETURNING ",
@@ -238,7 +241,7 @@ pub(super) static RESET: Sql = sql!(
     "WITH due AS MATERIALIZED (SELECT id FROM queue_item \
      WHERE state IN ('processing', 'cancelling') AND state = 'processing' \
      AND started_at <= {now} - $3 AND (CAST($4 AS TEXT) IS NULL OR user_id = $4) \
-     ORDER BY id LIMIT $5 {for_update}) UPDATE queue_item SET ",
+     ORDER BY id || '' LIMIT $5 {for_update}) UPDATE queue_item SET ",
     take_away!("$1", "$2"),
     release!(),
     " WHERE id IN (SELECT id FROM due) AND state = 'processing' RETURNING ",
