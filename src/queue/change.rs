@@ -3,12 +3,12 @@
 //! Invariant: one conditional statement decides, and counts and events are made of the rows that it has
 //! returned, last in the transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::json;
 
 use super::event::{self, Stats};
-use super::item::{Item, STRANGE, State, items};
+use super::item::{Item, STRANGE, State, items, state};
 use super::statement::{self as sql, Sql};
 use crate::db::{DbError, Param, Tx};
 use crate::event::record_all;
@@ -41,17 +41,24 @@ pub(super) async fn apply(
     statement: &Sql,
     params: &[Param<'_>],
 ) -> Result<Vec<Item>, DbError> {
-    let changed = items(&tx.fetch_all(statement, params).await?)?;
-    tell(tx, step, &changed).await?;
+    let mut changed = items(&tx.fetch_all(statement, params).await?)?;
+    tell(tx, step, &mut changed).await?;
     Ok(changed)
 }
 
 /// Counts what `step` has done, and writes its events: those of the items, and then those of the
 /// projects. To be called last in a transaction, and once.
-pub(super) async fn tell(tx: &mut Tx, step: Step, changed: &[Item]) -> Result<(), DbError> {
-    let mut drafts: Vec<_> = changed.iter().map(event::reached).collect();
+///
+/// Whoever changes an item of a project holds the project's count until the commit, so that what is
+/// told of an image that has several items is in the order in which they have changed.
+pub(super) async fn tell(tx: &mut Tx, step: Step, changed: &mut [Item]) -> Result<(), DbError> {
+    let mut stats_drafts = Vec::new();
     // In one order, as all who lock them.
     for (project, Stats { queued, processing }) in differences(step, changed) {
+        if (queued, processing) == (0, 0) {
+            tx.lock(&sql::HOLD_COUNT, &[Param::Text(project)]).await?;
+            continue;
+        }
         let params = [
             Param::Text(project),
             Param::Int(queued),
@@ -63,12 +70,41 @@ pub(super) async fn tell(tx: &mut Tx, step: Step, changed: &[Item]) -> Result<()
             queued: row.int(0)?,
             processing: row.int(1)?,
         };
-        drafts.push(event::stats(project, stats));
+        stats_drafts.push(event::stats(project, stats));
     }
-    record_all(tx, drafts).await
+    look_again(tx, step, changed).await?;
+    let drafts = changed.iter().map(event::reached);
+    record_all(tx, drafts.chain(stats_drafts).collect()).await
 }
 
-/// By how much the counts of projects differ now.
+/// Of items that have left their workers cancelled, sees what there is of their images beside them. The
+/// statement that has changed them may have been waiting since it looked, and saw nothing of what it did
+/// itself. Of all others nothing can have changed: no other item of their images was active.
+async fn look_again(tx: &mut Tx, step: Step, changed: &mut [Item]) -> Result<(), DbError> {
+    let is_ended = |item: &&mut Item| step == Step::Leave && item.state == State::Cancelled;
+    let images = changed.iter_mut().filter(is_ended);
+    let images: Vec<_> = images.map(|item| item.image.clone()).collect();
+    if images.is_empty() {
+        return Ok(());
+    }
+    let images = json!(images).to_string();
+    let rows = tx
+        .fetch_all(&sql::STATUSES, &[Param::Text(&images)])
+        .await?;
+    let mut seen = HashMap::new();
+    for row in &rows {
+        let last = row.opt_text(1)?.map(state).transpose()?;
+        seen.insert(row.text(0)?, (last, row.int(2)? == 1));
+    }
+    for item in changed.iter_mut().filter(is_ended) {
+        if let Some((last, has_result)) = seen.get(item.image.as_str()) {
+            item.see(*last, *has_result);
+        }
+    }
+    Ok(())
+}
+
+/// By how much the counts of projects differ now, for each that has an item among those.
 fn differences(step: Step, changed: &[Item]) -> BTreeMap<&str, Stats> {
     let mut differences = BTreeMap::<&str, Stats>::new();
     for item in changed {
@@ -83,8 +119,6 @@ fn differences(step: Step, changed: &[Item]) -> BTreeMap<&str, Stats> {
             add(before, -1);
         }
     }
-    // What has gone from one end to another changes no count.
-    differences.retain(|_, difference| *difference != Stats::default());
     differences
 }
 

@@ -107,6 +107,13 @@ impl Item {
         image_status(self.newer.or(Some(self.state)), self.has_result)
     }
 
+    /// Its image's last item, which may be this one, is in this state, and whether the image has a
+    /// result.
+    pub(super) fn see(&mut self, last: Option<State>, has_result: bool) {
+        self.newer = last;
+        self.has_result = has_result;
+    }
+
     /// What it is called in events.
     pub(super) fn subject(&self) -> String {
         subject(&self.id)

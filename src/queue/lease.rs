@@ -189,13 +189,13 @@ impl Store {
                 let Some(row) = report(tx, &finish).await? else {
                     return Ok(Done::silent(reported(tx, &finish).await?));
                 };
-                let item = item(&row)?;
+                let mut item = item(&row)?;
                 if let (State::Completed, Outcome::Completed(report)) =
                     (item.state, &finish.outcome)
                 {
                     save(tx, &item, report).await?;
                 }
-                tell(tx, Step::Leave, std::slice::from_ref(&item)).await?;
+                tell(tx, Step::Leave, std::slice::from_mut(&mut item)).await?;
                 Ok(Done {
                     value: answer(item.state, &finish.outcome),
                     changed: vec![item],

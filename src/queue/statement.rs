@@ -70,6 +70,10 @@ pub(super) static COUNT: Sql = sql!(
      processing = queue_count.processing + $3 RETURNING queued, processing"
 );
 
+/// Lets nobody else change what is counted of a project. $1 project.
+pub(super) static HOLD_COUNT: Sql =
+    sql!("SELECT project_id FROM queue_count WHERE project_id = $1 {for_update}");
+
 /// $1 project.
 pub(super) static COUNTED: Sql =
     sql!("SELECT queued, processing FROM queue_count WHERE project_id = $1");
@@ -383,6 +387,7 @@ pub(super) static ALL: &[&Sql] = &[
     &ENQUEUE,
     &SEGMENTED,
     &COUNT,
+    &HOLD_COUNT,
     &COUNTED,
     &COUNT_OF_USER,
     &IS_WAITING,

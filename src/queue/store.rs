@@ -298,7 +298,7 @@ impl Store {
         ];
         let mut added = items(&tx.fetch_all(&sql::ENQUEUE, &params).await?)?;
         added.sort_by_key(|item| item.place);
-        tell(tx, Step::Enqueue, &added).await?;
+        tell(tx, Step::Enqueue, &mut added).await?;
         Ok(Ok(added))
     }
 
