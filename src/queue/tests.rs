@@ -14,14 +14,17 @@
 //! | `statuses.rs` | what becomes of images meanwhile |
 //! | `sweeps.rs` | what nobody asks for, and the end of a project |
 //! | `waiting.rs` | workers that wait |
+//! | `races.rs`, `verdict.rs` | everything at once, and whether it came out right |
 
 mod audit;
 mod cancels;
 mod enqueueing;
 mod leases;
+mod races;
 mod reports;
 mod statuses;
 mod sweeps;
+mod verdict;
 mod waiting;
 
 use std::collections::HashMap;

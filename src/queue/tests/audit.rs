@@ -112,6 +112,10 @@ impl Audit {
         project.ends();
         project.agrees(&found, shelf);
     }
+
+    pub(super) fn forget(&mut self, project: &str) {
+        self.projects.remove(project);
+    }
 }
 
 impl Project {
