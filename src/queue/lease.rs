@@ -227,8 +227,7 @@ impl Store {
 /// Runs the statement by which a report counts, if it counts.
 async fn report(tx: &mut Tx, finish: &Finish) -> Result<Option<Row>, DbError> {
     let (retryable, error) = match &finish.outcome {
-        // PostgreSQL has no texts with this character.
-        Outcome::Failed { message, retryable } => (*retryable, Some(message.replace('\0', ""))),
+        Outcome::Failed { message, retryable } => (*retryable, Some(message.as_str())),
         Outcome::Completed(_) | Outcome::Cancelled => (false, None),
     };
     let params = [
@@ -237,7 +236,7 @@ async fn report(tx: &mut Tx, finish: &Finish) -> Result<Option<Row>, DbError> {
         Param::Text(finish.outcome.as_str()),
         Param::Int(retryable.into()),
         Param::Int(ATTEMPTS_MAX),
-        Param::OptText(error.as_deref()),
+        Param::OptText(error),
         Param::Text(&finish.holder),
     ];
     tx.fetch_optional(&sql::FINISH, &params).await

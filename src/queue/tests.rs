@@ -41,7 +41,7 @@ use super::item::{Item, State, Threshold};
 use super::lease::{Claim, Finish, Finished, Outcome};
 use super::look::Saved;
 use super::store::{Batch, Cancelled, Enqueued, NotEnqueued, Order, Which};
-use super::{Config, Deps, Image, Images, LINE, Queue, statement};
+use super::{Config, Deps, Image, Images, LINE, Metrics, Queue, statement};
 use crate::access::{self, Denied};
 use crate::auth::{Authenticator, Caller, Capabilities, Role};
 use crate::cancel::{CancelReason, Scope, Settling};
@@ -135,6 +135,7 @@ impl World {
             images: shelf.clone(),
             auth: Authenticator::new(None, capabilities),
             origin: Origin::Request,
+            metrics: Metrics::unread(),
             scope: scope.child("queue"),
         };
         let mut config = Config {

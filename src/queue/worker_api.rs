@@ -436,3 +436,15 @@ fn unkept(body: OutBody) -> Response {
     response.headers_mut().extend(fixed);
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PostgreSQL has no texts with a NUL in them.
+    #[test]
+    fn a_message_is_text_and_bounded() {
+        assert_eq!(kept("a\0b\r\n\tc\u{1b}[31m"), "ab\n\tc[31m");
+        assert_eq!(kept(&"\u{1f980}".repeat(3000)).chars().count(), MESSAGE_MAX);
+    }
+}

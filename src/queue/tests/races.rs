@@ -6,6 +6,7 @@
 //! told of it was told the truth. `TIDEGATE_TEST_ROUNDS` says how many trials there are.
 
 use std::collections::HashSet;
+use std::future::pending;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -226,7 +227,7 @@ impl Field {
         let mine = claim(rng.i64(1..=24));
         let queue = &self.world.queue;
         if rng.u8(..100) < 15 {
-            let offered = queue.offer(mine, Duration::ZERO).await.unwrap();
+            let offered = queue.offer(mine, Duration::ZERO, pending()).await.unwrap();
             let Some(offer) = offered else {
                 return Vec::new();
             };

@@ -181,7 +181,7 @@ async fn whatever_a_worker_says_of_a_failure_is_kept(on: &World) {
     let project = on.project(&owner).await;
     let item = on.processing(&owner, &project).await;
     let outcome = Outcome::Failed {
-        message: String::from("\u{1f980} \"it\"\0\r\nbroke\\"),
+        message: String::from("\u{1f980} \"it\"\r\nbroke\\"),
         retryable: false,
     };
     let answer = on.finish(&item, outcome.clone()).await;

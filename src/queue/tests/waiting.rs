@@ -1,5 +1,6 @@
 //! Workers that wait.
 
+use std::future::pending;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ async fn suite(on: &World) {
 }
 
 async fn offer(on: &World, claim: &Claim, wait: Duration) -> Result<Option<Offer>, Problem> {
-    on.queue.offer(claim.clone(), wait).await
+    on.queue.offer(claim.clone(), wait, pending()).await
 }
 
 /// An offer that there is.
