@@ -57,7 +57,11 @@ pub(super) fn stats(project: &str, stats: Stats) -> Draft {
         kind: Kind::QueueStats,
         subject: format!("project/{project}"),
         data: json!({
+            "id": project,
             "projectId": project,
+            // Of everybody's items.
+            "userId": null,
+            "state": "active",
             "queued": stats.queued,
             "processing": stats.processing,
             "total": stats.queued + stats.processing,
