@@ -136,6 +136,9 @@ impl Claiming {
         let (store, crew) = (&self.queue.store, &self.queue.crew);
         let mut is_first = true;
         loop {
+            if self.scope.reason().is_some() {
+                return Ok(None);
+            }
             // Before looking: nothing is missed in between.
             let queued = crew.queued();
             // An earlier request of this claim may have got something.
@@ -153,7 +156,7 @@ impl Claiming {
                 // Nothing has been claimed here.
                 () = queued => {}
                 () = sleep_until(self.until.min(Instant::now() + LOOK_EVERY)) => {}
-                _ = self.scope.cancelled() => return Ok(None),
+                _ = self.scope.cancelled() => {}
             }
         }
     }

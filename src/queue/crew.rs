@@ -26,6 +26,8 @@ pub(super) struct Crew {
     queued: Notify,
     seats: Mutex<HashMap<Name, Arc<Seat>>>,
     running: Mutex<HashMap<String, Running>>,
+    /// Tells two of `running` on one item apart.
+    begun: AtomicU64,
     operations: Operations,
     metrics: Metrics,
     /// In milliseconds since the Unix epoch.
@@ -53,8 +55,13 @@ pub(super) struct Seated {
     seat: Arc<Seat>,
 }
 
+/// What was made ready for a worker's progress on an item.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Prepared(u64);
+
 /// An item of which a worker has told how far it is.
 struct Running {
+    number: u64,
     operation: Operation,
     /// `None`: it has told nothing yet.
     progress: Option<Arc<Mutex<Progress>>>,
@@ -71,6 +78,7 @@ impl Crew {
             queued: Notify::new(),
             seats: Mutex::default(),
             running: Mutex::default(),
+            begun: AtomicU64::new(0),
             operations,
             metrics,
             heard_at: AtomicU64::new(0),
@@ -150,19 +158,22 @@ impl Crew {
 
     /// A worker is about to tell how far it is with an item. Before looking whether it has the item: an
     /// end that is told in between keeps it silent.
-    pub(super) fn prepare(&self, id: &str) {
-        lock(&self.running)
-            .entry(id.to_owned())
-            .or_insert_with(|| Running {
-                operation: self.operations.begin(subject(id)),
-                progress: None,
-            });
+    pub(super) fn prepare(&self, id: &str) -> Prepared {
+        let mut running = lock(&self.running);
+        let running = running.entry(id.to_owned()).or_insert_with(|| Running {
+            number: self.begun.fetch_add(1, Relaxed),
+            operation: self.operations.begin(subject(id)),
+            progress: None,
+        });
+        Prepared(running.number)
     }
 
-    /// How far a worker is with an item that it has.
-    pub(super) fn progress(&self, item: &Item, value: f64) {
+    /// How far a worker is with an item that it has. It is silent if the item has ended since it was
+    /// prepared for.
+    pub(super) fn progress(&self, item: &Item, prepared: Prepared, value: f64) {
         let mut running = lock(&self.running);
-        let Some(running) = running.get_mut(&item.id) else {
+        let running = running.get_mut(&item.id);
+        let Some(running) = running.filter(|running| running.number == prepared.0) else {
             return;
         };
         let told = Progress {

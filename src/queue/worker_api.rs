@@ -1,6 +1,7 @@
 //! The routes of workers (contract, "Processing queue"). What they are answered is plain JSON, without
 //! the envelope of the other routes, and every time in it is a duration in milliseconds.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -270,34 +271,35 @@ pub(super) async fn beat(queue: Arc<Queue>, mut request: Request) -> Response {
 
 impl Queue {
     async fn beat(&self, beats: &[Beat], holder: &str) -> Result<Vec<Directive>, Problem> {
-        let told = beats.iter().filter(|beat| beat.progress.is_some());
-        for beat in told.clone() {
-            self.crew.prepare(&beat.id);
-        }
+        let told = beats.iter().filter_map(|beat| Some((beat, beat.progress?)));
+        let told: Vec<_> = told
+            .map(|(beat, progress)| (beat, progress, self.crew.prepare(&beat.id)))
+            .collect();
         let pairs: Vec<_> = beats
             .iter()
             .map(|beat| (beat.id.clone(), beat.fence))
             .collect();
-        let items = match pairs.is_empty() {
-            true => Vec::new(),
-            false => self.store.heartbeat(&pairs, holder).await?,
+        let renewed = match pairs.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.store.heartbeat(&pairs, holder).await,
         };
+        let items = renewed.as_deref().unwrap_or_default();
+        let held: HashMap<_, _> = items.iter().map(|item| (item.id.as_str(), item)).collect();
         let find = |beat: &Beat| {
-            let mut items = items.iter();
-            items.find(|item| item.id == beat.id && item.fence == beat.fence)
+            let item = held.get(beat.id.as_str()).copied();
+            item.filter(|item| item.fence == beat.fence)
         };
-        for beat in told.clone() {
-            if let (Some(item), Some(progress)) = (find(beat), beat.progress)
-                && item.state == State::Processing
-            {
-                self.crew.progress(item, progress);
+        for (beat, progress, prepared) in &told {
+            let item = find(beat).filter(|item| item.state == State::Processing);
+            if let Some(item) = item {
+                self.crew.progress(item, *prepared, *progress);
             }
         }
-        self.crew.dismiss(told.map(|beat| beat.id.as_str()));
-        Ok(beats
-            .iter()
-            .map(|beat| directive(beat, find(beat)))
-            .collect())
+        let told = told.iter().map(|(beat, ..)| beat.id.as_str());
+        self.crew.dismiss(told);
+        let directives = beats.iter().map(|beat| directive(beat, find(beat)));
+        let directives = directives.collect();
+        renewed.map(|_| directives).map_err(Problem::from)
     }
 }
 
