@@ -7,7 +7,7 @@ use tidegate_protocol::problem::Problem;
 
 use super::Config;
 use super::item::{State, Threshold};
-use super::look::Listed;
+use super::look::{Among, Listed};
 use super::store::{Batch, MANY_MAX, Order};
 use crate::http::{Page, PathParams};
 use crate::id::{ProjectId, UploadId};
@@ -192,11 +192,19 @@ pub(super) fn listed(project: String, page: &Page) -> Result<Listed, Problem> {
         };
         uuid(&text, name).map(Some)
     };
+    let among = match (id("imageId")?, id("batchId")?) {
+        (None, None) => Among::All,
+        (Some(image), None) => Among::OfImage(image),
+        (None, Some(batch)) => Among::OfBatch(batch),
+        (Some(_), Some(_)) => {
+            let why = "must not be there beside `imageId`";
+            return Err(Problem::validation("batchId", why));
+        }
+    };
     Ok(Listed {
         project,
         states,
-        image: id("imageId")?,
-        batch: id("batchId")?,
+        among,
     })
 }
 

@@ -76,8 +76,10 @@ async fn many(
 ) -> Result<CancelsView, Problem> {
     let (which, why) = ask?;
     let why = reason::checked(why)?;
+    // No batch has more than one call takes.
+    let is_open = !matches!(which, Which::Batch(_));
     let cancelled = queue.store.cancel_many(which, caller, why).await??;
-    let more = cancelled.changed.len() >= MANY_MAX;
+    let more = is_open && cancelled.changed.len() >= MANY_MAX;
     Ok(CancelsView::of(cancelled, more))
 }
 

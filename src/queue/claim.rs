@@ -134,21 +134,18 @@ impl Claiming {
     /// `None`: there was nothing in time, or nobody waits any more.
     async fn wait(&self) -> Result<Option<Vec<(Item, Image)>>, DbError> {
         let (store, crew) = (&self.queue.store, &self.queue.crew);
-        let mut is_first = true;
         loop {
             if self.scope.reason().is_some() {
                 return Ok(None);
             }
             // Before looking: nothing is missed in between.
             let queued = crew.queued();
-            // An earlier request of this claim may have got something.
-            if is_first || store.is_waiting(&self.claim.models).await? {
+            if store.is_waiting(&self.claim).await? {
                 let items = store.claim(&self.claim).await?;
                 if !items.is_empty() {
                     return Ok(Some(items));
                 }
             }
-            is_first = false;
             if Instant::now() >= self.until {
                 return Ok(None);
             }

@@ -31,7 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The stream of one worker.
 pub(super) fn answer(queue: Arc<Queue>, name: Name) -> Response {
     let control = Control {
-        seated: queue.crew.sit(name.clone()),
+        seated: None,
         hello: Some(hello(&queue)),
         told: HashSet::new(),
         ping: every(PING_EVERY),
@@ -57,7 +57,8 @@ pub(super) fn answer(queue: Arc<Queue>, name: Name) -> Response {
 struct Control {
     queue: Arc<Queue>,
     name: Name,
-    seated: Seated,
+    /// From the first look on: an answer to HEAD takes nobody's seat.
+    seated: Option<Seated>,
     /// What is said first.
     hello: Option<String>,
     /// Items and fences of which it has been told.
@@ -78,8 +79,16 @@ impl Control {
     /// `None` at the end.
     async fn piece(&mut self) -> Option<Bytes> {
         if let Some(hello) = self.hello.take() {
+            self.seated = Some(self.queue.crew.sit(self.name.clone()));
             return Some(hello.into());
         }
+        let seated = self.seated.take()?;
+        let piece = self.next(&seated).await;
+        self.seated = Some(seated);
+        piece
+    }
+
+    async fn next(&mut self, seated: &Seated) -> Option<Bytes> {
         while !self.is_over {
             tokio::select! {
                 // Nothing is held here.
@@ -88,11 +97,11 @@ impl Control {
                     let deadline = self.queue.config.shutdown_grace.as_millis();
                     return Some(event("drain", &json!({ "deadlineMs": deadline })).into());
                 }
-                () = self.seated.woken() => {}
+                () = seated.woken() => {}
                 _ = self.look.tick() => {}
                 _ = self.ping.tick() => return Some(event("ping", &json!({})).into()),
             }
-            if self.seated.is_taken() {
+            if seated.is_taken() {
                 return None;
             }
             match self.cancels().await {

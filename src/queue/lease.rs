@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use serde_json::json;
 
 use super::Image;
 use super::change::{Step, apply, pairs, tell};
@@ -28,12 +29,33 @@ pub(super) struct Claim {
     pub(super) max: i64,
 }
 
+impl Claim {
+    /// What an earlier request of it is found by. `models` is the list of them in JSON.
+    fn params<'c>(&'c self, models: &'c str) -> [Param<'c>; 4] {
+        [
+            Param::Text(models),
+            Param::Text(&self.claim),
+            Param::Text(&self.worker),
+            Param::Text(&self.holder),
+        ]
+    }
+}
+
+/// Who says something of items that a worker has.
+#[derive(Clone, Debug)]
+pub(super) struct Holder {
+    /// The user of the token.
+    pub(super) user: String,
+    /// The models that it is for, in JSON. `None`: every one.
+    pub(super) models: Option<String>,
+}
+
 /// What a worker says in the end.
 #[derive(Clone, Debug)]
 pub(super) struct Finish {
     pub(super) id: String,
     pub(super) fence: i64,
-    pub(super) holder: String,
+    pub(super) holder: Holder,
     pub(super) outcome: Outcome,
 }
 
@@ -73,13 +95,13 @@ pub(super) enum Finished {
 }
 
 impl Store {
-    /// Whether there may be something to claim of these models.
-    pub(super) async fn is_waiting(&self, models: &[String]) -> Result<bool, DbError> {
-        let models = serde_json::json!(models).to_string();
+    /// Whether there may be something for a claim.
+    pub(super) async fn is_waiting(&self, claim: &Claim) -> Result<bool, DbError> {
         let found = self.db.read(|tx| {
-            let models = models.clone();
+            let claim = claim.clone();
             async move {
-                tx.fetch_optional(&sql::IS_WAITING, &[Param::Text(&models)])
+                let models = json!(claim.models).to_string();
+                tx.fetch_optional(&sql::IS_WAITING, &claim.params(&models))
                     .await
             }
             .boxed()
@@ -93,12 +115,9 @@ impl Store {
         let claimed = self.change(move |tx| {
             let (this, claim) = (this.clone(), asked.clone());
             async move {
-                let again = [
-                    Param::Text(&claim.claim),
-                    Param::Text(&claim.worker),
-                    Param::Text(&claim.holder),
-                ];
-                let mut known = items(&tx.fetch_all(&sql::CLAIMED, &again).await?)?;
+                let models = json!(claim.models).to_string();
+                let again = tx.fetch_all(&sql::CLAIMED, &claim.params(&models)).await?;
+                let mut known = items(&again)?;
                 let mut changed = Vec::new();
                 if known.is_empty() {
                     known = this.take_next(tx, &claim).await?;
@@ -134,10 +153,24 @@ impl Store {
     }
 
     async fn take_next(&self, tx: &mut Tx, claim: &Claim) -> Result<Vec<Item>, DbError> {
-        let models = serde_json::json!(claim.models).to_string();
+        let mut next = Vec::new();
+        // One by one: each is an index of its own, in the order of what is next.
+        for model in &claim.models {
+            let params = [Param::Text(model), Param::Int(claim.max)];
+            for row in tx.fetch_all(&sql::NEXT, &params).await? {
+                let order = (-row.int(1)?, row.int(2)?, row.int(3)?, row.int(4)?);
+                next.push((order, row.text(0)?.to_owned()));
+            }
+        }
+        next.sort();
+        let ids = next.iter().map(|(_, id)| id);
+        let ids: Vec<_> = ids.take(usize::try_from(claim.max).unwrap_or(0)).collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids = json!(ids).to_string();
         let params = [
-            Param::Text(&models),
-            Param::Int(claim.max),
+            Param::Text(&ids),
             Param::Text(&claim.worker),
             Param::Text(&claim.claim),
             Param::Text(&claim.holder),
@@ -165,14 +198,19 @@ impl Store {
     pub(super) async fn heartbeat(
         &self,
         claims: &[(String, i64)],
-        holder: &str,
+        holder: &Holder,
     ) -> Result<Vec<Item>, DbError> {
         let pairs = pairs(claims.iter().map(|(id, fence)| (id.as_str(), *fence)));
-        let (holder, lease) = (holder.to_owned(), millis(self.config.lease));
+        let (holder, lease) = (holder.clone(), millis(self.config.lease));
         let renewed = self.db.write(move |tx| {
             let (pairs, holder) = (pairs.clone(), holder.clone());
             async move {
-                let params = [Param::Text(&pairs), Param::Int(lease), Param::Text(&holder)];
+                let params = [
+                    Param::Text(&pairs),
+                    Param::Int(lease),
+                    Param::Text(&holder.user),
+                    Param::OptText(holder.models.as_deref()),
+                ];
                 tx.fetch_all(&sql::HEARTBEAT, &params).await
             }
             .boxed()
@@ -237,7 +275,8 @@ async fn report(tx: &mut Tx, finish: &Finish) -> Result<Option<Row>, DbError> {
         Param::Int(retryable.into()),
         Param::Int(ATTEMPTS_MAX),
         Param::OptText(error),
-        Param::Text(&finish.holder),
+        Param::Text(&finish.holder.user),
+        Param::OptText(finish.holder.models.as_deref()),
     ];
     tx.fetch_optional(&sql::FINISH, &params).await
 }
@@ -253,7 +292,8 @@ async fn reported(tx: &mut Tx, finish: &Finish) -> Result<Finished, DbError> {
     let now = state(row.text(0)?)?;
     Ok(match row.opt_text(3)?.map(state).transpose()? {
         Some(then) if is_again => answer(then, &finish.outcome),
-        _ if now == State::Cancelled => answer(now, &finish.outcome),
+        // Of this claim, or of one before.
+        _ if now == State::Cancelled && finish.fence <= row.int(4)? => answer(now, &finish.outcome),
         _ => Finished::LeaseLost,
     })
 }

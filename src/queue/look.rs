@@ -20,8 +20,15 @@ use crate::http::Page;
 pub(super) struct Listed {
     pub(super) project: String,
     pub(super) states: Vec<State>,
-    pub(super) image: Option<String>,
-    pub(super) batch: Option<String>,
+    pub(super) among: Among,
+}
+
+/// Among which items of a project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Among {
+    All,
+    OfImage(String),
+    OfBatch(String),
 }
 
 /// How the whole queue is.
@@ -87,17 +94,21 @@ impl Store {
                 }
                 let states: Vec<_> = listed.states.iter().map(|state| state.as_str()).collect();
                 let states = serde_json::json!(states).to_string();
+                let ([count, list], name) = match &listed.among {
+                    Among::All => (sql::LIST, None),
+                    Among::OfImage(image) => (sql::LIST_OF_IMAGE, Some(image)),
+                    Among::OfBatch(batch) => (sql::LIST_OF_BATCH, Some(batch)),
+                };
                 let params = [
                     Param::Text(&listed.project),
                     Param::Text(&states),
-                    Param::OptText(listed.image.as_deref()),
-                    Param::OptText(listed.batch.as_deref()),
+                    Param::OptText(name.map(String::as_str)),
                     Param::Int(limit),
                     Param::Int(skip),
                 ];
-                let total = tx.fetch_optional(&sql::COUNT_LISTED, &params[..4]).await?;
+                let total = tx.fetch_optional(count, &params[..3]).await?;
                 let total = total.ok_or(STRANGE)?.int(0)?;
-                let rows = tx.fetch_all(&sql::LIST, &params).await?;
+                let rows = tx.fetch_all(list, &params).await?;
                 Ok(Some((items(&rows)?, u64::try_from(total).unwrap_or(0))))
             }
             .boxed()

@@ -85,28 +85,35 @@ pub(super) static COUNT_OF_USER: Sql = sql!(
      WHERE user_id = $1 AND state IN ('queued', 'processing')"
 );
 
-/// Whether there may be something to claim. $1 models.
+/// Whether there may be something to claim, or an earlier request of the same claim has got something.
+/// $1 models, $2 claim, $3 worker, $4 holder.
 pub(super) static IS_WAITING: Sql = sql!(
-    "SELECT 1 FROM queue_item WHERE state = 'queued' AND model IN ({list:$1}) \
-     AND available_at <= {now} LIMIT 1"
+    "SELECT 1 WHERE EXISTS (SELECT 1 FROM queue_item WHERE claim_id = $2 AND worker = $3 \
+     AND holder = $4 AND state IN ('processing', 'cancelling') AND state = 'processing') \
+     OR EXISTS (SELECT 1 FROM queue_item WHERE state = 'queued' AND model IN ({list:$1}) \
+     AND available_at <= {now})"
 );
 
-/// What an earlier request of the same claim has got. $1 claim, $2 worker, $3 holder.
+/// What an earlier request of the same claim has got. $1 models, $2 claim, $3 worker, $4 holder.
 pub(super) static CLAIMED: Sql = sql!(
     "SELECT ",
     columns!(),
-    " FROM queue_item WHERE claim_id = $1 AND worker = $2 AND holder = $3 \
-     AND state IN ('processing', 'cancelling')"
+    " FROM queue_item WHERE claim_id = $2 AND worker = $3 AND holder = $4 \
+     AND state IN ('processing', 'cancelling') AND state = 'processing' AND model IN ({list:$1})"
 );
 
-/// $1 models, $2 how many at most, $3 worker, $4 claim, $5 holder, $6 milliseconds of the lease.
+/// The next ones of a model, and what decides who comes first. $1 model, $2 how many at most.
+pub(super) static NEXT: Sql = sql!(
+    "SELECT id, priority, turn, created_at, place FROM queue_item \
+     WHERE state = 'queued' AND model = $1 AND available_at <= {now} \
+     ORDER BY priority DESC, turn, created_at, place, id LIMIT $2 {skip_locked}"
+);
+
+/// $1 items, $2 worker, $3 claim, $4 holder, $5 milliseconds of the lease.
 pub(super) static CLAIM: Sql = sql!(
-    "WITH due AS MATERIALIZED (SELECT id FROM queue_item \
-     WHERE state = 'queued' AND model IN ({list:$1}) AND available_at <= {now} \
-     ORDER BY priority DESC, turn, created_at, place, id LIMIT $2 {skip_locked}) \
-     UPDATE queue_item SET state = 'processing', fence = fence + 1, attempt = attempt + 1, \
-     worker = $3, claim_id = $4, holder = $5, lease_until = {now} + $6, \
-     started_at = {now}, updated_at = {now} WHERE id IN (SELECT id FROM due) RETURNING ",
+    "UPDATE queue_item SET state = 'processing', fence = fence + 1, attempt = attempt + 1, \
+     worker = $2, claim_id = $3, holder = $4, lease_until = {now} + $5, started_at = {now}, \
+     updated_at = {now} WHERE id IN ({list:$1}) AND state = 'queued' RETURNING ",
     columns!()
 );
 
@@ -138,9 +145,9 @@ pub(super) static UNCLAIM: Sql = sql!(
 );
 
 /// The lease of a cancelled item never lasts longer than its worker has to end it. $1 items, each a
-/// JSON array of id and fence, $2 milliseconds of the lease, $3 holder.
+/// JSON array of id and fence, $2 milliseconds of the lease, $3 holder, $4 his models. NULL: every one.
 pub(super) static HEARTBEAT: Sql = sql!(
-    held!("AND holder = $3 "),
+    held!("AND holder = $3 AND (CAST($4 AS TEXT) IS NULL OR model IN ({list:$4})) "),
     "lease_until = \
      {least}(COALESCE(cancel_by, {now} + CAST($2 AS BIGINT)), {now} + CAST($2 AS BIGINT)) \
      WHERE id IN (SELECT id FROM due) RETURNING ",
@@ -159,7 +166,8 @@ macro_rules! reported_state {
 }
 
 /// A cancel wins over any report. A failure is tried again after 2, 4, 8 seconds and so on. $1 id,
-/// $2 fence, $3 outcome, $4 whether another attempt may help, $5 attempts at most, $6 error, $7 holder.
+/// $2 fence, $3 outcome, $4 whether another attempt may help, $5 attempts at most, $6 error, $7 holder,
+/// $8 his models. NULL: every one.
 pub(super) static FINISH: Sql = sql!(
     "UPDATE queue_item SET state = ",
     reported_state!(),
@@ -177,13 +185,14 @@ pub(super) static FINISH: Sql = sql!(
     " <> 'queued' THEN {now} END, ",
     release!(),
     " WHERE id = $1 AND fence = $2 AND holder = $7 AND state IN ('processing', 'cancelling') \
-     RETURNING ",
+     AND (CAST($8 AS TEXT) IS NULL OR model IN ({list:$8})) RETURNING ",
     columns!()
 );
 
 /// What became of a report that changes nothing. $1 id.
-pub(super) static REPORTED: Sql =
-    sql!("SELECT state, reported_fence, reported, reported_state FROM queue_item WHERE id = $1");
+pub(super) static REPORTED: Sql = sql!(
+    "SELECT state, reported_fence, reported, reported_state, fence FROM queue_item WHERE id = $1"
+);
 
 /// $1 image, $2 project, $3 item, $4 model, $5 threshold, $6 whether holes were detected, $7 report.
 pub(super) static SAVE: Sql = sql!(
@@ -276,7 +285,8 @@ macro_rules! cancel {
 
 pub(super) static CANCEL: Sql = cancel!("id = $1");
 pub(super) static CANCEL_BATCH: Sql = cancel!("batch_id = $1");
-pub(super) static CANCEL_PROJECT: Sql = cancel!("project_id = $1");
+/// No user has an empty name: that is said so that SQLite finds them by the index of active items.
+pub(super) static CANCEL_PROJECT: Sql = cancel!("project_id = $1 AND user_id > ''");
 /// $5 user.
 pub(super) static CANCEL_OF_MEMBER: Sql = cancel!("project_id = $1 AND user_id = $5");
 pub(super) static CANCEL_OF_USER: Sql = cancel!("user_id = $1");
@@ -298,26 +308,34 @@ pub(super) static BATCH: Sql = sql!(
     "SELECT id, project_id, user_id, state FROM queue_item WHERE batch_id = $1 ORDER BY place"
 );
 
-/// The items of a project that are looked for. $1 project, $2 states, $3 image or NULL, $4 batch or
-/// NULL.
+/// The items of a project that are looked for, how many and a page of them: `$which` names them by an
+/// index. $1 project, $2 states, $3 what `$which` wants, $4 limit, $5 offset.
 macro_rules! listed {
-    () => {
-        "FROM queue_item WHERE project_id = $1 AND state IN ({list:$2}) \
-         AND (CAST($3 AS TEXT) IS NULL OR image_id = $3) \
-         AND (CAST($4 AS TEXT) IS NULL OR batch_id = $4)"
+    ($which:literal) => {
+        [
+            &sql!(
+                "SELECT COUNT(*) FROM queue_item WHERE state IN ({list:$2}) AND project_id = $1 ",
+                $which
+            ),
+            &sql!(
+                "SELECT ",
+                columns!(),
+                " FROM queue_item WHERE id IN (SELECT id FROM queue_item \
+                 WHERE state IN ({list:$2}) AND project_id = $1 ",
+                $which,
+                " ORDER BY created_at DESC, place DESC, id DESC LIMIT $4 OFFSET $5) \
+                 ORDER BY created_at DESC, place DESC, id DESC"
+            ),
+        ]
     };
 }
 
-pub(super) static COUNT_LISTED: Sql = sql!("SELECT COUNT(*) ", listed!());
-
-/// $5 limit, $6 offset.
-pub(super) static LIST: Sql = sql!(
-    "SELECT ",
-    columns!(),
-    " ",
-    listed!(),
-    " ORDER BY created_at DESC, place DESC, id DESC LIMIT $5 OFFSET $6"
-);
+/// $3 NULL.
+pub(super) static LIST: [&Sql; 2] = listed!("AND CAST($3 AS TEXT) IS NULL");
+/// $3 image.
+pub(super) static LIST_OF_IMAGE: [&Sql; 2] = listed!("AND image_id = $3");
+/// $3 batch.
+pub(super) static LIST_OF_BATCH: [&Sql; 2] = listed!("AND batch_id = $3");
 
 /// The last item of some images, and whether they have a result. $1 images.
 pub(super) static STATUSES: Sql = sql!(
@@ -360,10 +378,11 @@ pub(super) static WALK_RESULTS: Sql =
 pub(super) static DROP_RESULTS: Sql =
     sql!("DELETE FROM queue_result WHERE image_id IN ({list:$1})");
 
-/// Whether a project has items that a worker has not let go of. $1 project.
+/// Whether a project has items that have not ended. $1 project.
 pub(super) static IS_CLAIMED: Sql = sql!(
-    "SELECT 1 FROM queue_item WHERE project_id = $1 \
-     AND state NOT IN ('completed', 'failed', 'cancelled') LIMIT 1"
+    "SELECT 1 WHERE EXISTS (SELECT 1 FROM queue_item WHERE project_id = $1 AND user_id > '' \
+     AND state IN ('queued', 'processing')) OR EXISTS (SELECT 1 FROM queue_item \
+     WHERE project_id = $1 AND state IN ('processing', 'cancelling'))"
 );
 
 /// $1 project, $2 how many at most.
@@ -392,6 +411,7 @@ pub(super) static ALL: &[&Sql] = &[
     &COUNT_OF_USER,
     &IS_WAITING,
     &CLAIMED,
+    &NEXT,
     &CLAIM,
     &UNCLAIM,
     &HEARTBEAT,
@@ -411,8 +431,12 @@ pub(super) static ALL: &[&Sql] = &[
     &OUTSTANDING,
     &FIND,
     &BATCH,
-    &COUNT_LISTED,
-    &LIST,
+    LIST[0],
+    LIST[1],
+    LIST_OF_IMAGE[0],
+    LIST_OF_IMAGE[1],
+    LIST_OF_BATCH[0],
+    LIST_OF_BATCH[1],
     &STATUSES,
     &HEALTH,
     &FORGET,

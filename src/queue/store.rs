@@ -158,10 +158,8 @@ impl Store {
             let Done { value, changed } = this.db.write(work).await?;
             if !changed.is_empty() {
                 this.crew.tell(&changed);
-                let feeds: Vec<_> = changed
-                    .iter()
-                    .map(|item| event::feed(&item.project))
-                    .collect();
+                let projects: HashSet<_> = changed.iter().map(|item| &item.project).collect();
+                let feeds: Vec<_> = projects.into_iter().map(|id| event::feed(id)).collect();
                 this.hub.wake(&feeds);
             }
             Ok(value)

@@ -56,7 +56,9 @@ impl Sweeper {
                 store.drop_results(&gone).await?;
             }
             let keep = millis(self.queue.config.keep);
-            while store.forget(keep, None, SWEPT_MAX).await? >= SWEPT_MAX as u64 {}
+            if store.forget(keep, None, SWEPT_MAX).await? >= SWEPT_MAX as u64 {
+                return Ok(Next::Now);
+            }
         }
         self.steps = (self.steps + 1) % STEPS_PER_FORGETTING;
         Ok(match store.first_end().await? {

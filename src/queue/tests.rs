@@ -38,7 +38,7 @@ use uuid::Uuid;
 
 use self::audit::Audit;
 use super::item::{Item, State, Threshold};
-use super::lease::{Claim, Finish, Finished, Outcome};
+use super::lease::{Claim, Finish, Finished, Holder, Outcome};
 use super::look::Saved;
 use super::store::{Batch, Cancelled, Enqueued, NotEnqueued, Order, Which};
 use super::{Config, Deps, Image, Images, LINE, Metrics, Queue, statement};
@@ -299,7 +299,7 @@ impl World {
     }
 
     async fn heartbeat(&self, claims: &[(String, i64)], holder: &str) -> Vec<Item> {
-        let renewed = self.queue.store.heartbeat(claims, holder).await;
+        let renewed = self.queue.store.heartbeat(claims, &holder_of(holder)).await;
         self.look().await;
         renewed.unwrap()
     }
@@ -466,11 +466,19 @@ fn claim(max: i64) -> Claim {
     }
 }
 
+/// A worker for every model.
+fn holder_of(user: &str) -> Holder {
+    Holder {
+        user: user.to_owned(),
+        models: None,
+    }
+}
+
 fn finish(item: &Item, outcome: Outcome) -> Finish {
     Finish {
         id: item.id.clone(),
         fence: item.fence,
-        holder: HOLDER.to_owned(),
+        holder: holder_of(HOLDER),
         outcome,
     }
 }

@@ -18,10 +18,10 @@ use super::ask::{self, known_model};
 use super::claim::{Answer, Offer};
 use super::crew::Name;
 use super::item::{Item, State};
-use super::lease::{Claim, Finish, Finished, Outcome};
+use super::lease::{Claim, Finish, Finished, Holder, Outcome};
 use super::result::Report;
 use super::{Image, Queue, control};
-use crate::auth::Caller;
+use crate::auth::{Caller, Models, Role};
 use crate::http::{Operation, OutBody, Page, Request, Response, json};
 
 /// How long a claim may wait.
@@ -257,7 +257,7 @@ pub(super) async fn beat(queue: Arc<Queue>, mut request: Request) -> Response {
             }
         }
         queue.crew.heard();
-        queue.beat(&ask.items, &request.caller.user).await
+        queue.beat(&ask.items, &holder(&request.caller)).await
     };
     match directives.await {
         Ok(directives) => {
@@ -270,7 +270,7 @@ pub(super) async fn beat(queue: Arc<Queue>, mut request: Request) -> Response {
 }
 
 impl Queue {
-    async fn beat(&self, beats: &[Beat], holder: &str) -> Result<Vec<Directive>, Problem> {
+    async fn beat(&self, beats: &[Beat], holder: &Holder) -> Result<Vec<Directive>, Problem> {
         let told = beats.iter().filter_map(|beat| Some((beat, beat.progress?)));
         let told: Vec<_> = told
             .map(|(beat, progress)| (beat, progress, self.crew.prepare(&beat.id)))
@@ -327,7 +327,7 @@ pub(super) async fn finish(queue: Arc<Queue>, mut request: Request) -> Response 
         let finish = Finish {
             id,
             fence,
-            holder: request.caller.user.clone(),
+            holder: holder(&request.caller),
             outcome,
         };
         queue.crew.heard();
@@ -403,6 +403,17 @@ fn name(request: &Request) -> Result<Name, Problem> {
         worker: worker_name(request.path.get("worker").unwrap_or_default())?,
         holder: request.caller.user.clone(),
     })
+}
+
+fn holder(caller: &Caller) -> Holder {
+    let models = match &caller.role {
+        Role::Worker(Models::Only(models)) => Some(json!(models[..]).to_string()),
+        Role::Worker(Models::All) | Role::Local | Role::User | Role::Admin => None,
+    };
+    Holder {
+        user: caller.user.clone(),
+        models,
+    }
 }
 
 fn may_work(caller: &Caller) -> Result<(), Problem> {

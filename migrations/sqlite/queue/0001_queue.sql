@@ -50,8 +50,9 @@ CREATE UNIQUE INDEX queue_item_round ON queue_item (image_id, round);
 -- An image is enqueued once at a time; what is being cancelled does not count.
 CREATE UNIQUE INDEX queue_item_active ON queue_item (image_id)
     WHERE state IN ('queued', 'processing');
-CREATE INDEX queue_item_next ON queue_item (priority DESC, turn, created_at, place, id)
+CREATE INDEX queue_item_next ON queue_item (model, priority DESC, turn, created_at, place, id)
     WHERE state = 'queued';
+CREATE INDEX queue_item_turn ON queue_item (priority, turn) WHERE state = 'queued';
 CREATE INDEX queue_item_turns ON queue_item (user_id, priority, turn) WHERE state = 'queued';
 CREATE INDEX queue_item_claimed ON queue_item (worker) WHERE state IN ('processing', 'cancelling');
 CREATE INDEX queue_item_open ON queue_item (project_id, user_id)
@@ -59,7 +60,7 @@ CREATE INDEX queue_item_open ON queue_item (project_id, user_id)
 CREATE INDEX queue_item_open_of_user ON queue_item (user_id)
     WHERE state IN ('queued', 'processing');
 CREATE INDEX queue_item_batch ON queue_item (batch_id) WHERE batch_id IS NOT NULL;
-CREATE INDEX queue_item_listing ON queue_item (project_id, created_at, place, id);
+CREATE INDEX queue_item_listing ON queue_item (project_id, created_at, place, id, state);
 CREATE INDEX queue_item_finished ON queue_item (finished_at) WHERE finished_at IS NOT NULL;
 
 -- How many items of a project wait and are processed: the same transactions change both.

@@ -234,11 +234,14 @@ async fn a_claim_gets_models_of_its_own(on: &World) {
         ..claim(10)
     });
     let store = &on.queue.store;
-    assert!(store.is_waiting(&otsu_only.models).await.unwrap());
+    assert!(store.is_waiting(&otsu_only).await.unwrap());
     let claimed = on.claim_as(&otsu_only).await;
     assert_eq!(ids(&claimed), [&otsu.id]);
-    assert!(!store.is_waiting(&otsu_only.models).await.unwrap());
-    assert!(store.is_waiting(&local_only.models).await.unwrap());
+    let another = claim(1);
+    assert!(!store.is_waiting(&another).await.unwrap());
+    // What it has got already.
+    assert!(store.is_waiting(&otsu_only).await.unwrap());
+    assert!(store.is_waiting(&local_only).await.unwrap());
     on.unclaim(&claimed).await;
     let both = Claim {
         models: vec![String::from("otsu"), String::from("local")],

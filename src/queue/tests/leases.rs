@@ -193,7 +193,13 @@ async fn heartbeats_that_overlap_in_any_order_all_get_on(on: &World) {
         let calls = (0..6).map(|_| {
             let mut keys = keys.clone();
             fastrand::shuffle(&mut keys);
-            async move { on.queue.store.heartbeat(&keys, HOLDER).await.unwrap() }
+            async move {
+                on.queue
+                    .store
+                    .heartbeat(&keys, &holder_of(HOLDER))
+                    .await
+                    .unwrap()
+            }
         });
         let cancelled = async {
             if round == 9 {

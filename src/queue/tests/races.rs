@@ -312,7 +312,7 @@ impl Field {
         for _beat in 0..beats {
             rng.shuffle(&mut claims);
             let store = &self.world.queue.store;
-            let kept = store.heartbeat(&claims, HOLDER).await.unwrap();
+            let kept = store.heartbeat(&claims, &holder_of(HOLDER)).await.unwrap();
             match kept.iter().find(|kept| kept.id == item.id) {
                 Some(kept) if kept.state == State::Processing => {}
                 Some(kept) => {

@@ -119,7 +119,7 @@ async fn what_is_not_the_workers_is_not_ended_by_him(on: &World) {
         for (fence, holder) in [(0, HOLDER), (2, HOLDER), (1, "another")] {
             let wrong = Finish {
                 fence,
-                holder: holder.to_owned(),
+                holder: holder_of(holder),
                 ..right.clone()
             };
             assert_eq!(on.finish_as(wrong).await, Finished::LeaseLost);
@@ -130,7 +130,7 @@ async fn what_is_not_the_workers_is_not_ended_by_him(on: &World) {
     on.cancel(&owner, &item).await.unwrap();
     let events = on.events().await;
     let wrong = Finish {
-        holder: String::from("another"),
+        holder: holder_of("another"),
         ..finish(&item, Outcome::Cancelled)
     };
     assert_eq!(on.finish_as(wrong).await, Finished::LeaseLost);
@@ -159,11 +159,10 @@ async fn a_failure_is_tried_again_later_and_later(on: &World) {
         assert_eq!(answer, Finished::As(State::Queued));
         assert_eq!(on.now(&item).await.error.as_deref(), Some("it broke"));
         on.pass(Duration::from_millis(pause * 1000 - 900)).await;
-        let models = [String::from("otsu")];
-        assert!(!on.queue.store.is_waiting(&models).await.unwrap());
+        assert!(!on.queue.store.is_waiting(&claim(1)).await.unwrap());
         assert_eq!(on.claim(1).await, [], "not yet");
         on.pass(Duration::from_millis(900)).await;
-        assert!(on.queue.store.is_waiting(&models).await.unwrap());
+        assert!(on.queue.store.is_waiting(&claim(1)).await.unwrap());
     }
     let last = on.claim(1).await.pop().unwrap();
     assert_eq!(last.attempt, 4);

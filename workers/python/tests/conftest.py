@@ -23,6 +23,9 @@ def stub() -> Iterator[Stub]:
     stub.close()
 
 
+Program = Callable[..., "subprocess.Popen[bytes]"]
+
+
 class Start(Protocol):
     def __call__(self, *, slots: int = 1, token_file: Path | None = None) -> None: ...
 
@@ -49,7 +52,7 @@ def start(stub: Stub) -> Iterator[Start]:
 
 
 @pytest.fixture
-def program(stub: Stub, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+def program(stub: Stub, tmp_path: Path) -> Iterator[Program]:
     """Starts a worker in a process of its own, for what is done to processes."""
     started: list[subprocess.Popen[bytes]] = []
 

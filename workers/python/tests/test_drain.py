@@ -8,17 +8,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Start, eventually, lives, marks
+from conftest import Program, Start, eventually, lives, marks
 from functions import act, steps
 from stub import DEADLINE_S, Call, Hang, Stub, refuse
 
 from tidegate_worker import Worker
-
-Program = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

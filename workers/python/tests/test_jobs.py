@@ -11,7 +11,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import Start, eventually, lives, marks
+from conftest import Program, Start, eventually, lives, marks
 from functions import steps
 from stub import TOKEN, Call, Stub, accept, hang, refuse
 
@@ -211,6 +211,23 @@ def test_an_image_may_have_no_name_and_no_digest(stub: Stub, start: Start, tmp_p
     assert (tmp_path / "copy").read_bytes() == image
 
 
+def test_what_a_function_leaves_behind_costs_it_nothing(stub: Stub, start: Start) -> None:
+    entries = [stub.enqueue(steps(["litter"])) for _ in range(2)]
+    start()
+    stub.wait_until(lambda: all(entry.finishes for entry in entries), "reported")
+    # Twice in one process: the folder was empty again.
+    assert [entry.state for entry in entries] == ["completed", "completed"]
+
+
+def test_an_image_that_is_gone_is_not_tried_again(stub: Stub, start: Start) -> None:
+    entry = stub.enqueue(steps())
+    stub.before["image"] = [refuse(404)]
+    start()
+    stub.wait_until(lambda: entry.finishes, "reported")
+    assert entry.finishes[0]["error"]["retryable"] is False
+    assert "404" in entry.finishes[0]["error"]["message"]
+
+
 def test_another_image_than_promised_is_a_failure(stub: Stub, start: Start) -> None:
     entry = stub.enqueue(steps())
     entry.members["image"] = stub._item_of(entry)["image"] | {"sha256": "0" * 64}
@@ -243,6 +260,16 @@ def test_the_token_goes_to_its_server_alone(
     assert "/images/" in caplog.text
     assert TOKEN not in caplog.text
     assert TOKEN not in json.dumps(entry.finishes)
+
+
+def test_the_token_is_in_no_environment_of_a_function(
+    stub: Stub, program: Program, tmp_path: Path
+) -> None:
+    entry = stub.enqueue(steps(["environment", str(tmp_path / "seen")]))
+    program()
+    stub.wait_until(lambda: entry.finishes, "reported")
+    assert stub.called("finish")[0].headers["authorization"] == f"Bearer {TOKEN}"
+    assert TOKEN not in (tmp_path / "seen").read_text()
 
 
 def test_a_redirect_is_not_followed(stub: Stub, start: Start) -> None:

@@ -7,6 +7,7 @@ pipe. It ends with its parent, however that ends.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import logging.handlers
@@ -200,10 +201,18 @@ def _main(
             is_cancelled=is_cancelled,
             tell=lambda percent: line.send(Progress(percent)),
         )
-        outcome = _work(functions[item.model], job)
-        for path in folder.iterdir():
-            path.unlink()
-        line.send(outcome)
+        line.send(_work(functions[item.model], job))
+        _empty(folder)
+
+
+def _empty(folder: Path) -> None:
+    """Whatever the function has left there: none of it is worth an outcome."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _work(function: Function, job: Job) -> Outcome:

@@ -22,7 +22,11 @@ TRIES = 8
 
 
 class FetchError(OSError):
-    """The image cannot be had, or is not what it should be."""
+    """The image cannot be had, or is not what it should be: for this time, or for good."""
+
+    def __init__(self, message: str, *, is_for_good: bool = False) -> None:
+        super().__init__(message)
+        self.is_for_good = is_for_good
 
 
 def fetch(
@@ -118,7 +122,8 @@ class _Copy:
         elif status in (408, 425, 429) or status >= 500:
             raise _Interrupted(f"{status}")
         else:
-            raise FetchError(f"{status} {response.reason_phrase}")
+            is_for_good = status in (403, 404, 410)
+            raise FetchError(f"{status} {response.reason_phrase}", is_for_good=is_for_good)
 
     def verify(self) -> None:
         expected = self._image.sha256

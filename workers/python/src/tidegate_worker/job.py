@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .fetch import fetch
+from .fetch import FetchError, fetch
 from .protocol import Image, Item
 
 # How long a waiting job may take to notice that it is cancelled.
@@ -93,7 +93,10 @@ class Job:
             try:
                 fetch(self.image, path, check=self.check, wait=self.wait)
             except OSError as error:
-                raise Failed(f"the image cannot be fetched: {error}") from error
+                # Whoever has enqueued it may not see it any more, or it is gone.
+                is_for_good = isinstance(error, FetchError) and error.is_for_good
+                message = f"the image cannot be fetched: {error}"
+                raise Failed(message, retryable=not is_for_good) from error
             self._fetched = path
         return self._fetched
 

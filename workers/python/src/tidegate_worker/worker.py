@@ -102,6 +102,8 @@ class Worker:
         if not 1 <= len(self._functions) <= MODELS_MAX:
             raise ValueError(f"a worker has functions for 1 to {MODELS_MAX} models")
         token = Token.find(self._token, self._token_file)
+        # What functions run in inherits the environment.
+        os.environ.pop("TIDEGATE_TOKEN", None)
         session = _Session(self, Client(self.server, self.name, token), self._functions)
         with _signals(self.stop):
             logger.info("worker %s at %s for %s", self.name, self.server, list(self._functions))
