@@ -105,6 +105,12 @@ pub fn success<T: Serialize>(status: StatusCode, data: &T, message: Option<&str>
     )
 }
 
+/// The same with data that is JSON already: it may be long, and is not looked at.
+pub fn success_as_written(data: &str) -> Response {
+    let body = format!("{{\"success\":true,\"data\":{data}}}");
+    typed(StatusCode::OK, "application/json", OutBody::full(body))
+}
+
 /// A page of a list: `{"success":true,"data":[...],"pagination":{...}}`.
 pub fn list<T: Serialize>(rows: &[T], page: &Page, total: u64) -> Response {
     #[derive(Serialize)]

@@ -9,9 +9,7 @@ use tidegate_protocol::problem::Problem;
 use super::Queue;
 use super::ask::{self, AskCleanup, AskMany, AskOne, AskReset, STUCK_AFTER};
 use super::store::{MANY_MAX, NotEnqueued};
-use super::view::{
-    BatchView, HealthView, ImageView, ItemView, Members, ResultView, StatsView, count,
-};
+use super::view::{self, BatchView, HealthView, ImageView, ItemView, StatsView, count};
 use crate::auth::Caller;
 use crate::http::{Page, PathParams, Request, Response, json, reject};
 use crate::id::ProjectId;
@@ -169,17 +167,14 @@ pub(super) async fn result(queue: Arc<Queue>, request: Request) -> Response {
         let saved = found.flatten().ok_or(Problem::NotFound)?;
         Ok((image, saved))
     };
-    match found.await {
-        Ok((image, saved)) => match serde_json::from_str::<Members<'_>>(&saved.report) {
-            Ok(report) => {
-                let view = ResultView::of(&image, &saved, report);
-                reject::success(StatusCode::OK, &view, None)
-            }
-            Err(error) => {
-                tracing::error!(%error, image, "a result that is no JSON");
-                turned_away(&request, &Problem::Internal)
-            }
-        },
+    let written = found.await.and_then(|(image, saved)| {
+        view::result(&image, &saved).map_err(|error| {
+            tracing::error!(%error, image, "a result that is no JSON");
+            Problem::Internal
+        })
+    });
+    match written {
+        Ok(data) => reject::success_as_written(&data),
         Err(problem) => turned_away(&request, &problem),
     }
 }

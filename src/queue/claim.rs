@@ -149,6 +149,7 @@ impl Claiming {
             if Instant::now() >= self.until {
                 return Ok(None);
             }
+            let _waiting = crew.metrics.wait();
             tokio::select! {
                 // Nothing has been claimed here.
                 () = queued => {}

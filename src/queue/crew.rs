@@ -29,7 +29,7 @@ pub(super) struct Crew {
     /// Tells two of `running` on one item apart.
     begun: AtomicU64,
     operations: Operations,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     /// In milliseconds since the Unix epoch.
     heard_at: AtomicU64,
 }

@@ -20,6 +20,7 @@ pub struct Metrics {
     items: Family<Reached, Counter>,
     cancel_seconds: Histogram,
     workers: Gauge,
+    waiting: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -34,6 +35,7 @@ impl Metrics {
             items: Family::default(),
             cancel_seconds: Histogram::new(CANCEL_SECONDS),
             workers: Gauge::default(),
+            waiting: Gauge::default(),
         }
     }
 
@@ -60,6 +62,11 @@ impl Metrics {
             "Workers that listen for cancels",
             metrics.workers.clone(),
         );
+        registry.register(
+            "queue_claims_waiting",
+            "Claims that wait for an item",
+            metrics.waiting.clone(),
+        );
         metrics
     }
 
@@ -74,6 +81,27 @@ impl Metrics {
 
     pub(super) fn workers(&self, count: usize) {
         self.workers.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
+
+/// A claim that waits, until it is dropped.
+pub(super) struct Waiting<'m>(&'m Gauge);
+
+impl Metrics {
+    pub(super) fn wait(&self) -> Waiting<'_> {
+        self.waiting.inc();
+        Waiting(&self.waiting)
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> i64 {
+        self.waiting.get()
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -89,7 +89,7 @@ pub(super) static COUNT_OF_USER: Sql = sql!(
 /// $1 models, $2 claim, $3 worker, $4 holder.
 pub(super) static IS_WAITING: Sql = sql!(
     "SELECT 1 WHERE EXISTS (SELECT 1 FROM queue_item WHERE claim_id = $2 AND worker = $3 \
-     AND holder = $4 AND state IN ('processing', 'cancelling') AND state = 'processing') \
+     AND holder = $4 AND state IN ('processing', 'cancelling')) \
      OR EXISTS (SELECT 1 FROM queue_item WHERE state = 'queued' AND model IN ({list:$1}) \
      AND available_at <= {now})"
 );
@@ -99,7 +99,7 @@ pub(super) static CLAIMED: Sql = sql!(
     "SELECT ",
     columns!(),
     " FROM queue_item WHERE claim_id = $2 AND worker = $3 AND holder = $4 \
-     AND state IN ('processing', 'cancelling') AND state = 'processing' AND model IN ({list:$1})"
+     AND state IN ('processing', 'cancelling') AND model IN ({list:$1})"
 );
 
 /// The next ones of a model, and what decides who comes first. $1 model, $2 how many at most.

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::Image;
 use super::crew::Crew;
@@ -321,35 +320,35 @@ impl CancelsView {
     }
 }
 
-/// The result of an image: what the worker has reported, and of what.
+/// What is told of a result before what the worker has reported.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ResultView<'r> {
+struct ResultHead<'r> {
     image_id: &'r str,
-    item_id: String,
-    model: String,
+    item_id: &'r str,
+    model: &'r str,
     threshold: f64,
     detect_holes: bool,
     created_at: String,
-    #[serde(flatten)]
-    report: Members<'r>,
 }
 
-/// The members of an object, as they are written.
-pub(super) type Members<'r> = std::collections::BTreeMap<&'r str, &'r RawValue>;
-
-impl<'r> ResultView<'r> {
-    pub(super) fn of(image: &'r str, saved: &Saved, report: Members<'r>) -> Self {
-        Self {
-            image_id: image,
-            item_id: saved.item.clone(),
-            model: saved.model.clone(),
-            threshold: saved.threshold.parse().unwrap_or(f64::NAN),
-            detect_holes: saved.detect_holes,
-            created_at: rfc3339(saved.created_at),
-            report,
-        }
-    }
+/// The result of an image, in JSON: the members of the report behind those that tell of what it is.
+///
+/// # Errors
+/// It cannot be written.
+pub(super) fn result(image: &str, saved: &Saved) -> Result<String, serde_json::Error> {
+    let head = serde_json::to_string(&ResultHead {
+        image_id: image,
+        item_id: &saved.item,
+        model: &saved.model,
+        threshold: saved.threshold.parse().unwrap_or(f64::NAN),
+        detect_holes: saved.detect_holes,
+        created_at: rfc3339(saved.created_at),
+    })?;
+    // Both are objects, and none is empty: one goes on where the other ends.
+    let head = head.strip_suffix('}').unwrap_or(&head);
+    let report = saved.report.strip_prefix('{').unwrap_or(&saved.report);
+    Ok(format!("{head},{report}"))
 }
 
 /// An image.

@@ -49,9 +49,9 @@ async fn settled(on: &World) {
     on.look().await;
 }
 
-/// Waits until there have been so many looks for what there is.
-async fn looked(on: &World, looks: usize) {
-    until(|| async { on.shelf.looks.load(SeqCst) >= looks }).await;
+/// Waits until a claim has looked for what there is, and waits for more.
+async fn waits(on: &World) {
+    until(|| async { on.queue.crew.metrics.waiting() > 0 }).await;
 }
 
 /// Keeps an answer: the worker is reading it.
@@ -69,10 +69,9 @@ async fn an_item_comes_to_whoever_waits_for_it(on: &World) {
     let rounds = async {
         for _round in 0..ROUNDS {
             let image = on.image(&project);
-            let looks = on.shelf.looks.load(SeqCst);
             let mine = claim(3);
             let enqueued = async {
-                looked(on, looks + 1).await;
+                waits(on).await;
                 let store = &on.queue.store;
                 let item = store.enqueue(image, owner.clone(), order(0)).await;
                 item.unwrap().unwrap()
@@ -139,13 +138,12 @@ async fn nothing_comes_of_waiting_in_vain(on: &World) {
 async fn a_worker_that_goes_while_it_waits_gets_nothing(on: &World) {
     let owner = somebody();
     let project = on.project(&owner).await;
-    let looks = on.shelf.looks.load(SeqCst);
     let mine = claim(1);
     {
         let mut waiting = Box::pin(offer(on, &mine, LONG));
         tokio::select! {
             _ = &mut waiting => panic!("there is nothing"),
-            () = looked(on, looks + 1) => {}
+            () = waits(on) => {}
         }
     }
     settled(on).await;
@@ -250,15 +248,14 @@ async fn the_same_claim_twice_waits_once(on: &World) {
     let project = on.project(&owner).await;
     for _round in 0..20 {
         let mine = claim(2);
-        let looks = on.shelf.looks.load(SeqCst);
         let (first, second, ()) = tokio::join!(
             offer(on, &mine, LONG),
             async {
-                looked(on, looks + 1).await;
+                waits(on).await;
                 something(on, &mine).await
             },
             async {
-                looked(on, looks + 1).await;
+                waits(on).await;
                 on.queued(&owner, &project).await;
                 // One of both may have got the first.
                 on.queued(&owner, &project).await;
@@ -283,10 +280,9 @@ async fn the_same_claim_twice_waits_once(on: &World) {
 
 async fn whoever_waits_is_told_that_the_server_ends(on: &World) {
     let ending = World::beside(on, &|_| {}).await;
-    let looks = ending.shelf.looks.load(SeqCst);
     let mine = claim(1);
     let (told, ()) = tokio::join!(offer(&ending, &mine, LONG), async {
-        looked(&ending, looks + 1).await;
+        waits(&ending).await;
         ending.scope.cancel(CancelReason::Shutdown);
     });
     assert!(matches!(told, Err(Problem::ShuttingDown { .. })));
