@@ -248,19 +248,14 @@ async fn the_same_claim_twice_waits_once(on: &World) {
     let project = on.project(&owner).await;
     for _round in 0..20 {
         let mine = claim(2);
-        let (first, second, ()) = tokio::join!(
-            offer(on, &mine, LONG),
-            async {
-                waits(on).await;
-                something(on, &mine).await
-            },
-            async {
-                waits(on).await;
+        let (first, (second, ())) = tokio::join!(offer(on, &mine, LONG), async {
+            waits(on).await;
+            tokio::join!(something(on, &mine), async {
                 on.queued(&owner, &project).await;
                 // One of both may have got the first.
                 on.queued(&owner, &project).await;
-            }
-        );
+            })
+        });
         let got = items(&second);
         match first {
             Ok(Some(first)) => assert_eq!(ids(&items(&first)), ids(&got)),
