@@ -1,23 +1,19 @@
 //! Server-sent events (WHATWG HTML, "Server-sent events").
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::stream::{self, Stream, StreamExt};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderName, HeaderValue};
-use http_body::Frame;
-use http_body_util::StreamBody;
 use tokio::time::Interval;
 
 use super::ask::Ask;
 use super::reading::Reading;
 use super::{Deps, pings};
 use crate::event::Delivery;
-use crate::http::{OutBody, Request, Response, reject};
+use crate::http::{Request, Response, event_stream, reject};
 
 /// Something is sent at least this often, so that neither side takes the other for dead.
 const PING_EVERY: Duration = Duration::from_secs(15);
@@ -44,20 +40,9 @@ fn answer(reading: Reading) -> Response {
     let cursor = reading.cursor().to_string();
     let begin = format!("retry: 1000\nid: {cursor}\n\n");
     let begin = stream::iter([Bytes::from(begin)]);
-    let pieces = begin.chain(pieces(reading));
-    let frames = pieces.map(|piece| Ok::<_, io::Error>(Frame::data(piece)));
-    let mut response = Response::new(OutBody::stream(StreamBody::new(frames)));
-    let headers = response.headers_mut();
-    let fixed = [
-        (CONTENT_TYPE, "text/event-stream"),
-        (CACHE_CONTROL, "no-store"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // nginx would hold them back.
-        (HeaderName::from_static("x-accel-buffering"), "no"),
-    ];
-    headers.extend(fixed.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    let mut response = event_stream(begin.chain(pieces(reading)));
     if let Ok(cursor) = HeaderValue::from_str(&cursor) {
-        headers.insert(CURSOR, cursor);
+        response.headers_mut().insert(CURSOR, cursor);
     }
     response
 }

@@ -14,6 +14,7 @@
 //! | `client` | requests of our own |
 //! | `reach` | where those may go |
 //! | `body` | request bodies, their remains, response bodies |
+//! | `event_stream` | answers that go on as server-sent events |
 //! | `json` | bodies in JSON |
 //! | `multipart` | bodies that are forms |
 //! | `reason` | why somebody cancels |
@@ -33,6 +34,7 @@ mod caller;
 mod client;
 mod connection;
 mod cors;
+mod event_stream;
 mod interim;
 mod io;
 pub mod json;
@@ -67,6 +69,7 @@ pub use body::{Body, BodyError, DrainLimits, OutBody};
 pub use caller::{Credential, Operation};
 pub use client::{Client, ClientError};
 pub use cors::{Cors, Shared};
+pub use event_stream::event_stream;
 pub use interim::Interim;
 pub use origin::Origin;
 pub use page::Page;

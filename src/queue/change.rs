@@ -10,7 +10,7 @@ use serde_json::json;
 use super::event::{self, Stats};
 use super::item::{Item, STRANGE, State, items, state};
 use super::statement::{self as sql, Sql};
-use crate::db::{DbError, Param, Tx};
+use crate::db::{DbError, Param, Row, Tx};
 use crate::event::record_all;
 
 /// What has been done to items: with the state they are in now, it tells which they were in before.
@@ -87,21 +87,29 @@ async fn look_again(tx: &mut Tx, step: Step, changed: &mut [Item]) -> Result<(),
     if images.is_empty() {
         return Ok(());
     }
-    let images = json!(images).to_string();
-    let rows = tx
-        .fetch_all(&sql::STATUSES, &[Param::Text(&images)])
-        .await?;
-    let mut seen = HashMap::new();
-    for row in &rows {
-        let last = row.opt_text(1)?.map(state).transpose()?;
-        seen.insert(row.text(0)?, (last, row.int(2)? == 1));
-    }
+    let seen = statuses(tx, &images).await?;
     for item in changed.iter_mut().filter(is_ended) {
-        if let Some((last, has_result)) = seen.get(item.image.as_str()) {
+        if let Some((last, has_result)) = seen.get(&item.image) {
             item.see(*last, *has_result);
         }
     }
     Ok(())
+}
+
+/// The state of the last item of some images, and whether each has a result.
+pub(super) async fn statuses(
+    tx: &mut Tx,
+    images: &[String],
+) -> Result<HashMap<String, (Option<State>, bool)>, DbError> {
+    let images = json!(images).to_string();
+    let rows = tx
+        .fetch_all(&sql::STATUSES, &[Param::Text(&images)])
+        .await?;
+    let status = |row: &Row| {
+        let last = row.opt_text(1)?.map(state).transpose()?;
+        Ok((row.text(0)?.to_owned(), (last, row.int(2)? == 1)))
+    };
+    rows.iter().map(status).collect()
 }
 
 /// By how much the counts of projects differ now, for each that has an item among those.

@@ -4,23 +4,18 @@
 //! That is looked at when something has been cancelled, and once in a while.
 
 use std::collections::HashSet;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{self, Stream, StreamExt};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderName, HeaderValue};
-use http_body::Frame;
-use http_body_util::StreamBody;
+use futures_util::stream::{self, Stream};
 use serde_json::{Value, json};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::Queue;
 use super::crew::{Name, Seated};
 use crate::db::DbError;
-use crate::http::{OutBody, Response};
+use crate::http::{Response, event_stream};
 
 /// Something is sent at least this often.
 const PING_EVERY: Duration = Duration::from_secs(5);
@@ -40,18 +35,7 @@ pub(super) fn answer(queue: Arc<Queue>, name: Name) -> Response {
         queue,
         name,
     };
-    let frames = pieces(control).map(|piece| Ok::<_, io::Error>(Frame::data(piece)));
-    let mut response = Response::new(OutBody::stream(StreamBody::new(frames)));
-    let fixed = [
-        (CONTENT_TYPE, "text/event-stream"),
-        (CACHE_CONTROL, "no-store"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // nginx would hold them back.
-        (HeaderName::from_static("x-accel-buffering"), "no"),
-    ];
-    let fixed = fixed.map(|(name, value)| (name, HeaderValue::from_static(value)));
-    response.headers_mut().extend(fixed);
-    response
+    event_stream(pieces(control))
 }
 
 struct Control {

@@ -258,7 +258,7 @@ impl Store {
             }
             .boxed()
         });
-        Ok(reaped.await?.len())
+        reaped.await
     }
 }
 

@@ -1,13 +1,13 @@
 //! What there is to see of the queue.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 
 use super::Image;
+use super::change::statuses;
 use super::event::Stats;
-use super::item::{Item, STRANGE, State, image_status, items, state};
+use super::item::{Item, STRANGE, State, image_status, items};
 use super::statement as sql;
 use super::store::{Store, counted, find};
 use crate::access::right;
@@ -281,20 +281,11 @@ impl Store {
 }
 
 async fn with_statuses(tx: &mut Tx, images: Vec<Image>) -> Result<Vec<Shown>, DbError> {
-    let ids: Vec<_> = images.iter().map(|image| &image.id).collect();
-    let ids = serde_json::json!(ids).to_string();
-    let rows = tx.fetch_all(&sql::STATUSES, &[Param::Text(&ids)]).await?;
-    let mut statuses = HashMap::new();
-    for row in &rows {
-        let last = row.opt_text(1)?.map(state).transpose()?;
-        statuses.insert(
-            row.text(0)?.to_owned(),
-            image_status(last, row.int(2)? == 1),
-        );
-    }
+    let ids: Vec<_> = images.iter().map(|image| image.id.clone()).collect();
+    let statuses = statuses(tx, &ids).await?;
     let with_status = |image: Image| {
-        let status = statuses.get(&image.id).copied();
-        (image, status.unwrap_or_else(|| image_status(None, false)))
+        let (last, has_result) = statuses.get(&image.id).copied().unwrap_or_default();
+        (image, image_status(last, has_result))
     };
     Ok(images.into_iter().map(with_status).collect())
 }

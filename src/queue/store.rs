@@ -113,10 +113,11 @@ impl<T> Done<T> {
     }
 }
 
-impl Done<Vec<Item>> {
+impl Done<usize> {
+    /// How many were changed.
     pub(super) fn of(changed: Vec<Item>) -> Self {
         Self {
-            value: changed.clone(),
+            value: changed.len(),
             changed,
         }
     }
@@ -427,7 +428,7 @@ impl Store {
                 .boxed()
             }
         });
-        if cancelled.await?.len() >= MANY_MAX {
+        if cancelled.await? >= MANY_MAX {
             return Ok(false);
         }
         // Where the module is not mounted nobody else does it.
@@ -474,7 +475,7 @@ impl Store {
             }
             .boxed()
         });
-        Ok(reset.await?.len())
+        reset.await
     }
 
     /// Forgets items that ended so many milliseconds ago. `user`: only his. Returns how many.
