@@ -7,7 +7,7 @@
 //!
 //! | hole | stands for |
 //! |---|---|
-//! | `{now}` | milliseconds since the Unix epoch by the database's clock |
+//! | `{now}` | when the statement began, in milliseconds since the Unix epoch by the database's clock |
 //! | `{for_update}` | lock the selected rows; SQLite's one writer needs no lock |
 //! | `{for_share}` | keep the selected rows from being changed; others may do the same |
 //! | `{skip_locked}` | the same, passing over rows that somebody else has locked |
@@ -111,7 +111,7 @@ const HOLES: &[Hole] = &[
     Hole::plain(
         "now",
         "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
-        "(extract(epoch from clock_timestamp()) * 1000)::bigint",
+        "(extract(epoch from statement_timestamp()) * 1000)::bigint",
     ),
     Hole::plain("for_update", "", "FOR UPDATE"),
     Hole::plain("for_share", "", "FOR SHARE"),
