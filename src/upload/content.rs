@@ -20,9 +20,9 @@ use tidegate_protocol::request::Protocol;
 use tidegate_protocol::response::Resource;
 
 use super::store::{Kind, Seen, State, Upload};
+use super::stored::{Segment, Stored};
 use super::{Uploads, refuse};
 use crate::auth::Caller;
-use crate::blob::BlobStore;
 use crate::http::{OutBody, Response};
 use crate::id::UploadId;
 
@@ -51,20 +51,13 @@ pub(super) async fn read(
     Ok((content.answer(head)?, resource))
 }
 
-/// The bytes of a complete upload, wherever they are.
+/// A complete upload, and what is told of it.
 struct Content {
     upload: Upload,
-    /// In order; of a final upload its parts, of any other itself.
-    segments: Arc<[Segment]>,
+    /// Its bytes: of a final upload those of its parts, of any other its own.
+    stored: Stored,
     /// Quoted; empty while the digest of a final upload is still to come.
     etag: String,
-    blobs: Arc<dyn BlobStore>,
-}
-
-#[derive(Clone, Copy)]
-struct Segment {
-    blob: UploadId,
-    bytes: u64,
 }
 
 impl Content {
@@ -84,18 +77,14 @@ impl Content {
             (None, false) => Some(upload.id.to_string()),
         };
         let etag = tag.map_or_else(String::new, |tag| format!("\"{tag}\""));
-        let segments = parts
-            .iter()
-            .map(|part| Segment {
-                blob: part.id,
-                bytes: part.offset,
-            })
-            .collect();
+        let segments = parts.iter().map(|part| Segment {
+            blob: part.id,
+            bytes: part.offset,
+        });
         Ok(Self {
             upload,
-            segments,
+            stored: Stored::new(segments, uploads.blobs.clone()),
             etag,
-            blobs: uploads.blobs.clone(),
         })
     }
 
@@ -248,30 +237,7 @@ impl Content {
     }
 
     fn body(&self, pieces: Vec<Piece>) -> OutBody {
-        let reads = pieces
-            .into_iter()
-            .flat_map(|piece| self.reads(piece))
-            .collect();
-        OutBody::stream(StreamBody::new(read_all(self.blobs.clone(), reads)))
-    }
-
-    /// Splits a piece at the borders of the segments.
-    fn reads(&self, piece: Piece) -> Vec<Read> {
-        let wanted = match piece {
-            Piece::Text(text) => return vec![Read::Text(text)],
-            Piece::Content(wanted) => wanted,
-        };
-        let mut start = 0;
-        let mut reads = Vec::new();
-        for segment in self.segments.iter() {
-            let from = wanted.start.max(start);
-            let to = wanted.end.min(start + segment.bytes);
-            if from < to {
-                reads.push(Read::Blob(segment.blob, from - start..to - start));
-            }
-            start += segment.bytes;
-        }
-        reads
+        OutBody::stream(StreamBody::new(read_all(self.stored.clone(), pieces)))
     }
 }
 
@@ -296,36 +262,28 @@ enum Piece {
     Content(Range<u64>),
 }
 
-enum Read {
-    Text(Bytes),
-    /// A range of one blob.
-    Blob(UploadId, Range<u64>),
-}
-
 fn read_all(
-    blobs: Arc<dyn BlobStore>,
-    reads: Vec<Read>,
+    stored: Stored,
+    pieces: Vec<Piece>,
 ) -> impl Stream<Item = Result<Frame<Bytes>, io::Error>> + Send {
-    let reads = reads.into_iter();
+    let has_bytes = |piece: &Piece| !matches!(piece, Piece::Content(range) if range.is_empty());
+    let pieces = pieces.into_iter().filter(has_bytes);
     stream::try_unfold(
-        (blobs, reads, None),
-        |(blobs, mut reads, rest)| async move {
+        (stored, pieces, None),
+        |(stored, mut pieces, rest)| async move {
             let next = match rest {
-                Some((blob, range)) => Some(Read::Blob(blob, range)),
-                None => reads.next(),
+                Some(range) => Some(Piece::Content(range)),
+                None => pieces.next(),
             };
             match next {
                 None => Ok(None),
-                Some(Read::Text(text)) => Ok(Some((Frame::data(text), (blobs, reads, None)))),
-                Some(Read::Blob(blob, range)) => {
-                    let to = range.end.min(range.start + READ_BYTES);
-                    let bytes = blobs.read(blob, range.start..to).await.map_err(|error| {
-                        let told = &error as &dyn std::error::Error;
-                        tracing::error!(upload = %blob, error = told, "reading content");
-                        io::Error::other(error)
-                    })?;
-                    let rest = (to < range.end).then_some((blob, to..range.end));
-                    Ok(Some((Frame::data(bytes), (blobs, reads, rest))))
+                Some(Piece::Text(text)) => Ok(Some((Frame::data(text), (stored, pieces, None)))),
+                Some(Piece::Content(Range { start, end })) => {
+                    let to = end.min(start + READ_BYTES);
+                    let bytes = stored.read(start..to).await.map_err(io::Error::other)?;
+                    let next = start + bytes.len() as u64;
+                    let rest = (next < end).then_some(next..end);
+                    Ok(Some((Frame::data(bytes), (stored, pieces, rest))))
                 }
             }
         },

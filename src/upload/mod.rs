@@ -61,6 +61,7 @@ mod row;
 pub mod sql;
 mod statement;
 pub mod store;
+mod stored;
 mod streams;
 mod sweep;
 #[cfg(test)]
@@ -68,6 +69,7 @@ mod tests;
 
 pub use cancel_api::Cancels;
 pub use metrics::{Census, Metrics};
+pub use stored::{Segment, Stored};
 
 /// What the module needs of the rest of the house.
 pub struct Deps {
