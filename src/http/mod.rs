@@ -14,6 +14,7 @@
 //! | `client` | requests of our own |
 //! | `reach` | where those may go |
 //! | `body` | request bodies, their remains, response bodies |
+//! | `representation` | answers of bytes that do not change: conditions and ranges |
 //! | `event_stream` | answers that go on as server-sent events |
 //! | `json` | bodies in JSON |
 //! | `multipart` | bodies that are forms |
@@ -46,6 +47,7 @@ mod proxies;
 mod reach;
 pub mod reason;
 pub mod reject;
+mod representation;
 pub mod route;
 mod server;
 mod stall;
@@ -75,6 +77,7 @@ pub use origin::Origin;
 pub use page::Page;
 pub use proxies::{Network, Proxies};
 pub use reach::Reach;
+pub use representation::Representation;
 pub use route::{Handler, PathParams, Route, RouteError, Router};
 pub use server::{BindError, Bound, Config, Listen, Listeners, serve};
 pub use stall::{StallClock, StallLimits};
