@@ -2,9 +2,10 @@
 
 use tidegate_protocol::field::metadata::Metadata;
 
-use super::row::{STRANGE, count};
+use super::row::{self, STRANGE, count};
 use super::statement as sql;
 use super::store::State;
+use super::stored::Segment;
 use crate::db::{DbError, Param, Row, Tx};
 
 /// An upload that is complete or may become so, and no part of another.
@@ -57,6 +58,46 @@ pub async fn list(
     let total = count(&total.ok_or(STRANGE)?, 0)?;
     let rows = tx.fetch_all(&sql::LIST_CONTENTS, &params).await?;
     Ok((rows.iter().map(content).collect::<Result<_, _>>()?, total))
+}
+
+/// The complete ones of a project, oldest first: `limit` at most, of those behind the one that was
+/// begun at this time and has this id. What was begun earlier than that and is completed between
+/// two calls is missed.
+///
+/// # Errors
+/// The database's.
+pub async fn page(
+    tx: &mut Tx,
+    project: &str,
+    after: Option<(i64, &str)>,
+    limit: i64,
+) -> Result<Vec<Content>, DbError> {
+    let (at, id) = after.unwrap_or((i64::MIN, ""));
+    let params = [
+        Param::Text(project),
+        Param::Int(at),
+        Param::Text(id),
+        Param::Int(limit),
+    ];
+    let rows = tx.fetch_all(&sql::PAGE_CONTENTS, &params).await?;
+    rows.iter().map(content).collect()
+}
+
+/// What a complete one is made of, as [`Stored`](super::Stored) takes it; `None` if there is no such
+/// one any more. After the transaction it may be deleted at any time, and its blobs with it.
+///
+/// # Errors
+/// The database's.
+pub async fn segments(tx: &mut Tx, id: &str) -> Result<Option<Vec<Segment>>, DbError> {
+    let rows = tx.fetch_all(&sql::SEGMENTS, &[Param::Text(id)]).await?;
+    let segment = |row: &Row| {
+        Ok(Segment {
+            blob: row::id(row, 0)?,
+            bytes: count(row, 1)?,
+        })
+    };
+    let segments = rows.iter().map(segment).collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(segments).filter(|segments| !segments.is_empty()))
 }
 
 fn content(row: &Row) -> Result<Content, DbError> {

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | this one | creation, steps of an append, lists, what a restart asks for |
+//! | `contents.rs` | what other modules look up |
 //! | `ends.rs` | the ways to end, and what comes after |
 //! | `finals.rs` | final uploads, and what refers to a blob |
 //! | `races.rs` | transactions that meet |
@@ -13,6 +14,7 @@
 //! The PostgreSQL half needs the server that [`crate::db::conformance`] asks for.
 
 mod access_rights;
+mod contents;
 mod drift;
 mod ends;
 mod finals;
@@ -89,6 +91,7 @@ async fn suite(on: &Subject) {
     lists_pages(on).await;
     walks_for_a_restart(on).await;
     finals::suite(on).await;
+    contents::suite(on).await;
     races::suite(on).await;
     limits::suite(on).await;
 }

@@ -470,6 +470,25 @@ pub(super) static LIST_CONTENTS: Sql = sql!(
      ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3"
 );
 
+/// The complete ones, oldest first. $1 project, $2 time and $3 id to go on after, $4 limit.
+pub(super) static PAGE_CONTENTS: Sql = sql!(
+    "SELECT ",
+    content!(),
+    " FROM upload WHERE project_id = $1 AND kind <> 'partial' AND state = 'completed' \
+     AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4"
+);
+
+/// The blobs of a complete whole upload, and how much each has: of a final one those of its parts,
+/// of any other its own. $1 id.
+pub(super) static SEGMENTS: Sql = sql!(
+    "SELECT COALESCE(use.part_id, whole.id), \
+     CASE WHEN use.part_id IS NULL THEN whole.committed ELSE part.committed END \
+     FROM upload whole LEFT JOIN upload_part use ON use.final_id = whole.id \
+     LEFT JOIN upload part ON part.id = use.part_id \
+     WHERE whole.id = $1 AND whole.kind <> 'partial' AND whole.state = 'completed' \
+     ORDER BY use.position"
+);
+
 /// All of them, so that a test can prepare each on both engines.
 #[cfg(test)]
 pub(super) static ALL: &[&Sql] = &[
@@ -536,4 +555,6 @@ pub(super) static ALL: &[&Sql] = &[
     &FIND_CONTENTS,
     &COUNT_CONTENTS,
     &LIST_CONTENTS,
+    &PAGE_CONTENTS,
+    &SEGMENTS,
 ];

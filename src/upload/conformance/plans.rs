@@ -16,7 +16,7 @@ use crate::upload::sql::SqlStore;
 use crate::upload::store::{NewUpload, State, UploadStore};
 
 /// How many parameters there are, the index, and what is searched for in it.
-const RECURRING: [(&Sql, usize, &str, &str); 9] = [
+const RECURRING: [(&Sql, usize, &str, &str); 10] = [
     (&sql::EXPIRING, 3, "upload_by_expiry", "expires_at"),
     (&sql::RELEASABLE, 3, "upload_releasable", "ended_at"),
     (&sql::UNDIGESTED, 1, "upload_undigested", ""),
@@ -41,6 +41,7 @@ const RECURRING: [(&Sql, usize, &str, &str); 9] = [
     ),
     (&sql::OPEN, 2, "upload_open", "id"),
     (&sql::COUNT_OPEN, 2, "upload_open_by_owner", "owner_id"),
+    (&sql::PAGE_CONTENTS, 4, "upload_listing", "created_at"),
 ];
 
 /// Makes a statement at run time.
@@ -82,11 +83,12 @@ async fn plan(db: &Db, of: &'static Sql, params: usize) -> String {
 
 /// Parameters as PostgreSQL wants them: an id is a text.
 fn typed(of: &Sql, params: usize) -> Vec<Param<'static>> {
-    let texts = match params {
-        1 if *of == sql::COUNT_FORESTALLED => 0..1,
-        3 => 1..2,
-        2 if *of == sql::OPEN || *of == sql::COUNT_OPEN => 0..1,
-        _ => 0..0,
+    let texts: &[usize] = match params {
+        1 if *of == sql::COUNT_FORESTALLED => &[0],
+        2 if *of == sql::OPEN || *of == sql::COUNT_OPEN => &[0],
+        3 => &[1],
+        4 => &[0, 2],
+        _ => &[],
     };
     let param = |at| match texts.contains(&at) {
         true => Param::Text(""),
