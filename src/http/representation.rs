@@ -41,7 +41,8 @@ impl Representation {
     /// Answers a GET with this `head`.
     ///
     /// `read` is asked for one range after the other, each when the one before it is there. It may
-    /// give only the beginning of a range, but never nothing of it. Its error breaks the answer off.
+    /// give only the beginning of a range, but never nothing of it. An error of it breaks the
+    /// answer off.
     ///
     /// # Errors
     /// A condition of the request does not hold, or nothing is there of what it wants.

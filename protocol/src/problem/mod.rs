@@ -167,6 +167,26 @@ pub enum Problem {
     UploadExpired,
     /// The upload can never become complete (row T114).
     UploadFailed,
+    /// The caller's export of the project before this one has not ended (contract, "Export").
+    ExportRunning {
+        /// Its id.
+        job: String,
+        /// When to try again, in seconds.
+        retry_after: u64,
+    },
+    /// The archive was asked for before it was whole (contract, "Export").
+    ExportIncomplete,
+    /// The export was cancelled (contract, "Cancel").
+    ExportCancelled {
+        /// The reason given by who cancelled it.
+        reason: Option<String>,
+        /// When, in milliseconds since the Unix epoch.
+        at: Option<u64>,
+    },
+    /// The archive was kept for as long as archives are (contract, "Export").
+    ExportExpired,
+    /// The export has failed, and there is no archive (contract, "Export").
+    ExportFailed,
     /// A newer request has taken the upload over. A 400, which clients do not retry, so that two
     /// senders never fight.
     UploadSuperseded,
@@ -296,6 +316,11 @@ impl Problem {
             Self::UploadCancelled { .. } => &types::UPLOAD_CANCELLED,
             Self::UploadExpired => &types::UPLOAD_EXPIRED,
             Self::UploadFailed => &types::UPLOAD_FAILED,
+            Self::ExportRunning { .. } => &types::EXPORT_RUNNING,
+            Self::ExportIncomplete => &types::EXPORT_INCOMPLETE,
+            Self::ExportCancelled { .. } => &types::EXPORT_CANCELLED,
+            Self::ExportExpired => &types::EXPORT_EXPIRED,
+            Self::ExportFailed => &types::EXPORT_FAILED,
             Self::UploadSuperseded => &types::UPLOAD_SUPERSEDED,
             Self::UploadStalled => &types::UPLOAD_STALLED,
             Self::UploadBusy => &types::UPLOAD_BUSY,
@@ -396,7 +421,8 @@ impl Problem {
             Self::InvalidPart { part } | Self::PartNotFound { part } => {
                 vec![("part", Member::Number(*part as u64))]
             }
-            Self::UploadCancelled { reason, at } => {
+            Self::ExportRunning { job, .. } => vec![("jobId", Member::Text(job.clone()))],
+            Self::UploadCancelled { reason, at } | Self::ExportCancelled { reason, at } => {
                 let reason = reason
                     .clone()
                     .map(|reason| ("reason", Member::Text(reason)));
@@ -424,6 +450,7 @@ impl Problem {
         | Self::TooManyUploads { retry_after, .. }
         | Self::TooManyStreams { retry_after, .. }
         | Self::TooManyItems { retry_after, .. }
+        | Self::ExportRunning { retry_after, .. }
         | Self::TooManyRequests { retry_after }) = self
         else {
             return None;
@@ -540,6 +567,12 @@ impl fmt::Display for Problem {
                 ..
             } => {
                 write!(f, "The upload was cancelled: {reason}")
+            }
+            Self::ExportCancelled {
+                reason: Some(reason),
+                ..
+            } => {
+                write!(f, "The export was cancelled: {reason}")
             }
             Self::QuotaExceeded { quota, used } => {
                 write!(f, "The project may have {quota} bytes and has {used}.")

@@ -39,7 +39,7 @@ pub fn explanation(slug: &str) -> Option<(&'static str, &'static str)> {
 }
 
 /// Every type.
-pub const ALL: [&Type; 56] = [
+pub const ALL: [&Type; 61] = [
     &VALIDATION_FAILED,
     &BAD_REQUEST,
     &NOT_JSON,
@@ -84,6 +84,11 @@ pub const ALL: [&Type; 56] = [
     &UPLOAD_CANCELLED,
     &UPLOAD_EXPIRED,
     &UPLOAD_FAILED,
+    &EXPORT_RUNNING,
+    &EXPORT_INCOMPLETE,
+    &EXPORT_CANCELLED,
+    &EXPORT_EXPIRED,
+    &EXPORT_FAILED,
     &UPLOAD_SUPERSEDED,
     &UPLOAD_STALLED,
     &UPLOAD_BUSY,
@@ -566,6 +571,57 @@ pub(super) const UPLOAD_FAILED: Type = Type {
     text: "The upload can never become complete, for instance because a part of it was removed \
            before all parts were finished. Its bytes are removed. To send the file after \
            all, create a new upload.",
+};
+
+pub(super) const EXPORT_RUNNING: Type = Type {
+    slug: "export-running",
+    status: 429,
+    title: "Export running",
+    code: "EXPORT_RUNNING",
+    summary: "You are exporting this project already.",
+    text: "Each user has one export of a project at a time, and the one before, which the member \
+           `jobId` names, has not ended. Wait for its end, or cancel it.",
+};
+
+pub(super) const EXPORT_INCOMPLETE: Type = Type {
+    slug: "export-incomplete",
+    status: 409,
+    title: "Export incomplete",
+    code: "EXPORT_INCOMPLETE",
+    summary: "The archive is not complete yet.",
+    text: "The export waits or is under way. Its status tells how far it is, and the event \
+           `export.completed` when the archive can be downloaded.",
+};
+
+pub(super) const EXPORT_CANCELLED: Type = Type {
+    slug: "export-cancelled",
+    status: 410,
+    title: "Export cancelled",
+    code: "EXPORT_CANCELLED",
+    summary: "The export was cancelled.",
+    text: "Somebody who may do so has cancelled this export, and nothing of its archive is left. \
+           The members `reason` and `cancelledAt` tell why and when. This is final: start another \
+           export to have the archive after all.",
+};
+
+pub(super) const EXPORT_EXPIRED: Type = Type {
+    slug: "export-expired",
+    status: 410,
+    title: "Export expired",
+    code: "EXPORT_EXPIRED",
+    summary: "The archive is no longer kept.",
+    text: "Archives are kept for a limited time, which the export's `expiresAt` tells, and this one \
+           has been removed. Start another export.",
+};
+
+pub(super) const EXPORT_FAILED: Type = Type {
+    slug: "export-failed",
+    status: 410,
+    title: "Export failed",
+    code: "EXPORT_FAILED",
+    summary: "The export has failed, and there is no archive.",
+    text: "The archive could not be made; the export's status tells why. Nothing of it is left. \
+           Start another export.",
 };
 
 pub(super) const UPLOAD_SUPERSEDED: Type = Type {

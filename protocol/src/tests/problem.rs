@@ -75,7 +75,7 @@ fn rows() -> Vec<(Problem, u16)> {
     .chain(rows_of_the_draft())
     .chain(rows_of_an_end())
     .chain(rows_of_a_limit())
-    .chain(rows_of_the_queue())
+    .chain(rows_of_other_modules())
     .collect()
 }
 
@@ -94,16 +94,35 @@ fn rows_of_an_end() -> [(Problem, u16); 9] {
     ]
 }
 
-fn rows_of_the_queue() -> [(Problem, u16); 4] {
+fn rows_of_other_modules() -> Vec<(Problem, u16)> {
     let too_many = Problem::TooManyItems {
         limit: 9,
         retry_after: 5,
     };
-    [
+    let rows = [
         (Problem::AlreadyQueued, 409),
         (Problem::CancelWon, 409),
         (Problem::LeaseLost, 409),
         (too_many, 429),
+    ];
+    rows.into_iter().chain(rows_of_exports()).collect()
+}
+
+fn rows_of_exports() -> [(Problem, u16); 5] {
+    let running = Problem::ExportRunning {
+        job: "1".into(),
+        retry_after: 5,
+    };
+    let cancelled = Problem::ExportCancelled {
+        reason: Some("wrong images".into()),
+        at: Some(7),
+    };
+    [
+        (running, 429),
+        (Problem::ExportIncomplete, 409),
+        (cancelled, 410),
+        (Problem::ExportExpired, 410),
+        (Problem::ExportFailed, 410),
     ]
 }
 
