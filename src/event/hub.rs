@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -20,8 +21,8 @@ use uuid::Uuid;
 
 use super::log;
 use super::{Draft, Event, Feed, Kind};
-use crate::cancel::Scope;
-use crate::db::{Db, DbError};
+use crate::cancel::{Panicked, Scope};
+use crate::db::{Db, DbError, Tx};
 
 /// Items of a feed that a listener may be behind before it has to read the log.
 const RING: usize = 256;
@@ -129,6 +130,30 @@ impl Hub {
         for channel in self.channels().values() {
             channel.wake.notify_one();
         }
+    }
+
+    /// Runs a transaction, and tells of it after the commit; as a task of `scope`, since a client that
+    /// leaves after the commit must not keep others from being told.
+    ///
+    /// # Errors
+    /// As [`Db::write`]; nobody is told then.
+    ///
+    /// # Cancel safety
+    /// Once begun, it is finished whether or not the future is dropped.
+    pub async fn change<T: Send + 'static>(
+        &self,
+        scope: &Scope,
+        work: impl for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T, DbError>> + Send + Sync + 'static,
+        tell: impl FnOnce(&Self, &T) + Send + 'static,
+    ) -> Result<T, DbError> {
+        let hub = self.clone();
+        let task = scope.spawn(async move {
+            let done = hub.0.db.write(work).await?;
+            tell(&hub, &done);
+            Ok(done)
+        });
+        let panicked = |error: Panicked| DbError::Panicked(error.message().into());
+        task.await.map_err(panicked)?
     }
 
     /// The database that the feeds are in.

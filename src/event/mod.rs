@@ -57,6 +57,18 @@ pub enum Kind {
     UploadFailed,
     /// It was complete, and was deleted.
     UploadDeleted,
+    /// An export waits for its turn.
+    ExportQueued,
+    /// It has come further. Live only.
+    ExportProgress,
+    /// Its archive can be downloaded.
+    ExportCompleted,
+    /// It is cancelled for good; its archive is going.
+    ExportCancelling,
+    /// It is cancelled, and nothing of its archive is left.
+    ExportCancelled,
+    /// It can have no archive.
+    ExportFailed,
     /// An item waits for a worker.
     QueueItemQueued,
     /// A worker has it.
@@ -85,7 +97,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 28] = [
         Self::UploadCreated,
         Self::UploadProgress,
         Self::UploadInterrupted,
@@ -96,6 +108,12 @@ impl Kind {
         Self::UploadExpired,
         Self::UploadFailed,
         Self::UploadDeleted,
+        Self::ExportQueued,
+        Self::ExportProgress,
+        Self::ExportCompleted,
+        Self::ExportCancelling,
+        Self::ExportCancelled,
+        Self::ExportFailed,
         Self::QueueItemQueued,
         Self::QueueItemProcessing,
         Self::QueueItemProgress,
@@ -123,6 +141,12 @@ impl Kind {
             Self::UploadExpired => "upload.expired",
             Self::UploadFailed => "upload.failed",
             Self::UploadDeleted => "upload.deleted",
+            Self::ExportQueued => "export.queued",
+            Self::ExportProgress => "export.progress",
+            Self::ExportCompleted => "export.completed",
+            Self::ExportCancelling => "export.cancelling",
+            Self::ExportCancelled => "export.cancelled",
+            Self::ExportFailed => "export.failed",
             Self::QueueItemQueued => "queue.item.queued",
             Self::QueueItemProcessing => "queue.item.processing",
             Self::QueueItemProgress => "queue.item.progress",
@@ -145,7 +169,10 @@ impl Kind {
 
     /// Whether only those get it who listen when it happens.
     pub fn is_live_only(self) -> bool {
-        matches!(self, Self::UploadProgress | Self::QueueItemProgress)
+        matches!(
+            self,
+            Self::UploadProgress | Self::ExportProgress | Self::QueueItemProgress
+        )
     }
 
     /// Whether nothing more happens to its operation. There is exactly one such event for each.
@@ -155,6 +182,9 @@ impl Kind {
             | Self::UploadCancelled
             | Self::UploadExpired
             | Self::UploadFailed
+            | Self::ExportCompleted
+            | Self::ExportCancelled
+            | Self::ExportFailed
             | Self::QueueItemCompleted
             | Self::QueueItemFailed
             | Self::QueueItemCancelled => true,
@@ -164,6 +194,9 @@ impl Kind {
             | Self::UploadResumed
             | Self::UploadCancelling
             | Self::UploadDeleted
+            | Self::ExportQueued
+            | Self::ExportProgress
+            | Self::ExportCancelling
             | Self::QueueItemQueued
             | Self::QueueItemProcessing
             | Self::QueueItemProgress
@@ -214,7 +247,7 @@ pub struct Draft {
     pub feed: Feed,
     /// What happened.
     pub kind: Kind,
-    /// To what: `upload/{id}`, `queue/{id}`, `project/{id}`, `share/{id}`.
+    /// To what: `upload/{id}`, `export/{id}`, `queue/{id}`, `project/{id}`, `share/{id}`.
     pub subject: String,
     /// The rest of the story.
     pub data: Value,
