@@ -58,22 +58,23 @@ impl LocalStore {
     /// # Errors
     /// The directories cannot be made, or it is not called in a runtime.
     pub fn open(dir: &Path, sync: bool) -> io::Result<Self> {
-        let root = blobs_dir(dir);
-        for shard in 0..=u8::MAX {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(shard_dir(&root, shard))?;
-        }
-        if sync {
-            sync_dir(&root)?;
-            sync_dir(dir)?;
-        }
         Ok(Self {
-            root: Arc::new(root),
+            root: Arc::new(make_shards(blobs_dir(dir), sync)?),
             sync,
             writes: Arc::new(Writes::new(writers_max())?),
             syncs: Arc::new(Semaphore::new(SYNCS_MAX)),
+        })
+    }
+
+    /// Opens a store of other blobs, whose ids do not matter here, in the directory `dir`. Both take
+    /// turns at the disk.
+    ///
+    /// # Errors
+    /// The directories cannot be made.
+    pub fn beside(&self, dir: PathBuf) -> io::Result<Self> {
+        Ok(Self {
+            root: Arc::new(make_shards(dir, self.sync)?),
+            ..self.clone()
         })
     }
 
@@ -94,6 +95,21 @@ pub(super) fn blobs_dir(dir: &Path) -> PathBuf {
 
 pub(super) fn shard_dir(root: &Path, shard: u8) -> PathBuf {
     root.join(format!("{shard:02x}"))
+}
+
+/// Makes a directory of blobs, and what is missing in it.
+fn make_shards(root: PathBuf, sync: bool) -> io::Result<PathBuf> {
+    for shard in 0..=u8::MAX {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(shard_dir(&root, shard))?;
+    }
+    if sync {
+        sync_dir(&root)?;
+        root.parent().map_or(Ok(()), sync_dir)?;
+    }
+    Ok(root)
 }
 
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {

@@ -41,6 +41,8 @@ pub enum Operation {
     Upload,
     /// To read an upload with GET.
     Read,
+    /// To download an archive.
+    Archive,
 }
 
 impl Operation {
@@ -49,6 +51,7 @@ impl Operation {
         match self {
             Self::Upload => "upload",
             Self::Read => "read",
+            Self::Archive => "archive",
         }
     }
 
@@ -56,7 +59,7 @@ impl Operation {
     fn is_asked(self, method: &Method, is_open: bool) -> bool {
         match self {
             // Where nobody is asked, too: with it, a page may do what it could not without.
-            Self::Upload => true,
+            Self::Upload | Self::Archive => true,
             // What other methods do at the same path is not lent.
             Self::Read => *method == Method::GET && !is_open,
         }

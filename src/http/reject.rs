@@ -144,7 +144,10 @@ pub fn list<T: Serialize>(rows: &[T], page: &Page, total: u64) -> Response {
     )
 }
 
-fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
+/// Any answer in JSON.
+///
+/// A `value` that cannot be written is a mistake of ours: it is logged, and answered by 500.
+pub fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
     match serde_json::to_vec(value) {
         Ok(body) => typed(status, "application/json", OutBody::full(body)),
         Err(error) => {
