@@ -7,6 +7,7 @@
 //! | [`project`] | module: projects, and whom they are shared with |
 //! | [`upload`] | module: uploads |
 //! | [`queue`] | module: images wait for workers, and are processed |
+//! | [`export`] | module: archives of a project |
 //! | [`feed`] | module: what happens, told to whoever listens |
 //! | [`webhook`] | module: what happens, sent to whoever is to know |
 //! | [`ops`] | module: health, metrics, problem pages |
@@ -31,6 +32,7 @@ pub mod clock;
 pub mod config;
 pub mod db;
 pub mod event;
+pub mod export;
 pub mod feed;
 pub mod http;
 pub mod id;

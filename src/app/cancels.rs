@@ -8,13 +8,15 @@ use tidegate_protocol::problem::Problem;
 
 use crate::auth::Caller;
 use crate::feed::{Cancel, CancelCall};
-use crate::{queue, upload};
+use crate::{export, queue, upload};
 
 #[derive(Debug)]
 pub(super) struct Cancels {
     pub(super) uploads: upload::Cancels,
     /// `None`: there is no queue.
     pub(super) queue: Option<queue::Cancels>,
+    /// `None`: there are no exports.
+    pub(super) exports: Option<export::Cancels>,
 }
 
 impl Cancel for Cancels {
@@ -24,20 +26,26 @@ impl Cancel for Cancels {
         call: CancelCall,
     ) -> BoxFuture<'static, Result<Value, Problem>> {
         let (uploads, queue) = (self.uploads.clone(), self.queue.clone());
+        let exports = self.exports.clone();
         let cancelling = async move {
             let CancelCall {
                 operation,
                 id,
                 reason,
             } = call;
-            match (operation.as_str(), queue) {
-                ("upload", _) => json(&uploads.cancel(&caller, &id, reason).await?),
-                ("queue", Some(queue)) => json(&queue.cancel(&caller, &id, reason).await?),
-                (_, Some(_)) => Err(Problem::validation(
+            match (operation.as_str(), queue, exports) {
+                ("upload", _, _) => json(&uploads.cancel(&caller, &id, reason).await?),
+                ("queue", Some(queue), _) => json(&queue.cancel(&caller, &id, reason).await?),
+                ("export", _, Some(exports)) => json(&exports.cancel(&caller, &id, reason).await?),
+                (_, queue, exports) => Err(Problem::validation(
                     "operation",
-                    "must be `upload` or `queue`",
+                    match (queue, exports) {
+                        (Some(_), Some(_)) => "must be `upload`, `export` or `queue`",
+                        (Some(_), None) => "must be `upload` or `queue`",
+                        (None, Some(_)) => "must be `upload` or `export`",
+                        (None, None) => "must be `upload`",
+                    },
                 )),
-                (_, None) => Err(Problem::validation("operation", "must be `upload`")),
             }
         };
         cancelling.boxed()

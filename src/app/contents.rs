@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use tidegate_protocol::problem::Problem;
 
 use crate::project::{Cleared, Contents};
-use crate::{queue, upload};
+use crate::{export, queue, upload};
 
 /// What whoever still sends or reads is told.
 const REASON: &str = "the project is deleted";
@@ -13,15 +13,18 @@ const REASON: &str = "the project is deleted";
 pub(super) struct Everything {
     pub(super) uploads: upload::Cancels,
     pub(super) queue: queue::Cancels,
+    pub(super) exports: export::Cancels,
 }
 
 impl Contents for Everything {
     fn clear(&self, project: String) -> BoxFuture<'static, Result<Cleared, Problem>> {
         let (uploads, queue) = (self.uploads.clone(), self.queue.clone());
+        let exports = self.exports.clone();
         async move {
             // Whoever works on an upload has it as long as he is at it.
-            let is_clear =
-                queue.clear(project.clone()).await? && uploads.clear(project, REASON).await?;
+            let is_clear = exports.clear(project.clone()).await?
+                && queue.clear(project.clone()).await?
+                && uploads.clear(project, REASON).await?;
             Ok(match is_clear {
                 true => Cleared::All,
                 false => Cleared::Remaining,

@@ -6,6 +6,7 @@
 //! | `binding.rs` | which store belongs to which database |
 //! | `callers.rs` | who is calling |
 //! | `contents.rs` | what goes with a project |
+//! | `exported.rs` | what is exported |
 //! | `identity.rs` | whether the machine has been up since the last run |
 //! | `images.rs` | what the queue processes |
 //! | `mounts.rs` | the modules, each with what it needs of the others |
@@ -41,12 +42,13 @@ use crate::upload::sql::SqlStore;
 use crate::upload::store::{Allowance, UploadStore};
 use crate::webhook::{EndpointError, Endpoints};
 use crate::work::{self, Worker};
-use crate::{access, ops, queue, upload, webhook};
+use crate::{access, export, ops, queue, upload, webhook};
 
 mod binding;
 mod callers;
 mod cancels;
 mod contents;
+mod exported;
 mod identity;
 mod images;
 mod mounts;
@@ -111,6 +113,9 @@ pub enum AppError {
     /// The check came to no end.
     #[error("fsck: {0}")]
     Fsck(#[from] FsckError),
+    /// The same of archives.
+    #[error("fsck: {0}")]
+    FsckArchives(#[from] export::fsck::FsckError),
     /// The operating system refused something elementary.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -168,6 +173,9 @@ struct Opened {
     access: access::Changes,
     uploads: Arc<dyn UploadStore>,
     blobs: Arc<dyn BlobStore>,
+    /// Of exports.
+    archives: Arc<dyn BlobStore>,
+    archives_dir: PathBuf,
     /// It may be on a file system of its own.
     blobs_dir: PathBuf,
     /// All that is to settle before the database closes.
@@ -211,6 +219,7 @@ impl Opened {
             access::LINE,
             upload::migrations::LINE,
             queue::LINE,
+            export::LINE,
             webhook::LINE,
         ];
         db.migrate(&lines).await?;
@@ -228,6 +237,10 @@ impl Opened {
         hold(binding.settle(&db, &*uploads, dir).await?);
         let blobs = LocalStore::open(dir, config.durability == Durability::PowerLoss)
             .map_err(|source| place::unusable(dir, source))?;
+        let archives_dir = dir.join("archives");
+        let archives = blobs
+            .beside(archives_dir.clone())
+            .map_err(|source| place::unusable(&archives_dir, source))?;
         Ok(Self {
             db,
             hub,
@@ -235,6 +248,8 @@ impl Opened {
             uploads,
             blobs_dir: blobs.dir().to_owned(),
             blobs: Arc::new(blobs),
+            archives: Arc::new(archives),
+            archives_dir,
             scope,
         })
     }
@@ -306,8 +321,13 @@ async fn check(config: Config) -> Result<(), AppError> {
 
 async fn check_stored(config: Config, repair: bool) -> Result<(), AppError> {
     let opened = Opened::open(&config, Access::Find).await?;
-    let findings = fsck(&opened.uploads, &opened.blobs, repair).await?;
+    let uploads = fsck(&opened.uploads, &opened.blobs, repair).await?;
+    let exports = export::fsck::fsck(&opened.db, &opened.archives, repair).await?;
     opened.db.close().await;
+    let uploads = uploads.iter().map(ToString::to_string);
+    let findings: Vec<_> = uploads
+        .chain(exports.iter().map(ToString::to_string))
+        .collect();
     let mut out = io::stdout().lock();
     for finding in &findings {
         writeln!(out, "{finding}")?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::cancels::Cancels;
 use super::contents::Everything;
+use super::exported::Exported;
 use super::images::Uploaded;
 use super::{AppError, Opened};
 use crate::auth::Authenticator;
@@ -12,7 +13,7 @@ use crate::http::StallLimits;
 use crate::http::telemetry::Metrics;
 use crate::module::Mount;
 use crate::webhook::Endpoints;
-use crate::{feed, ops, project, queue, upload, webhook};
+use crate::{export, feed, ops, project, queue, upload, webhook};
 
 /// Mounts all of them.
 ///
@@ -37,6 +38,10 @@ pub(super) fn all(
         true => queue::Metrics::register(&mut metrics.registry),
         false => queue::Metrics::unread(),
     };
+    let export_metrics = match config.modules.export {
+        true => export::Metrics::register(&mut metrics.registry),
+        false => export::Metrics::unread(),
+    };
     let metrics = Arc::new(metrics);
     let deps = upload::Deps {
         store: opened.uploads.clone(),
@@ -54,13 +59,19 @@ pub(super) fn all(
         queue_deps(config, opened, &auth, queue_metrics),
         queue_config(config),
     );
+    let (export_mount, exports) = export::mount(
+        export_deps(opened, &auth, export_metrics),
+        export_config(config),
+    );
     let contents = Everything {
         uploads: uploads.clone(),
         queue: queue.clone(),
+        exports: exports.clone(),
     };
     let cancels = Cancels {
         uploads,
         queue: config.modules.queue.then_some(queue),
+        exports: config.modules.export.then_some(exports),
     };
     let mut mounts = vec![
         mounted,
@@ -74,6 +85,9 @@ pub(super) fn all(
     ];
     if config.modules.queue {
         mounts.push(queue_mount);
+    }
+    if config.modules.export {
+        mounts.push(export_mount);
     }
     Ok((mounts, metrics))
 }
@@ -105,6 +119,31 @@ fn queue_config(config: &Config) -> queue::Config {
         items_max: limits.items_max,
         keep: limits.keep,
         shutdown_grace: config.shutdown_grace,
+    }
+}
+
+fn export_deps(opened: &Opened, auth: &Authenticator, metrics: export::Metrics) -> export::Deps {
+    export::Deps {
+        db: opened.db.clone(),
+        hub: opened.hub.clone(),
+        source: Arc::new(Exported {
+            blobs: opened.blobs.clone(),
+        }),
+        archives: opened.archives.clone(),
+        spools: opened.archives_dir.clone(),
+        auth: auth.clone(),
+        metrics,
+        scope: opened.scope.child("exports"),
+    }
+}
+
+fn export_config(config: &Config) -> export::Config {
+    let limits = config.exports;
+    export::Config {
+        archive_keep: limits.archive_keep,
+        keep: limits.keep,
+        running_max: limits.running_max,
+        images_max: limits.images_max,
     }
 }
 

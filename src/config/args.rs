@@ -435,6 +435,26 @@ pub(super) struct Settings {
     #[arg(help_heading = "Queue")]
     pub(super) item_keep: Option<TimeSpan>,
 
+    /// How long an archive is kept [default: 24h]
+    #[arg(long, env = "TIDEGATE_ARCHIVE_KEEP", value_name = "TIME")]
+    #[arg(help_heading = "Export")]
+    pub(super) archive_keep: Option<TimeSpan>,
+
+    /// How long an export that has ended stays in the history [default: 30d]
+    #[arg(long, env = "TIDEGATE_EXPORT_KEEP", value_name = "TIME")]
+    #[arg(help_heading = "Export")]
+    pub(super) export_keep: Option<TimeSpan>,
+
+    /// Exports that run at once; others wait [default: 2]
+    #[arg(long, env = "TIDEGATE_MAX_RUNNING_EXPORTS", value_name = "N")]
+    #[arg(help_heading = "Export")]
+    pub(super) max_running_exports: Option<u32>,
+
+    /// The most images of one export [default: 100000]
+    #[arg(long, env = "TIDEGATE_MAX_EXPORT_IMAGES", value_name = "N")]
+    #[arg(help_heading = "Export")]
+    pub(super) max_export_images: Option<u32>,
+
     /// Modules to leave out, separated by commas: export, queue
     #[arg(long, env = "TIDEGATE_WITHOUT", value_enum, value_name = "MODULE")]
     #[arg(value_delimiter = ',', help_heading = "Modules")]
@@ -562,6 +582,10 @@ impl Settings {
             max_result_size: self.max_result_size.or(under.max_result_size),
             max_queued_items: self.max_queued_items.or(under.max_queued_items),
             item_keep: self.item_keep.or(under.item_keep),
+            archive_keep: self.archive_keep.or(under.archive_keep),
+            export_keep: self.export_keep.or(under.export_keep),
+            max_running_exports: self.max_running_exports.or(under.max_running_exports),
+            max_export_images: self.max_export_images.or(under.max_export_images),
             without: self.without.or(under.without),
             log_format: self.log_format.or(under.log_format),
             log_filter: self.log_filter.or(under.log_filter),

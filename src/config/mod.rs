@@ -10,6 +10,7 @@
 //! | `units` | sizes and durations |
 //! | `resolve` | defaults and checks |
 //! | `auth` | the same for callers |
+//! | `export` | the same for exports |
 //! | `queue` | the same for the queue |
 //! | `webhook` | the same for those who are sent events |
 //!
@@ -18,6 +19,7 @@
 
 mod args;
 mod auth;
+mod export;
 mod queue;
 mod resolve;
 #[cfg(test)]
@@ -41,6 +43,7 @@ use crate::http::telemetry::LogFormat;
 use crate::http::{Cors, DrainLimits, Listen, Origin, Proxies};
 use crate::webhook::EndpointConfig;
 use args::{Cli, Flags, Settings, Subcommand};
+pub use export::ExportLimits;
 pub use queue::QueueLimits;
 
 /// What the command line asks for.
@@ -122,6 +125,8 @@ pub struct Config {
     pub digest: Digest,
     /// Bounds and pace of uploads.
     pub uploads: UploadLimits,
+    /// Bounds of exports.
+    pub exports: ExportLimits,
     /// Bounds and pace of the queue.
     pub queue: QueueLimits,
     /// How many requests one caller may make in a second; `None` is without limit.

@@ -67,6 +67,7 @@ fn read(path: &Path) -> Result<Settings> {
 
 fn resolve(settings: Settings) -> Result<Config> {
     let uploads = upload_limits(&settings)?;
+    let exports = super::export::limits(&settings)?;
     let queue = super::queue::limits(&settings)?;
     let auth = super::auth::tokens(&settings)?;
     let is_open = auth.is_some() || settings.insecure_no_auth.unwrap_or(false);
@@ -93,6 +94,7 @@ fn resolve(settings: Settings) -> Result<Config> {
         durability: settings.durability.unwrap_or(Durability::PowerLoss),
         digest: settings.digest.unwrap_or(Digest::Sha256),
         uploads,
+        exports,
         queue,
         requests_per_second: count("max-requests-per-second", settings.max_requests_per_second)?,
         event_keep: span(settings.event_keep, DAY * 7),

@@ -41,6 +41,7 @@ mod store;
 mod tests;
 
 pub use deletion::{Cleared, Contents};
+pub use store::title;
 
 /// What the module needs of the rest of the house.
 pub struct Deps {

@@ -40,6 +40,10 @@ pub(super) static FIND: Sql = sql!(
 );
 
 /// $1 project.
+pub(super) static TITLE: Sql =
+    sql!("SELECT title FROM project WHERE id = $1 AND deleted_at IS NULL");
+
+/// $1 project.
 pub(super) static LOCK: Sql =
     sql!("SELECT id FROM project WHERE id = $1 AND deleted_at IS NULL {for_update}");
 
@@ -197,6 +201,7 @@ pub(super) static LIST_CONCERNING: Sql = sql!(
 pub(super) static ALL: &[&Sql] = &[
     &CREATE,
     &FIND,
+    &TITLE,
     &LOCK,
     &COUNT,
     &LIST,

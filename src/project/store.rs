@@ -461,3 +461,14 @@ async fn page_of(
     let rows = tx.fetch_all(list, &params).await?;
     Ok((rows, u64::try_from(total).map_err(|_| STRANGE)?))
 }
+
+/// The title of a project, for other modules within their transactions. `None`: there is no such project.
+///
+/// # Errors
+/// The database's.
+pub async fn title(tx: &mut Tx, project: &str) -> Result<Option<String>, DbError> {
+    let row = tx
+        .fetch_optional(&sql::TITLE, &[Param::Text(project)])
+        .await?;
+    row.map(|row| Ok(row.text(0)?.to_owned())).transpose()
+}

@@ -10,6 +10,7 @@
 //! | [`crew`] | who waits for what, in memory |
 //! | [`store`], [`lease`], [`look`] | whole transactions: of users, of workers, and to look |
 //! | [`change`], [`statement`] | what they do, and their texts |
+//! | [`findings`] | results, for other modules |
 //! | [`item`], [`event`] | items as the database has them, and what is told of them |
 //! | [`sweep`], [`metrics`] | what nobody asks for, and what is counted |
 //!
@@ -43,6 +44,7 @@ mod claim;
 mod control;
 mod crew;
 mod event;
+pub mod findings;
 mod item;
 mod lease;
 mod look;

@@ -2,7 +2,7 @@
 
 use tidegate_protocol::field::metadata::Metadata;
 
-use super::row::{self, STRANGE, count};
+use super::row::{self, STRANGE};
 use super::statement as sql;
 use super::store::State;
 use super::stored::Segment;
@@ -41,6 +41,17 @@ pub async fn find(tx: &mut Tx, ids: &[String]) -> Result<Vec<Content>, DbError> 
     rows.iter().map(content).collect()
 }
 
+/// How many complete ones a project has.
+///
+/// # Errors
+/// The database's.
+pub async fn count(tx: &mut Tx, project: &str) -> Result<u64, DbError> {
+    let total = tx
+        .fetch_optional(&sql::COUNT_CONTENTS, &[Param::Text(project)])
+        .await?;
+    row::count(&total.ok_or(STRANGE)?, 0)
+}
+
 /// The complete ones of a project, newest first: `limit` at most, after `skip` others; and how many
 /// there are altogether.
 ///
@@ -52,10 +63,7 @@ pub async fn list(
     [limit, skip]: [i64; 2],
 ) -> Result<(Vec<Content>, u64), DbError> {
     let params = [Param::Text(project), Param::Int(limit), Param::Int(skip)];
-    let total = tx
-        .fetch_optional(&sql::COUNT_CONTENTS, &params[..1])
-        .await?;
-    let total = count(&total.ok_or(STRANGE)?, 0)?;
+    let total = count(tx, project).await?;
     let rows = tx.fetch_all(&sql::LIST_CONTENTS, &params).await?;
     Ok((rows.iter().map(content).collect::<Result<_, _>>()?, total))
 }
@@ -93,7 +101,7 @@ pub async fn segments(tx: &mut Tx, id: &str) -> Result<Option<Vec<Segment>>, DbE
     let segment = |row: &Row| {
         Ok(Segment {
             blob: row::id(row, 0)?,
-            bytes: count(row, 1)?,
+            bytes: row::count(row, 1)?,
         })
     };
     let segments = rows.iter().map(segment).collect::<Result<Vec<_>, _>>()?;
@@ -106,7 +114,7 @@ fn content(row: &Row) -> Result<Content, DbError> {
         id: row.text(0)?.to_owned(),
         project: row.text(1)?.to_owned(),
         is_complete: row.text(2)? == State::Completed.as_str(),
-        bytes: count(row, 3)?,
+        bytes: row::count(row, 3)?,
         filename: metadata.filename(),
         content_type: metadata.filetype(),
         sha256: row.opt_text(5)?.map(str::to_owned),
