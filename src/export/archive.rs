@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress, Status};
+use rawzip::extra_fields::ExtraFieldId;
 use rawzip::time::UtcDateTime;
-use rawzip::{CompressionMethod, DataDescriptorOutput, ZipArchiveWriter};
+use rawzip::{CompressionMethod, DataDescriptorOutput, Header, ZipArchiveWriter, ZipFileBuilder};
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 
@@ -23,6 +24,9 @@ const MODE: u32 = 0o100_644;
 
 /// Bytes that are held back to be written together, and the most that is written at once.
 const WRITE_BYTES: usize = 256 * 1024;
+
+/// From here on lengths do not fit into 4 bytes, of which the largest number stands for that.
+const LARGE_BYTES: u64 = 0xFFFF_FFFF;
 
 /// Content that is smaller than this is not worth a write of its own.
 const SMALL_BYTES: usize = 16 * 1024;
@@ -66,6 +70,8 @@ pub(super) struct Head {
     pub(super) coding: Coding,
     /// When its content was made, in milliseconds since the Unix epoch.
     pub(super) modified: i64,
+    /// How many bytes its content has.
+    pub(super) bytes: u64,
 }
 
 /// An archive that is being written.
@@ -105,7 +111,7 @@ impl Archive {
         // Written by a scratch archive: this one's does not know of the entry before its end.
         let mut bytes = Vec::new();
         let mut scratch = ZipArchiveWriter::new(&mut bytes);
-        drop(builder(&mut scratch, &head).start()?);
+        drop(builder(&mut scratch, &head)?.start()?);
         drop(scratch);
         self.push(bytes.into()).await?;
         Ok(Entry {
@@ -225,7 +231,7 @@ impl Entry<'_> {
         }
         let descriptor = DataDescriptorOutput::new(self.crc.finalize(), self.bytes);
         let archive = self.archive;
-        let (mut entry, _) = builder(&mut archive.contents, &self.head).start()?;
+        let (mut entry, _) = builder(&mut archive.contents, &self.head)?.start()?;
         archive.tap.skip(true);
         count(&mut entry, self.stored)?;
         archive.tap.skip(false);
@@ -290,12 +296,18 @@ fn compress_all(
 fn builder<'a, W: Write>(
     archive: &'a mut ZipArchiveWriter<W>,
     head: &'a Head,
-) -> rawzip::ZipFileBuilder<'a, 'a, W> {
-    archive
+) -> Result<ZipFileBuilder<'a, 'a, W>, rawzip::Error> {
+    let builder = archive
         .new_file(head.path.as_str())
         .compression_method(head.coding.method())
         .last_modified(UtcDateTime::from_unix(head.modified.div_euclid(1000)))
-        .unix_permissions(MODE)
+        .unix_permissions(MODE);
+    match head.bytes < LARGE_BYTES {
+        true => Ok(builder),
+        // Its lengths follow behind the content in 8 bytes each, and this is how a reader knows (ZIP
+        // application note, section 4.3.9.2).
+        false => builder.extra_field(ExtraFieldId::ZIP64, &[0; 16], Header::LOCAL),
+    }
 }
 
 /// Tells an entry of the table of contents that it has so many bytes.

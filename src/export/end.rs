@@ -112,11 +112,19 @@ impl Exports {
         }
     }
 
-    /// As [`Self::finish`] for the sweeper, who waits for nobody.
+    /// As [`Self::finish`] for the sweeper, who waits for nobody, and has found this row a while ago.
     pub(super) async fn finish_free(self: &Arc<Self>, job: &Job) {
         let (id, scope) = (job.id.clone(), self.scope.child("end"));
         match self.live.take_free(id, scope, Arc::default()) {
-            Some(_lease) => drop(self.release(job).await),
+            // While it is held nothing comes to its end, but until then it may have.
+            Some(_lease) => match self.store.still_remains(&job.id).await {
+                Ok(Some(job)) => drop(self.release(&job).await),
+                Ok(None) => {}
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(export = job.id, error, "looking at an export");
+                }
+            },
             None if job.state == State::Cancelling => {
                 if let Some(holder) = self.live.holder(&job.id) {
                     holder.scope.cancel(CancelReason::Requested);
@@ -127,7 +135,8 @@ impl Exports {
         }
     }
 
-    /// Removes what there is of an archive, and says so in the row. The caller holds the lease.
+    /// Removes what there is of an archive, and says so in the row. The caller holds the lease, and
+    /// knows that this is how the row is.
     async fn release(&self, job: &Job) -> Option<Job> {
         let released = async {
             let bytes = self.remove(&job.id).await?;

@@ -84,6 +84,16 @@ pub(super) enum Part {
     Spool(Spool),
 }
 
+impl Part {
+    /// How many bytes it has.
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::Text(text) => text.len() as u64,
+            Self::Spool(spool) => spool.len(),
+        }
+    }
+}
+
 /// The documents that go over all images, as far as they are written.
 pub(super) struct Documents {
     coco_images: Spool,

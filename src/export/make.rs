@@ -279,6 +279,7 @@ impl Maker {
                 false => Coding::Stored,
             },
             modified: planned.created_at,
+            bytes: planned.bytes,
         };
         let mut entry = self.archive.entry(head).await?;
         match copy_all(&*content, &planned, &mut entry, &self.progress).await {
@@ -462,16 +463,18 @@ impl Maker {
             path: path.to_owned(),
             coding: Coding::Deflated,
             modified: self.job.created_at,
+            bytes: parts.iter().map(Part::len).sum(),
         };
+        let bytes = head.bytes;
         let mut entry = self.archive.entry(head).await?;
-        let (mut sum, mut bytes) = (Sum::default(), 0);
+        let mut sum = Sum::default();
         for part in parts {
             match part {
-                Part::Text(text) => add(&mut entry, text.into(), &mut sum, &mut bytes).await?,
+                Part::Text(text) => add(&mut entry, text.into(), &mut sum).await?,
                 Part::Spool(spool) => {
                     let mut reader = spool.rewind().await?;
                     while let Some(piece) = reader.piece().await? {
-                        add(&mut entry, piece, &mut sum, &mut bytes).await?;
+                        add(&mut entry, piece, &mut sum).await?;
                     }
                 }
             }
@@ -537,14 +540,8 @@ async fn copy_all(
     }
 }
 
-async fn add(
-    entry: &mut Entry<'_>,
-    piece: Bytes,
-    sum: &mut Sum,
-    bytes: &mut u64,
-) -> Result<(), NotMade> {
+async fn add(entry: &mut Entry<'_>, piece: Bytes, sum: &mut Sum) -> Result<(), NotMade> {
     sum.update(&piece);
-    *bytes += piece.len() as u64;
     Ok(entry.write(piece).await?)
 }
 

@@ -37,6 +37,11 @@ impl Spool {
         })
     }
 
+    /// How many bytes it has.
+    pub(super) fn len(&self) -> u64 {
+        self.written + self.pending.len() as u64
+    }
+
     /// Adds to it.
     pub(super) async fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.pending.extend_from_slice(bytes);

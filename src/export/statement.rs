@@ -106,6 +106,14 @@ pub(super) static REMAINS: Sql = sql!(
     " ORDER BY state, expires_at LIMIT $1"
 );
 
+/// $1 id.
+pub(super) static STILL_REMAINS: Sql = sql!(
+    "SELECT ",
+    columns!(),
+    " FROM export_job WHERE id = $1 AND ",
+    remains!()
+);
+
 /// $1 project, $2 limit.
 pub(super) static REMAINS_OF_PROJECT: Sql = sql!(
     "SELECT ",
@@ -169,6 +177,7 @@ pub(super) static ALL: &[&Sql] = &[
     &RELEASED,
     &EXPIRE_PROJECT,
     &REMAINS,
+    &STILL_REMAINS,
     &REMAINS_OF_PROJECT,
     &WITH_ARCHIVE,
     &ARCHIVES,

@@ -329,6 +329,12 @@ impl Store {
         self.jobs(&sql::REMAINS, vec![Owned::Int(SWEPT_MAX)]).await
     }
 
+    /// An export of these, if it still is one.
+    pub(super) async fn still_remains(&self, id: &str) -> Result<Option<Job>, DbError> {
+        let params = vec![Owned::Text(id.to_owned())];
+        Ok(self.jobs(&sql::STILL_REMAINS, params).await?.pop())
+    }
+
     /// Cancels everything of a project that is going, and lets its archives expire. Returns what is to be
     /// removed from the disk, as far as it is not too much.
     pub(super) async fn end_project(

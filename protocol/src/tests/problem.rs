@@ -114,7 +114,7 @@ fn rows_of_exports() -> [(Problem, u16); 5] {
         retry_after: 5,
     };
     let cancelled = Problem::ExportCancelled {
-        reason: Some("wrong images".into()),
+        reason: Some("Wrong images.".into()),
         at: Some(7),
     };
     [
