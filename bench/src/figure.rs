@@ -9,12 +9,13 @@ use tempfile::TempDir;
 
 use crate::Options;
 use crate::client::{self, Connection, Dialect};
+use crate::export;
 use crate::feed;
 use crate::process::{self, Process, Running};
 use crate::queue;
 use crate::report::{self, Column, GIB, MB, MIB};
 
-pub(crate) const FIGURES: [Figure; 9] = [
+pub(crate) const FIGURES: [Figure; 11] = [
     Figure::Large,
     Figure::Draft,
     Figure::Many,
@@ -24,6 +25,8 @@ pub(crate) const FIGURES: [Figure; 9] = [
     Figure::Replay,
     Figure::Queue,
     Figure::Told,
+    Figure::Export,
+    Figure::Cancelled,
 ];
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -46,6 +49,10 @@ pub(crate) enum Figure {
     Queue,
     /// 1,000 cancels of items that a worker has
     Told,
+    /// An upload of 5 GiB, alone and with 10,000 of 100 KiB, exported
+    Export,
+    /// 100 exports of an upload of 5 GiB, cancelled all over their lives
+    Cancelled,
 }
 
 /// Measures a figure over all rounds and prints its lines.
@@ -56,6 +63,7 @@ pub(crate) fn measure(figure: Figure, options: &Options) -> io::Result<()> {
         block: client::block(),
     };
     let count = |count| options.uploads.unwrap_or(count);
+    let size = |size| options.size.unwrap_or(size);
     match figure {
         Figure::Large => transfers("large", &load(1, 1 << 30), options),
         Figure::Draft => dialects("draft", &load(1, 4 << 30), options),
@@ -66,6 +74,8 @@ pub(crate) fn measure(figure: Figure, options: &Options) -> io::Result<()> {
         Figure::Replay => feed::replayed("replay", count(100_000), options),
         Figure::Queue => queue::drained("queue", count(10_000), options),
         Figure::Told => queue::told("told", count(1000), options),
+        Figure::Export => export::archived("export", count(10_000), size(5 << 30), options),
+        Figure::Cancelled => export::cancelled("cancelled", size(5 << 30), options),
     }
 }
 

@@ -8,12 +8,14 @@
 //! | the figures, and how they are measured | `figure` |
 //! | readers of the feed | `feed` |
 //! | the processing queue | `queue` |
+//! | exports | `export` |
 //! | the loop that the server is compared with | `sink` |
 //! | clients of the two | `client` |
 //! | a server or a loop as a process, and what it uses | `process` |
 //! | medians and the lines that are printed | `report` |
 
 mod client;
+mod export;
 mod feed;
 mod figure;
 mod process;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::hint::black_box;
 use std::io::{self, BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::param::clock_ticks_per_second;
@@ -15,7 +16,7 @@ pub(crate) struct Running {
     /// HOST:PORT
     pub(crate) address: String,
     /// Removed after the child has been ended, since fields are dropped after `drop`.
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Running {
@@ -35,7 +36,7 @@ impl Running {
             process: Process(child.id()),
             child,
             address: String::new(),
-            _dir: dir,
+            dir,
         };
         let mut line = String::new();
         if let Some(stdout) = stdout {
@@ -45,6 +46,11 @@ impl Running {
         let address = address.ok_or_else(|| failed("ended before it listened"))?;
         running.address = address.trim_start_matches("http://").to_owned();
         Ok(running)
+    }
+
+    /// Where it stores things.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 }
 
@@ -73,6 +79,12 @@ impl Process {
     /// The most memory it has had, in bytes.
     pub(crate) fn memory_peak(self) -> io::Result<u64> {
         self.status("VmHWM").map(|kib| kib * 1024)
+    }
+
+    /// Measures the most memory from now on.
+    pub(crate) fn forget_peak(self) -> io::Result<()> {
+        // See proc(5).
+        fs::write(format!("/proc/{}/clear_refs", self.0), "5")
     }
 
     /// The memory that it has, in bytes.

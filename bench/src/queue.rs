@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::Options;
 use crate::client::{self, Connection};
@@ -92,9 +92,9 @@ pub(crate) fn told(name: &str, items: u64, options: &Options) -> io::Result<()> 
                 finish(&mut worker, &item, fence, "\"cancelled\"")?;
             }
         }
-        told.push(place(&mut delays, 0.5));
-        late.push(place(&mut delays, 0.99));
-        answered.push(place(&mut answers, 0.99));
+        told.push(report::place(&mut delays, 0.5));
+        late.push(report::place(&mut delays, 0.99));
+        answered.push(report::place(&mut answers, 0.99));
     }
     let columns = [
         column("ms until told, median", 2, told),
@@ -131,7 +131,7 @@ fn enqueue(user: &mut Connection, images: &[String]) -> io::Result<String> {
         "{{\"projectId\":\"default\",\"forceResegment\":true,\"imageIds\":[\"{images}\"]}}"
     );
     let answer = user.call("POST", "/api/queue/batch", &body)?;
-    values(&answer, "batchId")
+    report::values(&answer, "batchId")
         .next()
         .ok_or_else(|| io::Error::other("no batch"))
 }
@@ -176,7 +176,7 @@ fn claim(
     let items = items.map(|item| {
         let fence = item.split("\"fence\":").nth(1)?;
         let fence = fence.split(',').next()?.parse().ok()?;
-        Some((values(item, "id").next()?, fence))
+        Some((report::values(item, "id").next()?, fence))
     });
     let items: Option<_> = items.collect();
     items.ok_or_else(|| io::Error::other(answer))
@@ -206,19 +206,4 @@ fn listen(address: &str) -> io::Result<mpsc::Receiver<(String, Instant)>> {
         }
     });
     Ok(heard)
-}
-
-/// The values of the members of this name that are strings.
-fn values<'t>(text: &'t str, name: &str) -> impl Iterator<Item = String> + 't {
-    let start = format!("\"{name}\":\"");
-    let parts: Vec<_> = text.split(&start).skip(1).collect();
-    let values = parts.into_iter();
-    values.filter_map(|part| part.split('"').next().map(str::to_owned))
-}
-
-/// That share of the delays is not longer, in milliseconds.
-fn place(delays: &mut [Duration], share: f64) -> f64 {
-    delays.sort();
-    let place = delays.get((delays.len() as f64 * share) as usize);
-    place.map_or(0.0, |delay| delay.as_secs_f64() * 1e3)
 }

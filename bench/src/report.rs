@@ -1,6 +1,7 @@
-//! Medians, and the lines that are printed.
+//! Medians, the lines that are printed, and what is read from answers.
 
 use std::fmt;
+use std::time::Duration;
 
 pub(crate) const MIB: f64 = 1024.0 * 1024.0;
 pub(crate) const GIB: f64 = 1024.0 * MIB;
@@ -28,6 +29,21 @@ pub(crate) fn print(figure: &str, setup: &str, columns: &[Column]) {
 pub(crate) fn ratios(values: &[f64], limits: &[f64]) -> Vec<f64> {
     let rounds = values.iter().zip(limits);
     rounds.map(|(value, limit)| value / limit).collect()
+}
+
+/// The values of the members of this name that are strings.
+pub(crate) fn values<'t>(text: &'t str, name: &str) -> impl Iterator<Item = String> + 't {
+    let start = format!("\"{name}\":\"");
+    let parts: Vec<_> = text.split(&start).skip(1).collect();
+    let values = parts.into_iter();
+    values.filter_map(|part| part.split('"').next().map(str::to_owned))
+}
+
+/// That share of the delays is not longer, in milliseconds.
+pub(crate) fn place(delays: &mut [Duration], share: f64) -> f64 {
+    delays.sort();
+    let place = delays.get((delays.len() as f64 * share) as usize);
+    place.map_or(0.0, |delay| delay.as_secs_f64() * 1e3)
 }
 
 #[derive(Debug, PartialEq)]
