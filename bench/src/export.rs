@@ -75,7 +75,7 @@ pub(crate) fn cancelled(name: &str, large: u64, options: &Options) -> io::Result
         let [mut answers, mut ends] = [const { Vec::new() }; 2];
         for at in 1..=CANCELS {
             let job = start(&mut user)?;
-            thread::sleep(step * u32::try_from(at).map_err(io::Error::other)?);
+            pause(step * u32::try_from(at).map_err(io::Error::other)?);
             let called = now();
             let answer = user.call("POST", &format!("{EXPORT}/{job}/cancel"), "{}")?;
             if answer.contains("already_completed") {
@@ -151,8 +151,16 @@ fn settle(user: &mut Connection, job: &str, wanted: &str) -> io::Result<()> {
         let state = report::values(&status, "state").next();
         match state.as_deref() {
             Some(state) if state == wanted => return Ok(()),
-            Some("queued" | "processing" | "cancelling") => thread::sleep(ASK_EVERY),
+            Some("queued" | "processing" | "cancelling") => pause(ASK_EVERY),
             _ => return Err(io::Error::other(status)),
         }
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this thread has nothing else to do, and the moment is what is measured"
+)]
+fn pause(time: Duration) {
+    thread::sleep(time);
 }
