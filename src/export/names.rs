@@ -50,8 +50,11 @@ pub(super) struct Names {
 }
 
 impl Names {
+    /// None but that of the one document which lies among files of single images.
     pub(super) fn new() -> Self {
-        Self::default()
+        let mut names = Self::default();
+        names.give("annotations/yolo/classes.txt");
+        names
     }
 
     /// The path of a file: its directory and its name, with a number before the extension if an
@@ -328,6 +331,19 @@ mod tests {
     }
 
     #[test]
+    fn no_image_takes_the_place_of_a_document() {
+        let mut names = Names::new();
+        for (name, path) in [
+            ("classes.txt", "annotations/yolo/classes (2).txt"),
+            ("CLASSES.txt", "annotations/yolo/CLASSES (3).txt"),
+            ("a.txt", "annotations/yolo/a.txt"),
+        ] {
+            assert_eq!(names.unique("annotations/yolo", name), path);
+        }
+        assert_eq!(names.unique("images", "classes.txt"), "images/classes.txt");
+    }
+
+    #[test]
     fn names_that_a_system_takes_for_the_same_are_the_same() {
         for alike in [
             &["é", "e\u{301}", "É", "E\u{301}"][..],
@@ -384,8 +400,8 @@ mod tests {
             names.unique("images", "a.tif"),
             format!("images/a ({}).tif", 2 * COUNT)
         );
-        // One entry for each, of 16 bytes.
-        assert_eq!(names.next.len(), 2 * COUNT);
+        // One entry for each, of 16 bytes, beside those that there are anyway.
+        assert_eq!(names.next.len(), 2 * COUNT + Names::new().next.len());
         assert_eq!(size_of::<(u64, u32)>(), 16);
     }
 
