@@ -36,10 +36,16 @@ struct Token {
 pub(super) async fn token(exports: Arc<Exports>, request: Request) -> Response {
     let issued = async {
         let job = exports.find(&request.path, &request.caller).await?;
+        // He may not have the role any more when the token is used.
+        let lender = request.caller.without_role();
+        match exports.find(&request.path, &lender).await {
+            Err(Problem::NotFound) => return Err(Problem::Forbidden),
+            seen => drop(seen?),
+        }
         is_there(&job)?;
         let capabilities = exports.auth.capabilities();
         let word = Operation::Archive.word();
-        let (token, until) = capabilities.issue(&request.caller, word, &job.id, LENT_FOR);
+        let (token, until) = capabilities.issue(&lender, word, &job.id, LENT_FOR);
         let expires_at = rfc3339(i64::try_from(until).unwrap_or(i64::MAX));
         Ok(Token { token, expires_at })
     };
