@@ -154,8 +154,8 @@ async fn what_is_wrong_is_said_and_the_socket_goes_on() {
     });
     let problem = socket.refused(long, "validation-failed").await;
     assert!(problem["errors"]["reason"].is_array(), "{problem}");
-    let export = json!({ "op": "cancel", "operation": "export", "id": "x" });
-    let problem = socket.refused(export, "validation-failed").await;
+    let download = json!({ "op": "cancel", "operation": "download", "id": "x" });
+    let problem = socket.refused(download, "validation-failed").await;
     assert!(problem["errors"]["operation"].is_array(), "{problem}");
     socket
         .refused(json!({ "op": "dance" }), "validation-failed")

@@ -248,7 +248,9 @@ async fn an_item_is_cancelled_over_a_websocket() {
         .await;
     let unknown = json!("00000000-0000-4000-8000-000000000000");
     socket.refused(cancel(&unknown), "not-found").await;
-    let other = json!({"op": "cancel", "operation": "export", "id": taken["id"]});
+    let export = json!({"op": "cancel", "operation": "export", "id": taken["id"]});
+    socket.refused(export, "not-found").await;
+    let other = json!({"op": "cancel", "operation": "download", "id": taken["id"]});
     let problem = socket.refused(other, "validation-failed").await;
     assert!(
         problem["errors"]["operation"][0]
