@@ -10,6 +10,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tidegate_protocol::problem::{ALL_SLUGS, types};
 
+use crate::support::eventually;
 use crate::support::form::{self, Form};
 use crate::support::jwt::{claims, guarded};
 use crate::support::queue::{self, Worker};
@@ -438,6 +439,9 @@ async fn example_of(server: &Server, path: &str, method: &str) -> Req {
     if let Some(request) = example_in_the_queue(server, path, method).await {
         return request;
     }
+    if let Some(request) = example_of_an_export(server, path, method).await {
+        return request;
+    }
     let upload = server.complete(b"hello").await;
     let target = filled(path, upload.id());
     let request = tus::request(method, &target);
@@ -532,6 +536,30 @@ async fn example_in_the_queue(server: &Server, path: &str, method: &str) -> Opti
             worker.finish(&taken[0], "completed")
         }
         _ if method == "POST" => queue::call(method, &target, &json!({})),
+        _ => Req::new(method, &target),
+    })
+}
+
+/// The same for exports: to a whole one, of a new project.
+async fn example_of_an_export(server: &Server, path: &str, method: &str) -> Option<Req> {
+    let rest = path.strip_prefix("/api/projects/{project}/export")?;
+    let made = queue::call("POST", "/api/projects", &json!({"title": "t"}));
+    let project = queue::id_of(&server.send(made).await.expect(201).json()["data"]);
+    let exports = format!("/api/projects/{project}/export");
+    let start = queue::call("POST", &exports, &json!({"options": {}}));
+    if (method, rest) == ("POST", "") {
+        return Some(start);
+    }
+    let started = server.send(start).await.expect(200).json();
+    let id = started["jobId"].as_str().expect("an id");
+    let history = format!("{exports}/history");
+    eventually("the archive is whole", async || {
+        (server.data(&history).await[0]["downloadable"] == true).then_some(())
+    })
+    .await;
+    let target = format!("{exports}{}", rest.replace("{id}", id));
+    Some(match method {
+        "POST" => queue::call(method, &target, &json!({})),
         _ => Req::new(method, &target),
     })
 }

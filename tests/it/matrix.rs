@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::support::eventually;
 use crate::support::form;
 use crate::support::jwt::{Signer, claims, claims_with, guarded, now};
 use crate::support::queue::{self, Worker, call, id_of};
@@ -31,6 +32,10 @@ impl Row {
         let of_images = (self.method, self.path) == ("GET", "/api/projects/{project}/images");
         let begin = ["/api/queue/", "/api/images/", "/api/worker/"];
         of_images || begin.iter().any(|begin| self.path.starts_with(begin))
+    }
+
+    fn is_of_an_export(&self) -> bool {
+        self.path.starts_with("/api/projects/{project}/export")
     }
 }
 
@@ -61,6 +66,7 @@ struct Scene {
     invitation: String,
     share: String,
     work: Work,
+    export: String,
 }
 
 /// What there is of the queue in it.
@@ -129,11 +135,33 @@ impl World {
                 true => self.work(&project).await,
                 false => Work::unknown(),
             },
+            export: match row.is_of_an_export() {
+                true => self.export(&project).await,
+                false => Upload::unknown().id().to_owned(),
+            },
             project,
             upload,
             invitation,
             share,
         }
+    }
+
+    /// An export of the owner's, which is whole.
+    async fn export(&self, project: &str) -> String {
+        let path = format!("/api/projects/{project}/export");
+        let start = call("POST", &path, &json!({"options": {}}));
+        let started = self.send("owner", start).await.expect(200).json();
+        let id = started["jobId"].as_str().expect("an id").to_owned();
+        let status = format!("{path}/{id}/status");
+        eventually("the archive is whole", async || {
+            let answer = self
+                .send("owner", Req::new("GET", &status))
+                .await
+                .expect(200);
+            (answer.json()["state"] == "completed").then_some(())
+        })
+        .await;
+        id
     }
 
     async fn work(&self, project: &str) -> Work {
@@ -230,9 +258,11 @@ impl Scene {
             false => &self.share,
         };
         let path = row.path.replace("{project}", &self.project);
-        let path = path
-            .replace("{id}", self.upload.id())
-            .replace("{share}", share);
+        let id = match row.is_of_an_export() {
+            true => &self.export,
+            false => self.upload.id(),
+        };
+        let path = path.replace("{id}", id).replace("{share}", share);
         let mut path = path.replace("{slug}", "not-found");
         for (name, value) in self.work.names(row.path) {
             path = path.replace(name, &value);
@@ -263,6 +293,9 @@ impl Scene {
             ("GET" | "OPTIONS", _) => Req::new(row.method, &path),
             ("POST", "/api/projects/{project}/images") => {
                 at(form::post()).body(form::Form::new().image("a.png", b"pixels").end())
+            }
+            ("POST", "/api/projects/{project}/export") => {
+                call(row.method, &path, &json!({"options": {}}))
             }
             (_, "/api/projects/{project}/shares") => {
                 call(row.method, &path, &json!({"userId": "somebody else"}))
@@ -332,6 +365,7 @@ async fn what_is_foreign_is_answered_as_what_is_not_there() {
         invitation: String::from("00000000-0000-4000-8000-000000000001"),
         share: String::from("00000000-0000-4000-8000-000000000001"),
         work: Work::unknown(),
+        export: Upload::unknown().id().to_owned(),
     };
     for row in rows().iter().filter(|row| row.statuses[2] == 404) {
         let there = world.scene(row).await;
@@ -365,5 +399,6 @@ fn ids_of(scene: &Scene) -> Vec<String> {
         scene.work.segmented.id().to_owned(),
         scene.work.item.clone(),
         scene.work.batch.clone(),
+        scene.export.clone(),
     ]
 }

@@ -85,15 +85,18 @@ class Scene:
         is_sound = case.meta and all(part.mode.is_positive for part in case.meta.components.values())
         if is_sound and nth % 4 != 3:
             operation = case.operation.definition.raw["operationId"]
-            self.name(operation, names)
+            self.name(operation, case.operation.path, names)
             self.fit(case, nth)
             self.enlist(operation, case)
+            self.select(operation, case)
 
-    def name(self, operation, names):
+    def name(self, operation, path, names):
         """Fills the path with what exists."""
         if "project" in names:
             names["project"] = self.project()
-        if "id" in names:
+        if "id" in names and "/export/" in path:
+            names["id"] = self.export(names["project"], is_whole=operation != "cancelExport")
+        elif "id" in names:
             names["id"] = self.upload(names.get("project"), is_complete=operation == "read")
         if "share" in names:
             names["share"] = self.share(is_invited=operation == "acceptShare")
@@ -123,6 +126,15 @@ class Scene:
             body["fence"] = item["fence"]
             if body["outcome"] == "completed":
                 body["result"] = REPORT
+
+    def select(self, operation, case):
+        """Makes a request about an export fit what there is: no made-up id names an image, and no made-up
+        token lends anything."""
+        if operation == "startExport":
+            case.body["options"].pop("selectedImageIds", None)
+            case.body["options"]["includeOriginalImages"] = True
+        if operation.startswith("download"):
+            case.query.pop("token", None)
 
     def fit(self, case, nth):
         """Makes the header fields of a request fit what it is sent to, and one another."""
@@ -186,6 +198,14 @@ class Scene:
         told = {"fence": item["fence"], "outcome": "completed", "result": REPORT}
         self.send("POST", f"/api/worker/items/{item['id']}/finish", self.worker_token, json=told)
         return item["image"]["id"]
+
+    def export(self, project, is_whole):
+        """A new one."""
+        path = f"/api/projects/{project}/export"
+        job = self.send("POST", path, json={"options": {}}).json()["jobId"]
+        while is_whole and not self.send("GET", f"{path}/{job}/status").json()["downloadable"]:
+            pass
+        return job
 
     def upload(self, project, is_complete):
         path = f"/api/projects/{project}/uploads" if project else "/files"
