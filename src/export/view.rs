@@ -51,6 +51,11 @@ impl JobView {
             .filter(|_| job.state == State::Processing)
             .map(Progress::seen);
         let (stage, message) = words(&job, seen.as_ref());
+        let downloadable = job.is_kept(now);
+        let message = match (job.state, downloadable) {
+            (State::Completed, false) => "The archive is no longer kept.",
+            _ => message,
+        };
         Self {
             progress: match (job.state, &seen) {
                 (State::Completed, _) => 100,
@@ -63,7 +68,7 @@ impl JobView {
                 current: seen.items,
                 total: seen.items_in_all,
             }),
-            downloadable: job.is_kept(now),
+            downloadable,
             id: job.id,
             project_id: job.project,
             user_id: job.user,
