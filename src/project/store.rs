@@ -15,7 +15,7 @@ use super::statement as sql;
 use super::{Deps, event};
 use crate::access::{Change, Changes, Denied, Right, right};
 use crate::auth::Caller;
-use crate::cancel::{Panicked, Scope};
+use crate::cancel::Scope;
 use crate::db::{Db, DbError, Param, Row, Sql, Tx};
 use crate::event::{Hub, record};
 use crate::http::Page;
@@ -87,8 +87,7 @@ impl Store {
         }
     }
 
-    /// Runs a transaction and tells of it. As a task: a client that leaves after the commit must not
-    /// keep others from being told.
+    /// Runs a transaction and tells of it.
     async fn change<T: Send + 'static>(
         &self,
         work: impl for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<Done<T>, DbError>>
@@ -96,17 +95,15 @@ impl Store {
         + Sync
         + 'static,
     ) -> Result<T, DbError> {
-        let (db, hub, changes) = (self.db.clone(), self.hub.clone(), self.changes.clone());
-        let task = self.scope.spawn(async move {
-            let Done { value, change } = db.write(work).await?;
-            if let Some(change) = change {
-                changes.tell(change);
+        let changes = self.changes.clone();
+        let tell = move |hub: &Hub, done: &Done<T>| {
+            if let Some(change) = &done.change {
+                changes.tell(change.clone());
             }
             hub.wake_all();
-            Ok(value)
-        });
-        let panicked = |error: Panicked| DbError::Panicked(error.message().into());
-        task.await.map_err(panicked)?
+        };
+        let done = self.hub.change(&self.scope, work, tell).await?;
+        Ok(done.value)
     }
 
     /// Everybody looks again at what he may see of `project`.

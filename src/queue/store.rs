@@ -20,7 +20,7 @@ use super::statement as sql;
 use super::{Config, Deps, Image, Images};
 use crate::access::{Denied, Right, right, right_to_add};
 use crate::auth::Caller;
-use crate::cancel::{Panicked, Scope};
+use crate::cancel::Scope;
 use crate::db::{Db, DbError, Param, Row, Tx};
 use crate::event::Hub;
 
@@ -154,19 +154,18 @@ impl Store {
         + Sync
         + 'static,
     ) -> Result<T, DbError> {
-        let this = self.clone();
-        let task = self.scope.spawn(async move {
-            let Done { value, changed } = this.db.write(work).await?;
-            if !changed.is_empty() {
-                this.crew.tell(&changed);
-                let projects: HashSet<_> = changed.iter().map(|item| &item.project).collect();
-                let feeds: Vec<_> = projects.into_iter().map(|id| event::feed(id)).collect();
-                this.hub.wake(&feeds);
+        let crew = self.crew.clone();
+        let tell = move |hub: &Hub, done: &Done<T>| {
+            if done.changed.is_empty() {
+                return;
             }
-            Ok(value)
-        });
-        let panicked = |error: Panicked| DbError::Panicked(error.message().into());
-        task.await.map_err(panicked)?
+            crew.tell(&done.changed);
+            let projects: HashSet<_> = done.changed.iter().map(|item| &item.project).collect();
+            let feeds: Vec<_> = projects.into_iter().map(|id| event::feed(id)).collect();
+            hub.wake(&feeds);
+        };
+        let done = self.hub.change(&self.scope, work, tell).await?;
+        Ok(done.value)
     }
 
     /// Enqueues one image.
