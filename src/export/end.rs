@@ -71,7 +71,9 @@ impl Exports {
             let (finishing, job) = (this.clone(), job.clone());
             let finished = this.scope.clone().spawn(async move {
                 let finished = finishing.finish(&job).await;
-                finishing.metrics.removed(called.elapsed());
+                if finished.is_some() {
+                    finishing.metrics.removed(called.elapsed());
+                }
                 finished
             });
             Ok::<_, Problem>((begun, Some(finished)))

@@ -17,7 +17,7 @@ use super::job::{Job, subject};
 use super::make::{Made, Maker, NotMade};
 use super::progress::Progress;
 use super::{Exports, event};
-use crate::cancel::{Lease, Scope};
+use crate::cancel::{CancelReason, Lease, Scope};
 use crate::db::DbError;
 use crate::event::{Kind, Operation};
 
@@ -105,9 +105,12 @@ impl Exports {
         drop(operation);
         match made {
             Ok(made) => self.keep(&job, &made).await,
-            // Whoever has stopped it removes what there is, or the next start of the server does.
             Err(NotMade::Archive(ArchiveError::Stopped(reason))) => {
                 tracing::info!(export = job.id, %reason, "stopped");
+                // In all other cases whoever has stopped it sees to the rest.
+                if reason == CancelReason::Shutdown {
+                    self.put_back(&job).await;
+                }
             }
             Err(why) => self.give_up(&job, &why).await,
         }
@@ -160,6 +163,21 @@ impl Exports {
                 Err(error) if self.again_after(&error).await => {}
                 Err(_) => return,
             }
+        }
+    }
+
+    /// Leaves the next server nothing but to begin it. If that fails, it does what it does after a crash.
+    async fn put_back(&self, job: &Job) {
+        let put_back = async {
+            self.remove(&job.id).await?;
+            Ok::<_, NotEnded>(self.store.put_back(job).await?)
+        };
+        if let Err(error) = put_back.await {
+            tracing::warn!(
+                export = job.id,
+                error = &error as &dyn Error,
+                "putting back"
+            );
         }
     }
 

@@ -49,9 +49,10 @@ pub(super) static FAIL: Sql = sql!(
     columns!()
 );
 
-/// It was interrupted, and nothing of its archive is left. $1 id, $2 attempt.
+/// It was interrupted, and nothing of its archive is left. $1 id, $2 attempt, $3 how many attempts that
+/// has cost.
 pub(super) static BEGIN_AGAIN: Sql = sql!(
-    "UPDATE export_job SET state = 'queued', updated_at = {now} \
+    "UPDATE export_job SET state = 'queued', attempt = attempt - 1 + $3, updated_at = {now} \
      WHERE id = $1 AND attempt = $2 AND state = 'processing' RETURNING ",
     columns!()
 );

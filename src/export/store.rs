@@ -264,7 +264,20 @@ impl Store {
                 .fail(job, "The server was interrupted each time.")
                 .await;
         }
-        let params = vec![Owned::Text(job.id.clone()), Owned::Int(job.attempt)];
+        self.queue_again(job, 1).await
+    }
+
+    /// The same of one that has stopped in time, which costs no attempt.
+    pub(super) async fn put_back(&self, job: &Job) -> Result<Option<Job>, DbError> {
+        self.queue_again(job, 0).await
+    }
+
+    async fn queue_again(&self, job: &Job, cost: i64) -> Result<Option<Job>, DbError> {
+        let params = vec![
+            Owned::Text(job.id.clone()),
+            Owned::Int(job.attempt),
+            Owned::Int(cost),
+        ];
         Ok(self.step(&sql::BEGIN_AGAIN, params).await?.pop())
     }
 
