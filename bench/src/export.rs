@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Options;
 use crate::client::{self, Connection};
@@ -59,10 +59,10 @@ pub(crate) fn archived(name: &str, small: u64, large: u64, options: &Options) ->
     Ok(())
 }
 
-/// A large upload whose export is cancelled at one moment after the other: from the call until it is
-/// answered, and until nothing of the archive is left.
+/// A large upload whose export is cancelled at one moment after the other: from the call until the last
+/// byte of the archive is written, until the call is answered, and until nothing of the archive is left.
 pub(crate) fn cancelled(name: &str, large: u64, options: &Options) -> io::Result<()> {
-    let [mut middle, mut late, mut gone] = [const { Vec::new() }; 3];
+    let [mut written, mut middle, mut late, mut gone] = [const { Vec::new() }; 4];
     for _ in 0..options.rounds {
         let server = start_server(DURABLE, options)?;
         uploads(&server, 0, large)?;
@@ -72,24 +72,34 @@ pub(crate) fn cancelled(name: &str, large: u64, options: &Options) -> io::Result
         settle(&mut user, &job, "completed")?;
         // The moments are all over an export's life.
         let step = begun.elapsed() / u32::try_from(CANCELS + 1).map_err(io::Error::other)?;
-        let [mut answers, mut ends] = [const { Vec::new() }; 2];
+        let [mut writes, mut answers, mut ends] = [const { Vec::new() }; 3];
         for at in 1..=CANCELS {
             let job = start(&mut user)?;
             pause(step * u32::try_from(at).map_err(io::Error::other)?);
+            let archive = server.dir().join("archives").join(&job[..2]).join(&job);
+            let watched = thread::spawn(move || last_write(&archive));
             let called = now();
             let answer = user.call("POST", &format!("{EXPORT}/{job}/cancel"), "{}")?;
+            let answered = called.elapsed();
             if answer.contains("already_completed") {
+                // The one who watches ends with this process.
                 continue;
             }
-            answers.push(called.elapsed());
+            answers.push(answered);
             settle(&mut user, &job, "cancelled")?;
             ends.push(called.elapsed());
+            let watched = watched
+                .join()
+                .map_err(|_| io::Error::other("a watch panicked"))?;
+            writes.extend(watched.map(|at| at.saturating_duration_since(called)));
         }
+        written.push(report::place(&mut writes, 0.99));
         middle.push(report::place(&mut answers, 0.5));
         late.push(report::place(&mut answers, 0.99));
         gone.push(report::place(&mut ends, 0.99));
     }
     let columns = [
+        column("ms to the last byte written, for 99 %", 1, written),
         column("ms until answered, median", 1, middle),
         column("ms for 99 %", 1, late),
         column("ms until nothing is left, for 99 %", 1, gone),
@@ -136,6 +146,18 @@ fn copy_all(files: &[PathBuf], copy: &Path) -> io::Result<u64> {
     to.sync_all()?;
     fs::remove_file(copy)?;
     Ok(bytes)
+}
+
+/// When a file that is removed soon was last seen to grow. `None`: it is not there, or stays.
+fn last_write(file: &Path) -> Option<Instant> {
+    let (mut bytes, mut last) = (0, None);
+    while let Ok(found) = fs::metadata(file) {
+        if found.len() > bytes {
+            (bytes, last) = (found.len(), Some(now()));
+        }
+        pause(ASK_EVERY);
+    }
+    last
 }
 
 fn start(user: &mut Connection) -> io::Result<String> {
