@@ -52,6 +52,11 @@ mod auth {
     mod tickets;
 }
 
+/// Projects as archives.
+mod export {
+    mod stories;
+}
+
 /// Forms with images.
 mod images {
     mod ends;

@@ -1,5 +1,6 @@
 //! The client side of the tests: the server process, two HTTP clients and the tus vocabulary.
 
+pub(crate) mod export;
 pub(crate) mod form;
 pub(crate) mod h2c;
 pub(crate) mod hook;
