@@ -54,6 +54,10 @@ mod auth {
 
 /// Projects as archives.
 mod export {
+    mod cancels;
+    mod crashes;
+    mod ends;
+    mod many;
     mod stories;
 }
 
