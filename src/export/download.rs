@@ -12,10 +12,10 @@ use serde::Serialize;
 use tidegate_protocol::field::disposition;
 use tidegate_protocol::problem::Problem;
 
-use super::Exports;
 use super::api::{Twice, now, turned_away};
 use super::end::blob;
 use super::job::{Job, State};
+use super::{Exports, names};
 use crate::clock::rfc3339;
 use crate::http::{Operation, Representation, Request, Response};
 
@@ -86,7 +86,9 @@ fn is_there(job: &Job) -> Result<(), Problem> {
 fn representation(exports: &Exports, job: &Job, head: &Parts) -> Result<Response, Problem> {
     let (archive, archives) = (blob(&job.id), exports.archives.clone());
     let archive = archive.map_err(|_| Problem::Internal)?;
-    let name = format!("{}.zip", job.title);
+    // Without `/`, of which only the end would be left, and so short that it keeps its `.zip`.
+    let name = format!("{}.zip", job.title).replace(['/', '\\'], "_");
+    let name = names::clean(Some(&name), &job.id);
     let disposition = disposition::content_disposition(Some(&name), Some(MEDIA_TYPE));
     let completed_at = job.finished_at.unwrap_or(job.updated_at);
     let representation = Representation {
