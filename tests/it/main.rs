@@ -54,8 +54,10 @@ mod auth {
 
 /// Projects as archives.
 mod export {
+    mod callers;
     mod cancels;
     mod crashes;
+    mod download;
     mod ends;
     mod many;
     mod stories;

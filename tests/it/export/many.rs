@@ -1,14 +1,9 @@
 //! Many exports at once.
 
 use futures_util::future::join_all;
-use serde_json::json;
 
-use crate::support::export::{Job, originals, start};
-use crate::support::jwt::{Signer, claims, guarded};
-use crate::support::queue::{call, id_of};
+use crate::support::export::{Job, originals};
 use crate::support::server::Server;
-use crate::support::tus;
-use crate::support::wire::{Answer, Req};
 use crate::support::{eventually, rounds};
 
 /// What makes room on the disk must not touch what is made meanwhile.

@@ -326,6 +326,18 @@ impl Conn {
         within_patience(read).await
     }
 
+    /// Reads so much of an answer at least, its head included, and tells all that has come.
+    pub(crate) async fn some_of_answer(&mut self, bytes: usize) -> Vec<u8> {
+        let read = within_patience(async {
+            while self.unread.len() < bytes {
+                read_more(&mut self.stream, &mut self.unread).await?;
+            }
+            Ok(())
+        });
+        read.await.expect("an answer");
+        std::mem::take(&mut self.unread)
+    }
+
     /// Waits until the server has closed its side.
     pub(crate) async fn expect_closed(&mut self) {
         let mut rest = Vec::new();
