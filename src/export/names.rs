@@ -22,12 +22,13 @@ pub(super) fn clean(filename: Option<&str>, id: &str) -> String {
     let path = filename.unwrap_or_default();
     let last = path.rsplit(['/', '\\']).next().unwrap_or_default();
     let safe = last.nfc().map(|c| if is_unsafe(c) { '_' } else { c });
-    let name = cut(safe.collect::<String>().trim_start());
+    let fit = |name: &str| unversioned(cut(name));
+    let name = fit(safe.collect::<String>().trim_start());
     if name.is_empty() {
         return format!("image-{}", id.chars().take(8).collect::<String>());
     }
     match is_device(&name) {
-        true => cut(&format!("_{name}")),
+        true => fit(&format!("_{name}")),
         false => name,
     }
 }
@@ -111,6 +112,16 @@ fn fold(text: &str) -> String {
 fn fold_once(text: &str) -> String {
     let upper = text.nfkd().flat_map(char::to_uppercase);
     upper.flat_map(char::to_lowercase).nfkc().collect()
+}
+
+/// With no version of VMS at its end: `unzip` takes that away, and would find the same name twice.
+fn unversioned(name: String) -> String {
+    match name.rsplit_once(';') {
+        Some((base, version)) if version.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("{base}_{version}")
+        }
+        _ => name,
+    }
 }
 
 /// Without what Windows takes away from the end, and not too long.
@@ -239,6 +250,20 @@ mod tests {
         let hidden =
             "\u{200b}\u{200f}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}\u{feff}\u{ad}";
         assert_eq!(cleaned(&format!("a{hidden}.tif")), "a__________.tif");
+    }
+
+    #[test]
+    fn what_unzip_takes_for_a_version_is_a_part_of_the_name() {
+        for (name, cleaned_name) in [
+            ("a.tif;", "a.tif_"),
+            ("a.tif;12", "a.tif_12"),
+            ("a;;", "a;_"),
+            ("a;1.tif", "a;1.tif"),
+            ("a; filename=b", "a; filename=b"),
+            ("CON;1", "CON_1"),
+        ] {
+            assert_eq!(cleaned(name), cleaned_name);
+        }
     }
 
     #[test]
@@ -408,9 +433,9 @@ mod tests {
     fn name() -> impl Strategy<Value = String> {
         let piece = prop::sample::select(vec![
             "CON", "nul", "COM¹", "LPT0", ".", "..", "/", "\\", " ", ".tif", ".TIF", "a", "A",
-            " (2)", "(3)", "\u{202e}", "\u{200b}", "\u{feff}", "é", "e\u{301}", "ß", "SS", "ss",
-            "ẞ", "ſ", "s", "İ", "ı", "i", "\u{212a}", "k", "\0", "\n", "\u{85}", "?", "~", "語",
-            "\u{a0}", "\u{3164}",
+            " (2)", "(3)", ";", ";1", "\u{202e}", "\u{200b}", "\u{feff}", "é", "e\u{301}", "ß",
+            "SS", "ss", "ẞ", "ſ", "s", "İ", "ı", "i", "\u{212a}", "k", "\0", "\n", "\u{85}", "?",
+            "~", "語", "\u{a0}", "\u{3164}",
         ]);
         let pieces = prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat());
         let long = (pieces.clone(), 1..90_usize).prop_map(|(text, times)| text.repeat(times));
@@ -434,6 +459,8 @@ mod tests {
                 prop_assert!(!last.contains(is_unsafe) && last != "..", "{:?}", path);
                 prop_assert!(!last.ends_with(['.', ' ']) && !last.starts_with(' '), "{:?}", path);
                 prop_assert!(!is_device(last) && last.len() <= 255, "{:?}", path);
+                let version = last.rsplit_once(';').map_or("x", |(_, version)| version);
+                prop_assert!(!version.bytes().all(|b| b.is_ascii_digit()), "{:?}", path);
             }
         }
     }
