@@ -1,8 +1,12 @@
 //! What users say, checked.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::marker::PhantomData;
 
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tidegate_protocol::problem::Problem;
 use uuid::Uuid;
@@ -22,7 +26,7 @@ const NAME_CHARS_MAX: usize = 255;
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub(super) struct AskStart {
-    options: Option<AskOptions>,
+    options: Option<Object<AskOptions>>,
     project_name: Option<String>,
 }
 
@@ -46,13 +50,36 @@ struct AskOptions {
     mt_kymographs: Option<Value>,
 }
 
+/// What is read from a JSON object only: a struct would be read from an array as well.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+struct Members<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+    }
+}
+
 impl AskStart {
     /// # Errors
     /// The problem to answer with.
     pub(super) fn checked(self, project: String) -> Result<Order, Problem> {
-        let asked = self
-            .options
-            .ok_or_else(|| Problem::validation("options", "is missing"))?;
+        let Some(Object(asked)) = self.options else {
+            return Err(Problem::validation("options", "is missing"));
+        };
         let warnings = asked.in_vain();
         let annotation_formats = formats(
             "options.annotationFormats",
