@@ -54,11 +54,13 @@ mod auth {
 
 /// Projects as archives.
 mod export {
+    mod bad_input;
     mod callers;
     mod cancels;
     mod crashes;
     mod download;
     mod ends;
+    mod hostile;
     mod many;
     mod stories;
 }
