@@ -61,6 +61,7 @@ mod export {
     mod download;
     mod ends;
     mod hostile;
+    mod limits;
     mod many;
     mod stories;
 }

@@ -72,6 +72,33 @@ async fn what_is_deleted_in_the_middle_of_its_copy_leaves_a_sound_archive() {
 }
 
 #[tokio::test]
+async fn what_is_deleted_before_it_has_a_place_is_listed_as_missing() {
+    let server = Server::start(&["--max-running-exports", "1"]).await;
+    let other = server.project("Other").await;
+    let (gone, kept) = (
+        server.named(&other, &[("filename", "a")], b"a").await,
+        server.named(&other, &[("filename", "b")], b"b").await,
+    );
+    server.large(40).await;
+    let running = server.export("default", &originals()).await;
+    server.exporting(&running, 1 << 20).await;
+    let chosen = json!({"selectedImageIds": [gone.id(), kept.id()]});
+    let waiting = server.export(&other, &json!({ "options": chosen })).await;
+    server.send(tus::delete(&gone)).await.expect(204);
+    server.export_reaches(&waiting, "queued").await;
+    server.send(running.cancel()).await.expect(200);
+    server.export_reaches(&waiting, "completed").await;
+    let archive = server.send(waiting.download()).await.expect(200).body;
+    let archive = Archive::open(&archive).await;
+    archive.expect_manifest();
+    archive.expect_originals(&[(&kept, b"b")]);
+    let missing = &archive.manifest()["missing"];
+    assert_eq!(missing.as_array().map(Vec::len), Some(1), "{missing}");
+    assert_eq!(missing[0]["sourceId"], gone.id(), "{missing}");
+    assert_eq!(missing[0]["path"], serde_json::Value::Null, "{missing}");
+}
+
+#[tokio::test]
 async fn exports_go_with_their_project() {
     let server = Server::start(&["--max-running-exports", "1"]).await;
     let project = server.project("Going").await;
