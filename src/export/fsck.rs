@@ -8,11 +8,13 @@ use super::end::blob;
 use super::store::{self, Kept};
 use crate::blob::{BlobError, BlobStore};
 use crate::db::{Db, DbError};
+use crate::id::UploadId;
 
 /// One disagreement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// An archive that no export refers to. Repair: removed, since it can be made again.
+    /// An archive that no export refers to. Repair: removed, since it can be made again, or moved aside
+    /// if it is where none belongs.
     Orphan {
         /// Its name in the store.
         archive: String,
@@ -90,11 +92,15 @@ pub async fn fsck(
         let kept = store::kept(db, &ids).await?.into_iter();
         let kept: HashSet<_> = kept.map(|kept| kept.id).collect();
         for found in found {
-            if kept.contains(&found.name) {
+            let is_its_place = |id: &UploadId| id.shard() == shard && found.name == id.to_string();
+            let own = found.id.filter(is_its_place);
+            if own.is_some() && kept.contains(&found.name) {
                 continue;
             }
-            if let Some(id) = found.id.filter(|_| repair) {
-                archives.delete(id).await?;
+            match own {
+                _ if !repair => {}
+                Some(id) => drop(archives.delete(id).await?),
+                None => archives.quarantine(shard, found.name.clone()).await?,
             }
             findings.push(Finding::Orphan {
                 archive: found.name,
