@@ -1,5 +1,6 @@
 //! The routes of users (contract, "Export").
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -77,9 +78,14 @@ fn refused(why: NotStarted, images_max: u32) -> Problem {
 
 /// `GET /api/projects/{project}/export/{id}/status`.
 pub(super) async fn status(exports: Arc<Exports>, request: Request) -> Response {
-    let found = exports.find(&request.path, &request.caller).await;
-    let shown = found.map(|job| exports.view(job));
-    match shown {
+    let shown = async {
+        let (_, id) = ask::path(&request.path)?;
+        // Before the row: else one that ends in between looks as if it were beginning again.
+        let running = exports.live.holder(&id).map(|holder| holder.shown);
+        let job = exports.find(&request.path, &request.caller).await?;
+        Ok(JobView::of(job, running.as_deref(), now()))
+    };
+    match shown.await {
         Ok(view) => Twice::answer(StatusCode::OK, &view),
         Err(problem) => turned_away(&request, &problem),
     }
@@ -90,9 +96,15 @@ pub(super) async fn history(exports: Arc<Exports>, request: Request) -> Response
     let listed = async {
         let page = Page::of(&request.head)?;
         let project = ask::project(&request.path)?;
+        // As for one: before the rows.
+        let running: HashMap<_, _> = exports.live.holders().into_iter().collect();
         let listed = exports.store.list(&project, &request.caller, &page).await?;
         let (jobs, total) = listed.ok_or(Problem::NotFound)?;
-        let views: Vec<_> = jobs.into_iter().map(|job| exports.view(job)).collect();
+        let views = jobs.into_iter().map(|job| {
+            let running = running.get(&job.id).map(|holder| holder.shown.clone());
+            JobView::of(job, running.as_deref(), now())
+        });
+        let views: Vec<_> = views.collect();
         Ok((views, page, total))
     };
     match listed.await {
@@ -144,11 +156,6 @@ impl Exports {
         let (project, id) = ask::path(path)?;
         let found = self.store.find(&id, &project, caller).await?;
         found.ok_or(Problem::NotFound)
-    }
-
-    fn view(&self, job: Job) -> JobView {
-        let running = self.live.holder(&job.id).map(|holder| holder.shown);
-        JobView::of(job, running.as_deref(), now())
     }
 }
 
