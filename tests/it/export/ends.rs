@@ -247,8 +247,21 @@ async fn fsck_finds_archives_without_exports_and_exports_without_archives() {
     std::fs::remove_file(path(lost)).expect("lose it");
     // Its directory is that of its first digits.
     let stray = format!("{}{}", &stays.id[..8], &Uuid::new_v4().to_string()[8..]);
-    let orphan = path(stays).with_file_name(&stray);
-    std::fs::write(&orphan, b"nobody's").expect("an orphan");
+    let shard = if stays.id.starts_with("00") {
+        "01"
+    } else {
+        "00"
+    };
+    let elsewhere = server.data_dir().join("archives").join(shard);
+    let orphans = [
+        path(stays).with_file_name(&stray),
+        path(stays).with_file_name("notes.txt"),
+        path(stays).with_file_name(format!("{}.staged", stays.id)),
+        elsewhere.join(&stays.id),
+    ];
+    for orphan in &orphans {
+        std::fs::write(orphan, b"nobody's").expect("an orphan");
+    }
     for repair in [&[][..], &["--repair"], &[]] {
         let found = fsck(server.data_dir(), repair).await;
         let text = found.text();
@@ -257,11 +270,15 @@ async fn fsck_finds_archives_without_exports_and_exports_without_archives() {
             let words = format!("the archive of {} has {left} bytes where {of}", job.id);
             assert!(text.contains(&words), "{found}");
         }
-        assert!(!text.contains(&stays.id), "{found}");
-        assert_eq!(text.contains(&stray), orphan.exists() || repair.len() == 1);
+        let sound = format!("the archive of {} ", stays.id);
+        assert!(!text.contains(&sound), "{found}");
+        let is_repaired = orphans.iter().all(|orphan| !orphan.exists());
+        assert_eq!(text.contains(&stray), !is_repaired || repair.len() == 1);
         assert_eq!(found.status.success(), repair.len() == 1, "{found}");
     }
-    assert!(!orphan.exists());
+    for orphan in orphans {
+        assert!(!orphan.exists(), "{}", orphan.display());
+    }
 
     server.restart(&[]).await;
     let whole = server.send(stays.download()).await.expect(200).body;

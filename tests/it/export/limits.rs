@@ -2,9 +2,12 @@
 
 use crate::support::export::{everything, kinds, originals, start, tested};
 use crate::support::server::Server;
-use crate::support::{from_env, random};
+use crate::support::{content, eventually, from_env, random, rounds};
 
 const MIB: u64 = 1 << 20;
+
+/// Little is sent, and kept as often as it takes.
+const PART_MIB: u64 = 64;
 
 #[tokio::test]
 async fn an_archive_that_does_not_fit_has_failed_and_leaves_nothing() {
@@ -39,8 +42,11 @@ async fn memory_does_not_grow_with_what_is_exported() {
     let server = Server::start(&["--durability", "process-crash"]).await;
     // What it takes to export anything.
     server.exported("default", &everything()).await;
-    server.large(usize::try_from(mib / 16).expect("some")).await;
-    let small = server.image().await;
+    let part = content(1, usize::try_from(PART_MIB * MIB).expect("it fits"));
+    let part = server.complete_partial(&part).await;
+    let parts = usize::try_from(mib / PART_MIB).expect("some");
+    server.concatenate(&vec![&part; parts]).await;
+    server.image().await;
     let before = server.resident_bytes();
     let job = server.export("default", &originals()).await;
     let mut most = before;
@@ -58,12 +64,11 @@ async fn memory_does_not_grow_with_what_is_exported() {
     }
     let archive = server.archive_of(&job).expect("an archive");
     let length = archive.metadata().expect("a file").len();
-    assert!(length > mib / 16 * 16 * MIB, "{length}");
+    assert!(length > mib / PART_MIB * PART_MIB * MIB, "{length}");
     tested(&archive).await;
     let grown = most - before;
     println!("{mib} MiB: from {before} by {grown} bytes");
     assert!(grown < 64 * MIB, "grown from {before} by {grown} bytes");
-    drop(small);
 }
 
 /// Whoever is cancelled gives everything back, wherever he was.
@@ -72,13 +77,13 @@ async fn cancels_at_random_moments_cost_nothing_and_are_kept() {
     let mut random = random("cancels_at_random_moments_cost_nothing_and_are_kept");
     let server = Server::start(&["--durability", "process-crash"]).await;
     for number in 0..60 {
-        let bytes = crate::support::content(number, 2000);
+        let bytes = content(number, 2000);
         server.complete(&bytes).await;
     }
     server.exported("default", &everything()).await;
     let before = server.descriptors();
     let mut completed = 1;
-    for _ in 0..crate::support::rounds(60) {
+    for _ in 0..rounds(60) {
         let job = server.export("default", &everything()).await;
         for _ in 0..random.usize(0..25) {
             server.send(job.status()).await.expect(200);
@@ -101,7 +106,7 @@ async fn cancels_at_random_moments_cost_nothing_and_are_kept() {
         assert_eq!(server.archives().len(), completed);
     }
     println!("{completed} were completed");
-    crate::support::eventually("all files are closed", async || {
+    eventually("all files are closed", async || {
         (server.descriptors() <= before).then_some(())
     })
     .await;
