@@ -75,85 +75,69 @@ fn wrong(cases: Vec<(Req, &str)>) -> Vec<Case> {
         .collect()
 }
 
+/// Options, and a word of what is said about them.
+fn wrong_options() -> Vec<(Value, &'static str)> {
+    vec![
+        (json!(null), "options"),
+        (json!([]), "body"),
+        (json!([true]), "body"),
+        (json!("all"), "body"),
+        (json!(7), "body"),
+        (json!({"colour": "red"}), "colour"),
+        (json!({"include_original_images": 1}), "include_original"),
+        (json!({"includeOriginalImages": "yes"}), "body"),
+        (json!({"annotationFormats": "coco"}), "body"),
+        (json!({"annotationFormats": null}), "body"),
+        (json!({"annotationFormats": ["voc"]}), "coco, yolo, json"),
+        (json!({"annotationFormats": ["COCO"]}), "annotationFormats"),
+        (json!({"annotationFormats": ["coco", ""]}), "annotation"),
+        (json!({"annotationFormats": [1]}), "body"),
+        (json!({"metricsFormats": ["excel"]}), "csv, json"),
+        (json!({"metricsFormats": ["coco"]}), "metricsFormats"),
+        (json!({"includeOriginalImages": false}), "options"),
+        (
+            json!({"includeOriginalImages": false, "annotationFormats": [],
+                   "includeDocumentation": true, "includeVisualizations": true}),
+            "must ask for",
+        ),
+        (json!({"pixelToMicrometerScale": "wide"}), "body"),
+    ]
+}
+
+/// What is no JSON, or no object, or says a thing twice.
+const WRONG_BODIES: [&str; 8] = [
+    "[]",
+    "null",
+    "\"options\"",
+    r#"{"options": {}"#,
+    r#"{"options": {}} {}"#,
+    r#"{"options": {}, "options": {}}"#,
+    r#"{"options": {"includeOriginalImages": true, "includeOriginalImages": true}}"#,
+    r#"{"options": {"pixelToMicrometerScale": NaN}}"#,
+];
+
 #[tokio::test]
 async fn options_have_to_be_those_that_there_are() {
     let world = World::new(&[]).await;
-    let all = |body: Value| start("default", &body);
-    let cases = vec![
-        (all(json!({})), "options"),
-        (all(json!({"options": null})), "options"),
-        (all(json!({"options": []})), "body"),
-        (all(json!({"options": [true]})), "body"),
-        (all(json!({"options": "all"})), "body"),
-        (all(json!({"options": 7})), "body"),
-        (all(json!({"options": {}, "colour": "red"})), "colour"),
-        (with(json!({"colour": "red"})), "colour"),
-        (
-            with(json!({"include_original_images": true})),
-            "include_original_images",
-        ),
-        (with(json!({"includeOriginalImages": "yes"})), "body"),
-        (with(json!({"annotationFormats": "coco"})), "body"),
-        (with(json!({"annotationFormats": null})), "body"),
-        (
-            with(json!({"annotationFormats": ["voc"]})),
-            "coco, yolo, json",
-        ),
-        (
-            with(json!({"annotationFormats": ["COCO"]})),
-            "annotationFormats",
-        ),
-        (
-            with(json!({"annotationFormats": ["coco", ""]})),
-            "annotationFormats",
-        ),
-        (with(json!({"annotationFormats": [1]})), "body"),
-        (with(json!({"metricsFormats": ["excel"]})), "csv, json"),
-        (with(json!({"metricsFormats": ["coco"]})), "metricsFormats"),
-        (with(json!({"includeOriginalImages": false})), "options"),
-        (
-            with(
-                json!({"includeOriginalImages": false, "annotationFormats": [],
-                        "includeDocumentation": true, "includeVisualizations": true}),
-            ),
-            "must ask for",
-        ),
-        (with(json!({"pixelToMicrometerScale": "wide"})), "body"),
-        (raw("[]"), "body"),
-        (raw("null"), "body"),
-        (raw("\"options\""), "body"),
-        (raw(r#"{"options": {}"#), "body"),
-        (raw(r#"{"options": {}} {}"#), "body"),
-        (raw(r#"{"options": {}, "options": {}}"#), "body"),
-        (
-            raw(r#"{"options": {"includeOriginalImages": true, "includeOriginalImages": true}}"#),
-            "body",
-        ),
-        (
-            raw(r#"{"options": {"pixelToMicrometerScale": NaN}}"#),
-            "body",
-        ),
+    let options = wrong_options().into_iter();
+    let mut cases: Vec<_> = options.map(|(of, named)| (with(of), named)).collect();
+    cases.extend(WRONG_BODIES.map(|body| (raw(body), "body")));
+    let other = json!({"options": {}, "colour": "red"});
+    cases.extend([
+        (start("default", &json!({})), "options"),
         (raw(""), "options"),
-    ];
+        (start("default", &other), "colour"),
+    ]);
     let mut cases = wrong(cases);
     let long = json!({"options": {}, "projectName": "x".repeat(1 << 20)});
-    cases.extend([
-        (
-            Req::new("POST", "/api/projects/default/export").body(r#"{"options": {}}"#),
-            (415, "not-json"),
-            String::new(),
-        ),
-        (
-            raw(r#"{"options": {}}"#).with("Content-Type", "text/plain"),
-            (415, "not-json"),
-            String::new(),
-        ),
-        (
-            start("default", &long),
-            (413, "body-too-large"),
-            String::new(),
-        ),
-    ]);
+    let plain = raw(r#"{"options": {}}"#);
+    for (request, status, slug) in [
+        (plain.clone().without("Content-Type"), 415, "not-json"),
+        (plain.with("Content-Type", "text/plain"), 415, "not-json"),
+        (start("default", &long), 413, "body-too-large"),
+    ] {
+        cases.push((request, (status, slug), String::new()));
+    }
     world.expect_refusals(cases).await;
 }
 
