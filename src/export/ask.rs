@@ -1,12 +1,8 @@
 //! What users say, checked.
 
 use std::collections::HashSet;
-use std::fmt;
-use std::marker::PhantomData;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
 use tidegate_protocol::problem::Problem;
 use uuid::Uuid;
@@ -14,6 +10,7 @@ use uuid::Uuid;
 use super::job::{AnnotationFormat, MetricsFormat, Options};
 use super::store::Order;
 use crate::http::PathParams;
+use crate::http::json::Object;
 use crate::id::{ProjectId, UploadId};
 
 /// The most images that may be named; of a project without naming them there may be more.
@@ -48,29 +45,6 @@ struct AskOptions {
     pixel_to_micrometer_scale: Option<f64>,
     mt_metrics: Option<Value>,
     mt_kymographs: Option<Value>,
-}
-
-/// What is read from a JSON object only: a struct would be read from an array as well.
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Members(PhantomData))
-    }
-}
-
-struct Members<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
-    type Value = Object<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(members)).map(Object)
-    }
 }
 
 impl AskStart {

@@ -141,10 +141,6 @@ impl Exports {
     /// knows that this is how the row is.
     async fn release(&self, job: &Job) -> Option<Job> {
         let released = async {
-            // It may have ended between the look at its row and the lease: with a whole archive.
-            if job.state == State::Processing && !self.store.is_interrupted(job).await? {
-                return Ok(None);
-            }
             let bytes = self.remove(&job.id).await?;
             let changed = match job.state {
                 State::Cancelling => self.store.cancelled(&job.id, bytes).await?,

@@ -257,13 +257,6 @@ impl Store {
         Ok(self.step(&sql::FAIL, params).await?.pop())
     }
 
-    /// Whether an export that nobody is at is still as it was when it was under way.
-    pub(super) async fn is_interrupted(&self, job: &Job) -> Result<bool, DbError> {
-        let params = vec![Owned::Text(job.id.clone())];
-        let now = self.jobs(&sql::FIND, params).await?.pop();
-        Ok(now.is_some_and(|now| now.state == job.state && now.attempt == job.attempt))
-    }
-
     /// Nothing of an interrupted export is left on the disk: it is queued again, or has failed.
     pub(super) async fn begin_again(&self, job: &Job) -> Result<Option<Job>, DbError> {
         if job.attempt >= ATTEMPTS_MAX {

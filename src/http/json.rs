@@ -1,11 +1,14 @@
 //! Bodies in JSON: read whole, within bounds.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, ORIGIN};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use tidegate_protocol::field::media;
 use tidegate_protocol::problem::Problem;
 use tokio::time::{Instant, timeout_at};
@@ -69,6 +72,31 @@ pub fn parse<'b, T: Deserialize<'b>>(bytes: &'b [u8], field: &'static str) -> Re
         return Err(Problem::validation(field, "must be a JSON object"));
     }
     serde_json::from_slice(bytes).map_err(|error| Problem::validation(field, complaint(&error)))
+}
+
+/// What is read from a JSON object within another value: derived, a struct would be read from an array as
+/// well.
+#[derive(Debug)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+struct Members<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+    }
 }
 
 fn complaint(error: &serde_json::Error) -> String {
