@@ -4,7 +4,12 @@ use super::source::{Source, skip_blank};
 use super::{Finding, assert_none, sample, sources, texts};
 
 /// Tests that sleep on purpose: the file, how often, and why no handshake will do.
-const SLEEPS_ON_PURPOSE: [(&str, usize, &str); 2] = [
+const SLEEPS_ON_PURPOSE: [(&str, usize, &str); 3] = [
+    (
+        "src/export/tests/races.rs",
+        1,
+        "the moment of the cancel is random, and that is the test",
+    ),
     (
         "src/http/tests/early.rs",
         1,
