@@ -8,7 +8,13 @@ use crate::support::sse::Sse;
 use crate::support::ws::Socket;
 use crate::support::{eventually, postgres};
 
-const ONE: [&str; 2] = ["--max-running-exports", "1"];
+/// One at a time. Answers do not wait for the disk, which has an archive to take meanwhile.
+const ONE: [&str; 4] = [
+    "--max-running-exports",
+    "1",
+    "--durability",
+    "process-crash",
+];
 
 #[tokio::test]
 async fn a_cancel_ends_what_has_not_ended_and_nothing_else() {

@@ -16,9 +16,12 @@ use crate::support::{PATIENCE, content, eventually};
 /// Enough that an export is caught while it copies this.
 const LARGE_BYTES: usize = 200 << 20;
 
+/// So that a deletion does not wait for the disk, which has an archive to take meanwhile.
+const QUICK: [&str; 2] = ["--durability", "process-crash"];
+
 #[tokio::test]
 async fn what_is_deleted_before_its_turn_is_listed_as_missing() {
-    let server = Server::start(&[]).await;
+    let server = Server::start(&QUICK).await;
     // The large one comes first.
     server.large(40).await;
     let (gone, kept) = (server.image().await, server.image().await);
@@ -49,14 +52,18 @@ async fn what_is_deleted_before_its_turn_is_listed_as_missing() {
 
 #[tokio::test]
 async fn what_is_deleted_in_the_middle_of_its_copy_leaves_a_sound_archive() {
-    // So that the deletion does not wait for the disk while the copy goes on.
-    let server = Server::start(&["--durability", "process-crash"]).await;
+    let server = Server::start(&QUICK).await;
     let before = server.image().await;
     let gone = server.complete(&content(1, LARGE_BYTES)).await;
     let behind = server.image().await;
+    let mut conn = server.connect().await;
     let job = server.export("default", &originals()).await;
     server.exporting(&job, 1 << 20).await;
-    server.send(tus::delete(&gone)).await.expect(204);
+    // Stopped, so that the copy is not over before the deletion has come.
+    server.sigstop();
+    conn.send_request(&tus::delete(&gone)).await;
+    server.sigcont();
+    conn.answer().await.expect(204);
     let status = server.export_reaches(&job, "completed").await;
     let size = status["size"].as_u64().expect("a size");
     assert!(size < 100_000, "what was begun is taken back: {status}");

@@ -38,7 +38,7 @@ async fn an_archive_that_does_not_fit_has_failed_and_leaves_nothing() {
 /// `TIDEGATE_TEST_UPLOAD_MIB=5000` makes it larger than the numbers of the first ZIP files.
 #[tokio::test]
 async fn memory_does_not_grow_with_what_is_exported() {
-    let mib = from_env("TIDEGATE_TEST_UPLOAD_MIB").unwrap_or(512);
+    let mib = from_env("TIDEGATE_TEST_UPLOAD_MIB").unwrap_or(256);
     let server = Server::start(&["--durability", "process-crash"]).await;
     // What it takes to export anything.
     server.exported("default", &everything()).await;

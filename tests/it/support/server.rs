@@ -95,6 +95,15 @@ impl Server {
         self.process.signal(Signal::HUP);
     }
 
+    /// Stops the process until [`Self::sigcont`]; what is sent to it meanwhile waits in the kernel.
+    pub(crate) fn sigstop(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    pub(crate) fn sigcont(&self) {
+        self.process.signal(Signal::CONT);
+    }
+
     /// What Ctrl-C on a terminal does.
     pub(crate) fn sigint(&self) {
         self.process.signal(Signal::INT);
