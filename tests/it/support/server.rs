@@ -125,6 +125,16 @@ impl Server {
         open.expect("the server's descriptors").count()
     }
 
+    /// The same without those of its database, which opens readers as it needs them.
+    pub(crate) fn descriptors_beside_database(&self) -> usize {
+        let pid = self.process.pid().as_raw_nonzero();
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd"));
+        let open = open.expect("the server's descriptors").flatten();
+        let targets = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        let is_other = |target: &PathBuf| !target.to_string_lossy().contains("tidegate.db");
+        targets.filter(is_other).count()
+    }
+
     /// Memory of the process that is in use, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let pid = self.process.pid().as_raw_nonzero();
