@@ -64,26 +64,27 @@ impl Exports {
     }
 
     async fn begin(&self, room: OwnedSemaphorePermit) -> Result<Option<Running>, DbError> {
-        let Some(id) = self.store.next().await? else {
-            return Ok(None);
-        };
-        let (scope, progress) = (self.scope.child("export"), Arc::new(Progress::default()));
-        // Else somebody is at it already.
-        let lease = self
-            .live
-            .take_free(id.clone(), scope.clone(), progress.clone());
-        let Some(lease) = lease else { return Ok(None) };
-        // Before the export is: its end might be told in between.
-        let operation = self.operations.begin(subject(&id));
-        let job = self.store.begin(&id).await?;
-        Ok(job.map(|job| Running {
-            job: Arc::new(job),
-            scope,
-            progress,
-            operation,
-            lease,
-            room,
-        }))
+        // Others may be at as many of them as can be under way.
+        for id in self.store.next(self.config.running_max + 1).await? {
+            let (scope, progress) = (self.scope.child("export"), Arc::new(Progress::default()));
+            let lease = self
+                .live
+                .take_free(id.clone(), scope.clone(), progress.clone());
+            let Some(lease) = lease else { continue };
+            // Before the export is: its end might be told in between.
+            let operation = self.operations.begin(subject(&id));
+            if let Some(job) = self.store.begin(&id).await? {
+                return Ok(Some(Running {
+                    job: Arc::new(job),
+                    scope,
+                    progress,
+                    operation,
+                    lease,
+                    room,
+                }));
+            }
+        }
+        Ok(None)
     }
 
     /// Makes the archive, and keeps what became of it.

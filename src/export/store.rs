@@ -214,13 +214,11 @@ impl Store {
         }))
     }
 
-    /// The next one that waits.
-    pub(super) async fn next(&self) -> Result<Option<String>, DbError> {
-        let read = self
-            .db
-            .read(|tx| async move { tx.fetch_optional(&sql::NEXT, &[]).await }.boxed());
-        let row = read.await?;
-        row.map(|row| Ok(row.text(0)?.to_owned())).transpose()
+    /// The next ones that wait, `limit` at most.
+    pub(super) async fn next(&self, limit: usize) -> Result<Vec<String>, DbError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = fetch(&self.db, &sql::NEXT, vec![Owned::Int(limit)]).await?;
+        rows.iter().map(|row| Ok(row.text(0)?.to_owned())).collect()
     }
 
     /// Begins one. `None`: it does not wait any more.

@@ -19,7 +19,8 @@ missing_packages() {
     # They install the Node.js that the tests run on.
     command -v npm >/dev/null || echo nodejs npm
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3 python3-venv
-    # Archives are read by programs of others.
+    # Archives are downloaded and read by programs of others.
+    command -v curl >/dev/null || echo curl
     command -v unzip >/dev/null || echo unzip
     command -v 7zz >/dev/null || command -v 7z >/dev/null || echo 7zip
     # For the tests in a real browser.

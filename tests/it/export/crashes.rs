@@ -50,21 +50,25 @@ async fn an_export_that_is_interrupted_each_time_has_failed_in_the_end() {
     let mut server = Server::start(&[]).await;
     server.large(128).await;
     let job = server.export("default", &originals()).await;
-    for attempt in 1..=ATTEMPTS {
+    for end in 0..=ATTEMPTS {
         server.export_reaches(&job, "processing").await;
         server.exporting(&job, 1 << 20).await;
-        match attempt % 2 {
-            0 => server.sigterm(),
+        match end {
+            // It stops in time, which does not count.
+            1 => server.sigterm(),
             _ => server.kill9().await,
         }
         server.exited_within(PATIENCE).await;
+        if end == 1 {
+            assert_eq!(server.archive_of(&job), None);
+        }
         server.restart(&[]).await;
     }
     let status = server.export_reaches(&job, "failed").await;
     let why = status["error"].as_str().expect("why");
     assert!(why.contains("interrupted each time"), "{status}");
     assert_eq!(server.archive_of(&job), None);
-    let mut wanted = vec!["export.queued"; ATTEMPTS];
+    let mut wanted = vec!["export.queued"; 1 + ATTEMPTS];
     wanted.push("export.failed");
     assert_eq!(kinds(&server.told(&job).await), wanted);
     // The next one is another.
