@@ -64,7 +64,8 @@ pub(crate) fn archived(name: &str, small: u64, large: u64, options: &Options) ->
 pub(crate) fn cancelled(name: &str, large: u64, options: &Options) -> io::Result<()> {
     let [mut written, mut middle, mut late, mut gone] = [const { Vec::new() }; 4];
     for _ in 0..options.rounds {
-        let server = start_server(DURABLE, options)?;
+        // What is completed before it is cancelled must not fill the disk.
+        let server = start_server(&format!("{DURABLE} --archive-keep 1s"), options)?;
         uploads(&server, 0, large)?;
         let mut user = Connection::open(&server.address)?;
         let begun = now();
