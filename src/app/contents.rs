@@ -21,11 +21,11 @@ impl Contents for Everything {
         let (uploads, queue) = (self.uploads.clone(), self.queue.clone());
         let exports = self.exports.clone();
         async move {
+            let are_exports_gone = exports.clear(project.clone()).await?;
             // Whoever works on an upload has it as long as he is at it.
-            let is_clear = exports.clear(project.clone()).await?
-                && queue.clear(project.clone()).await?
-                && uploads.clear(project, REASON).await?;
-            Ok(match is_clear {
+            let are_uploads_gone =
+                queue.clear(project.clone()).await? && uploads.clear(project, REASON).await?;
+            Ok(match are_exports_gone && are_uploads_gone {
                 true => Cleared::All,
                 false => Cleared::Remaining,
             })

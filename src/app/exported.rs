@@ -30,8 +30,9 @@ impl Source for Exported {
         &'t self,
         tx: &'t mut Tx,
         project: &'t str,
+        limit: u64,
     ) -> BoxFuture<'t, Result<u64, DbError>> {
-        catalog::count(tx, project).boxed()
+        catalog::count_up_to(tx, project, limit).boxed()
     }
 
     fn page<'t>(

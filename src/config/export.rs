@@ -29,6 +29,12 @@ pub struct ExportLimits {
 pub(super) fn limits(settings: &Settings) -> Result<ExportLimits> {
     let span = |written: Option<TimeSpan>, default| written.map_or(default, |span| span.0);
     let archive_keep = span(settings.archive_keep, DAY);
+    if archive_keep.is_zero() {
+        return Err(wrong(
+            "archive-keep",
+            "is 0: nobody could download anything",
+        ));
+    }
     let running_max = settings.max_running_exports.unwrap_or(2);
     if !(1..=RUNNING_MOST).contains(&running_max) {
         return Err(wrong("max-running-exports", "must be 1 to 16"));

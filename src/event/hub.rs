@@ -316,7 +316,7 @@ impl Pump {
             let count = events.len();
             for event in events {
                 self.last = event.sequence.unwrap_or(self.last);
-                if event.kind.is_terminal() {
+                if event.kind.ends_progress() {
                     self.hub.0.operations.running().remove(&event.subject);
                 }
                 self.send(Item::Logged(Arc::new(event)));

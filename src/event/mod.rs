@@ -175,6 +175,15 @@ impl Kind {
         )
     }
 
+    /// Whether its operation tells no progress behind it: it has ended, or is being ended.
+    pub fn ends_progress(self) -> bool {
+        let is_ending = matches!(
+            self,
+            Self::UploadCancelling | Self::ExportCancelling | Self::QueueItemCancelling
+        );
+        is_ending || self.is_terminal()
+    }
+
     /// Whether nothing more happens to its operation. There is exactly one such event for each.
     pub fn is_terminal(self) -> bool {
         match self {

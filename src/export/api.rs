@@ -65,9 +65,9 @@ fn refused(why: NotStarted, images_max: u32) -> Problem {
         NotStarted::Incomplete(image) => {
             Problem::validation(SELECTED, format!("has {image}, which is not complete"))
         }
-        NotStarted::TooMany(images) => Problem::validation(
+        NotStarted::TooMany => Problem::validation(
             SELECTED,
-            format!("must name some of {images} images: one export has {images_max} at most"),
+            format!("must name some of the images: one export has {images_max} at most"),
         ),
         NotStarted::Running(job) => Problem::ExportRunning {
             job,

@@ -131,7 +131,9 @@ impl Archive {
     /// Closes the archive and makes it durable. Returns its length.
     pub(super) async fn finish(mut self) -> Result<u64, ArchiveError> {
         let contents = mem::replace(&mut self.contents, ZipArchiveWriter::new(Tap::default()));
-        contents.finish()?;
+        // Of a million entries it takes a while.
+        let finished = spawn_blocking(move || contents.finish().map(drop));
+        finished.await.map_err(io::Error::other)??;
         let bytes = self.tap.take();
         self.push(bytes.into()).await?;
         self.flush().await?;
@@ -175,7 +177,15 @@ impl Archive {
             }
             let next = bytes.split_to(bytes.len().min(WRITE_BYTES));
             let writer = self.writer.clone();
-            let appended = writer.append(self.written, next, Digests::none()).await;
+            let mut append = writer.append(self.written, next, Digests::none());
+            let appended = tokio::select! {
+                appended = &mut append => appended,
+                // Goes on below: it ends at once if it has not begun.
+                _ = self.scope.cancelled() => {
+                    self.writer.abandon();
+                    append.await
+                }
+            };
             self.written = appended.end;
             if let Some(error) = appended.error {
                 return Err(error.into());

@@ -69,12 +69,13 @@ impl AskStart {
             &asked.metrics_formats,
             &[("csv", MetricsFormat::Csv), ("json", MetricsFormat::Json)],
         )?;
+        let selected = asked.selected_image_ids.map(selected).transpose()?;
         let options = Options {
             // Nothing is said: whoever exports wants his images.
             include_original_images: asked.include_original_images.unwrap_or(true),
             annotation_formats,
             metrics_formats,
-            selected_image_ids: asked.selected_image_ids.map(selected).transpose()?,
+            selected_images: selected.as_ref().map(Vec::len),
         };
         if !options.include_original_images && !options.wants_findings() {
             return Err(Problem::validation(
@@ -85,6 +86,7 @@ impl AskStart {
         Ok(Order {
             project,
             options,
+            selected,
             title: self.project_name.map(name).transpose()?.flatten(),
             warnings,
         })

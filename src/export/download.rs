@@ -60,6 +60,7 @@ pub(super) async fn serve(exports: Arc<Exports>, request: Request) -> Response {
     let served = async {
         let job = exports.find(&request.path, &request.caller).await?;
         is_there(&job)?;
+        exports.is_whole(&job).await?;
         representation(&exports, &job, &request.head)
     };
     served
@@ -78,6 +79,20 @@ fn is_there(job: &Job) -> Result<(), Problem> {
             reason: job.cancel_reason.clone(),
             at: job.cancelled_at.and_then(|at| u64::try_from(at).ok()),
         }),
+    }
+}
+
+impl Exports {
+    /// Fails if the archive is not as it was written: after a restore it may be gone.
+    async fn is_whole(&self, job: &Job) -> Result<(), Problem> {
+        let archive = blob(&job.id).map_err(|_| Problem::Internal)?;
+        match self.archives.lens(vec![archive]).await.pop() {
+            Some(Ok(bytes)) if bytes == job.bytes => Ok(()),
+            found => {
+                tracing::error!(export = job.id, ?found, "the archive is not there");
+                Err(Problem::ExportExpired)
+            }
+        }
     }
 }
 

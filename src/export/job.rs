@@ -65,9 +65,9 @@ pub(super) struct Options {
     pub(super) include_original_images: bool,
     pub(super) annotation_formats: Vec<AnnotationFormat>,
     pub(super) metrics_formats: Vec<MetricsFormat>,
-    /// `None`: every image of the project.
+    /// How many images were named. `None`: none was, so every image of the project.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) selected_image_ids: Option<Vec<String>>,
+    pub(super) selected_images: Option<usize>,
 }
 
 /// How what was found in images is written down.

@@ -8,17 +8,19 @@
 use std::collections::HashSet;
 use std::io;
 use std::mem;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join;
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
+use uuid::Uuid;
 
 use super::archive::{Archive, ArchiveError, Coding, Entry, Head, Sum};
 use super::findings::{Documents, Forms, Part};
 use super::job::{AnnotationFormat, Job};
-use super::manifest::{self, Kind, Listed, Missing};
+use super::manifest::{self, Kind, Listed, Lost, Missing};
 use super::names::{self, Names};
 use super::progress::{IMAGE_COST, Progress, Stage};
 use super::spool::{Reader, Spool};
@@ -32,6 +34,15 @@ const PAGE: usize = 500;
 
 /// Bytes that are read at once.
 const READ_BYTES: u64 = 256 * 1024;
+
+/// Bytes of a text that are compressed at once: between two such pieces it can be stopped.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// Text from here on is stored as it is: it would take too long.
+const TEXT_BYTES_MAX: u64 = 1 << 30;
+
+/// Where the labels of YOLO are.
+const LABELS: &str = "annotations/yolo";
 
 /// Why there is no archive.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +66,14 @@ impl NotMade {
             Self::Io(error) | Self::Archive(ArchiveError::Io(error)) => is_full(error),
             Self::Archive(_) | Self::Db(_) | Self::Read(_) => false,
         }
+    }
+
+    /// Whether it may be otherwise in a moment.
+    pub(super) fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Db(DbError::Busy | DbError::Unavailable(_) | DbError::CommitUnknown)
+        )
     }
 }
 
@@ -89,12 +108,10 @@ pub(super) struct Maker {
     progress: Arc<Progress>,
     archive: Archive,
     names: Names,
-    /// The list of what is in the archive, in JSON.
-    listed: Spool,
-    is_listed: bool,
-    missing: Vec<Missing>,
-    /// The ids of those that are missing.
-    gone: HashSet<String>,
+    listed: List,
+    missing: List,
+    /// The images that are missing, or of which something is.
+    gone: HashSet<Uuid>,
     warnings: Vec<String>,
 }
 
@@ -115,9 +132,8 @@ impl Maker {
             exports: exports.clone(),
             archive: Archive::new(writer, scope.clone()),
             names: Names::new(),
-            listed: Spool::new(&exports.spools).await?,
-            is_listed: false,
-            missing: Vec::new(),
+            listed: List::new(&exports.spools).await?,
+            missing: List::new(&exports.spools).await?,
             gone: HashSet::new(),
             warnings: job.warnings.clone(),
             job,
@@ -161,8 +177,8 @@ impl Maker {
         let (mut images, mut work) = (0_u64, 0_u64);
         let most = u64::from(self.exports.config.images_max);
         let mut after = None;
-        let selected = match &self.job.options.selected_image_ids {
-            Some(ids) => Some(self.selected(ids.clone()).await?),
+        let selected = match self.exports.store.selected(&self.job).await? {
+            Some(ids) => Some(self.selected(ids).await?),
             None => None,
         };
         let mut selected = selected.map(Vec::into_iter);
@@ -212,10 +228,17 @@ impl Maker {
     }
 
     fn planned(&mut self, image: Image) -> Planned {
-        let name = names::clean(image.filename.as_deref(), &image.id);
+        let mut name = names::clean(image.filename.as_deref(), &image.id);
+        if self.job.options.annotates(AnnotationFormat::Yolo) {
+            // Whoever reads labels finds them by the name of the image without its extension.
+            let (stem, extension) = names::split(&name);
+            let label = self.names.unique(LABELS, &format!("{stem}.txt"));
+            name = label_stem(&label).to_owned() + extension;
+        }
         Planned {
             path: self.names.unique("images", &name),
-            is_text: image.content_type.as_deref().is_some_and(is_text),
+            is_text: image.bytes < TEXT_BYTES_MAX
+                && image.content_type.as_deref().is_some_and(is_text),
             id: image.id,
             bytes: image.bytes,
             sha256: image.sha256,
@@ -241,20 +264,27 @@ impl Maker {
         images.retain(|image| image.is_complete && image.project == self.job.project);
         images.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         let found: HashSet<_> = images.iter().map(|image| image.id.clone()).collect();
-        for id in ids.into_iter().filter(|id| !found.contains(id)) {
-            self.miss(id, None);
+        for id in ids.iter().filter(|id| !found.contains(*id)) {
+            self.miss(id, Lost::Image, None).await?;
         }
         Ok(images)
     }
 
-    fn miss(&mut self, id: String, path: Option<String>) {
-        if self.gone.insert(id.clone()) {
-            self.missing.push(Missing {
-                source_id: id,
-                path,
-                reason: "it was removed before it could be exported",
-            });
+    /// Something of an image is gone. An image of which nothing is there is missed once.
+    async fn miss(&mut self, id: &str, what: Lost, path: Option<&str>) -> Result<(), NotMade> {
+        if !self.gone.insert(id.parse().unwrap_or_default()) {
+            return Ok(());
         }
+        let missing = Missing {
+            source_id: id,
+            what,
+            path,
+            reason: match what {
+                Lost::Image => "it was removed before it could be exported",
+                Lost::Annotations => "it was removed before what was found in it could be exported",
+            },
+        };
+        Ok(self.missing.add(&missing).await?)
     }
 
     async fn originals(&mut self, plan: &mut Reader) -> Result<(), NotMade> {
@@ -269,8 +299,8 @@ impl Maker {
 
     async fn original(&mut self, planned: Planned) -> Result<(), NotMade> {
         let Some(content) = self.open(&planned.id).await? else {
-            self.miss(planned.id, Some(planned.path));
-            return Ok(());
+            let place = Some(planned.path.as_str());
+            return self.miss(&planned.id, Lost::Image, place).await;
         };
         let head = Head {
             path: planned.path.clone(),
@@ -292,15 +322,15 @@ impl Maker {
                     sha256: &sha256,
                     source_id: Some(&planned.id),
                 };
-                self.list(&listed).await
+                Ok(self.listed.add(&listed).await?)
             }
             Err(NotMade::Read(error)) => {
                 entry.undo().await?;
                 match self.open(&planned.id).await? {
                     Some(_) => Err(NotMade::Read(error)),
                     None => {
-                        self.miss(planned.id, Some(planned.path));
-                        Ok(())
+                        let place = Some(planned.path.as_str());
+                        self.miss(&planned.id, Lost::Image, place).await
                     }
                 }
             }
@@ -326,7 +356,7 @@ impl Maker {
     async fn findings(&mut self, plan: &mut Reader, images: u64) -> Result<(), NotMade> {
         let mut forms = Forms::new(&self.job.options);
         let mut documents = Documents::new(&self.exports.spools).await?;
-        let mut with_result = 0;
+        let mut without = 0;
         loop {
             let mut page = Vec::with_capacity(PAGE);
             while page.len() < PAGE
@@ -342,17 +372,24 @@ impl Maker {
                 self.go_on()?;
                 self.progress.add_item();
                 self.progress.add_work(IMAGE_COST);
-                if reported.contains(&planned.id)
-                    && let Some(report) = self.report(&planned.id).await?
-                {
-                    with_result += 1;
-                    forms = self.finding(planned, report, forms, &mut documents).await?;
+                let report = match reported.contains(&planned.id) {
+                    true => self.report(&planned.id).await?,
+                    false => None,
+                };
+                match report {
+                    Some(report) => {
+                        forms = self.finding(planned, report, forms, &mut documents).await?;
+                    }
+                    // It has none, or that was removed a moment ago, with the image.
+                    None => match self.open(&planned.id).await? {
+                        Some(_) => without += 1,
+                        None => self.miss_findings(&planned).await?,
+                    },
                 }
             }
         }
-        if with_result < images {
-            let without = images - with_result;
-            let warning = format!("{without} of {images} images have no result.");
+        if without > 0 {
+            let warning = format!("Images without a result: {without} of {images}.");
             self.warnings.push(warning);
         }
         for document in documents.end(&self.job, &forms)? {
@@ -366,6 +403,10 @@ impl Maker {
         Ok(())
     }
 
+    async fn miss_findings(&mut self, planned: &Planned) -> Result<(), NotMade> {
+        self.miss(&planned.id, Lost::Annotations, None).await
+    }
+
     /// Of a page, those in which something was found. Those that are gone are missing, and taken out.
     async fn with_result(&mut self, page: &mut Vec<Planned>) -> Result<HashSet<String>, NotMade> {
         let ids: Vec<_> = page.iter().map(|planned| planned.id.clone()).collect();
@@ -373,7 +414,7 @@ impl Maker {
         let found = found.filter(|image| image.is_complete);
         let there: HashSet<_> = found.map(|image| image.id).collect();
         for planned in page.extract_if(.., |planned| !there.contains(&planned.id)) {
-            self.miss(planned.id, Some(planned.path));
+            self.miss_findings(&planned).await?;
         }
         let store = &self.exports.store;
         let reported = store.ask(ids, |source, tx, ids| source.with_result(tx, ids));
@@ -398,27 +439,32 @@ impl Maker {
     ) -> Result<Forms, NotMade> {
         let Planned { id, path, .. } = planned;
         let name = path.strip_prefix("images/").unwrap_or(&path).to_owned();
+        let wants_report = self.job.options.annotates(AnnotationFormat::Json);
         let (file, image_id) = (path.clone(), id.clone());
         // A large report takes a while.
-        let written = spawn_blocking(move || {
+        let writing = spawn_blocking(move || {
             let image = found::Image {
                 file: &file,
                 id: &image_id,
             };
             let pieces = forms.write(&image, &report)?;
-            Ok::<_, io::Error>((forms, pieces, report))
+            Ok::<_, io::Error>((forms, pieces, wants_report.then_some(report)))
         });
-        let (forms, pieces, report) = written.await.map_err(io::Error::other)??;
+        let written = tokio::select! {
+            // May be dropped: it goes on for a moment, and writes to nothing but its own memory.
+            reason = self.scope.cancelled() => return Err(ArchiveError::Stopped(reason).into()),
+            written = writing => written,
+        };
+        let (forms, pieces, report) = written.map_err(io::Error::other)??;
         documents.add(&pieces).await?;
         if let Some(label) = pieces.yolo {
+            // The name was kept for it when the image got its own.
             let (stem, _) = names::split(&name);
-            let path = self
-                .names
-                .unique("annotations/yolo", &format!("{stem}.txt"));
-            self.document(&path, Kind::Annotation, Some(&id), vec![Part::Text(label)])
+            let (path, label) = (format!("{LABELS}/{stem}.txt"), vec![Part::Text(label)]);
+            self.document(&path, Kind::Annotation, Some(&id), label)
                 .await?;
         }
-        if self.job.options.annotates(AnnotationFormat::Json) {
+        if let Some(report) = report {
             let path = self
                 .names
                 .unique("annotations/json", &format!("{name}.json"));
@@ -431,21 +477,25 @@ impl Maker {
 
     /// Writes what describes the archive: last, since it tells of everything.
     async fn describe(&mut self) -> Result<(), NotMade> {
-        if !self.missing.is_empty() {
+        if !self.gone.is_empty() {
             let warning = format!(
-                "{} images were removed meanwhile: `missing` in manifest.json lists them.",
-                self.missing.len()
+                "Images that were removed meanwhile: {}. `missing` in manifest.json lists them.",
+                self.gone.len()
             );
             self.warnings.push(warning);
         }
         let readme = vec![Part::Text(manifest::readme(&self.job).into_bytes())];
         self.document("README.txt", Kind::Documentation, None, readme)
             .await?;
-        let empty = Spool::new(&self.exports.spools).await?;
+        let spools = &self.exports.spools;
+        let listed = mem::replace(&mut self.listed, List::new(spools).await?);
+        let missing = mem::replace(&mut self.missing, List::new(spools).await?);
         let parts = vec![
             Part::Text(manifest::begin(&self.job)?),
-            Part::Spool(mem::replace(&mut self.listed, empty)),
-            Part::Text(manifest::end(&self.missing, &self.warnings)?),
+            Part::Spool(listed.items),
+            Part::Text(manifest::between().to_vec()),
+            Part::Spool(missing.items),
+            Part::Text(manifest::end(&self.warnings)?),
         ];
         self.document("manifest.json", Kind::Documentation, None, parts)
             .await
@@ -470,7 +520,13 @@ impl Maker {
         let mut sum = Sum::default();
         for part in parts {
             match part {
-                Part::Text(text) => add(&mut entry, text.into(), &mut sum).await?,
+                Part::Text(text) => {
+                    let mut text = Bytes::from(text);
+                    while !text.is_empty() {
+                        let piece = text.split_to(text.len().min(PIECE_BYTES));
+                        add(&mut entry, piece, &mut sum).await?;
+                    }
+                }
                 Part::Spool(spool) => {
                     let mut reader = spool.rewind().await?;
                     while let Some(piece) = reader.piece().await? {
@@ -487,16 +543,38 @@ impl Maker {
             sha256: &sum.end(),
             source_id,
         };
-        self.list(&listed).await
+        Ok(self.listed.add(&listed).await?)
+    }
+}
+
+/// The items of an array in JSON, with commas between them.
+struct List {
+    items: Spool,
+    is_begun: bool,
+}
+
+impl List {
+    /// # Errors
+    /// The operating system's, as for all functions here.
+    async fn new(dir: &Path) -> io::Result<Self> {
+        Ok(Self {
+            items: Spool::new(dir).await?,
+            is_begun: false,
+        })
     }
 
-    async fn list(&mut self, listed: &Listed<'_>) -> Result<(), NotMade> {
-        if mem::replace(&mut self.is_listed, true) {
-            self.listed.push(b",\n").await?;
+    async fn add(&mut self, item: &impl Serialize) -> io::Result<()> {
+        if mem::replace(&mut self.is_begun, true) {
+            self.items.push(b",\n").await?;
         }
-        let text = serde_json::to_vec(listed).map_err(io::Error::from)?;
-        Ok(self.listed.push(&text).await?)
+        self.items.push(&serde_json::to_vec(item)?).await
     }
+}
+
+/// The name of a label without its extension.
+fn label_stem(path: &str) -> &str {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    name.strip_suffix(".txt").unwrap_or(name)
 }
 
 async fn next(plan: &mut Reader) -> Result<Option<Planned>, NotMade> {

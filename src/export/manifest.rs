@@ -34,14 +34,24 @@ pub(super) struct Listed<'a> {
     pub(super) source_id: Option<&'a str>,
 }
 
-/// An image that was to be in the archive.
+/// What was to be in the archive, and was removed before its turn.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Missing {
-    pub(super) source_id: String,
-    /// Where it would be. `None`: it was gone before it had a place.
-    pub(super) path: Option<String>,
+pub(super) struct Missing<'a> {
+    pub(super) source_id: &'a str,
+    pub(super) what: Lost,
+    /// Where the image would be. `None`: it is there, or was gone before it had a place.
+    pub(super) path: Option<&'a str>,
     pub(super) reason: &'static str,
+}
+
+/// What of an image is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Lost {
+    Image,
+    /// What was found in it.
+    Annotations,
 }
 
 #[derive(Serialize)]
@@ -71,11 +81,14 @@ pub(super) fn begin(job: &Job) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The document behind its last entry.
-pub(super) fn end(missing: &[Missing], warnings: &[String]) -> io::Result<Vec<u8>> {
-    let mut text = b"\n],\"missing\":".to_vec();
-    serde_json::to_writer(&mut text, missing)?;
-    text.extend_from_slice(b",\"warnings\":");
+/// The text between the entries and what is missing.
+pub(super) fn between() -> &'static [u8] {
+    b"\n],\"missing\":["
+}
+
+/// The document behind the last that is missing.
+pub(super) fn end(warnings: &[String]) -> io::Result<Vec<u8>> {
+    let mut text = b"],\"warnings\":".to_vec();
     serde_json::to_writer(&mut text, warnings)?;
     text.extend_from_slice(b"}\n");
     Ok(text)
@@ -101,8 +114,8 @@ metrics/metrics.csv, .json         area, perimeter and circularity of each polyg
 metrics/images.csv                 counts and sums for each image
 manifest.json                      every file here but itself: size, SHA-256, and the upload it comes from
 
-Only what was asked for is here. An image without a result has no annotations. An image that was removed
-while the archive was made is not here; `missing` in manifest.json lists it.
+Only what was asked for is here. An image without a result has no annotations. What was removed while the
+archive was made is not here; `missing` in manifest.json lists it.
 
 To check the files against the manifest:
 

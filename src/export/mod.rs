@@ -124,9 +124,13 @@ pub trait Source: Send + Sync + 'static {
         project: &'t str,
     ) -> BoxFuture<'t, Result<Option<String>, DbError>>;
 
-    /// How many complete images a project has.
-    fn count<'t>(&'t self, tx: &'t mut Tx, project: &'t str)
-    -> BoxFuture<'t, Result<u64, DbError>>;
+    /// How many complete images a project has, and `limit` if there are more.
+    fn count<'t>(
+        &'t self,
+        tx: &'t mut Tx,
+        project: &'t str,
+        limit: u64,
+    ) -> BoxFuture<'t, Result<u64, DbError>>;
 
     /// The complete images of a project in the order in which they were begun, then of their ids: `limit`
     /// at most of those behind the place `after`.

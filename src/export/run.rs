@@ -147,9 +147,12 @@ impl Exports {
         }
     }
 
-    /// Removes what there is, and says why there is no more.
+    /// Removes what there is, and says why there is no more; or tries again after what passes.
     async fn give_up(&self, job: &Job, why: &NotMade) {
         tracing::error!(export = job.id, error = why as &dyn Error, "exporting");
+        if why.is_passing() && !self.again_after(why).await {
+            return;
+        }
         let words = match why.is_for_space() {
             true => "No space is left on the server.",
             false => "The server could not make the archive.",
@@ -157,7 +160,10 @@ impl Exports {
         loop {
             let failed = async {
                 self.remove(&job.id).await?;
-                Ok::<_, NotEnded>(self.store.fail(job, words).await?)
+                Ok::<_, NotEnded>(match why.is_passing() {
+                    true => self.store.begin_again(job).await?,
+                    false => self.store.fail(job, words).await?,
+                })
             };
             match failed.await {
                 Ok(failed) => return self.told(failed),

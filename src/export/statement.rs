@@ -9,10 +9,11 @@ pub(super) use crate::db::Sql;
 use crate::db::sql;
 
 /// Nothing happens if the user has one that has not ended. $1 id, $2 project, $3 user, $4 options,
-/// $5 title, $6 warnings.
+/// $5 title, $6 warnings, $7 images.
 pub(super) static START: Sql = sql!(
     "INSERT INTO export_job (id, project_id, user_id, state, options, title, attempt, warnings, \
-     created_at, updated_at) VALUES ($1, $2, $3, 'queued', $4, $5, 0, $6, {now}, {now}) \
+     selected, created_at, updated_at) \
+     VALUES ($1, $2, $3, 'queued', $4, $5, 0, $6, $7, {now}, {now}) \
      ON CONFLICT DO NOTHING RETURNING ",
     columns!()
 );
@@ -23,9 +24,12 @@ pub(super) static ACTIVE: Sql = sql!(
      AND state IN ('queued', 'processing')"
 );
 
-/// The next one that waits.
+/// The images that were named. $1 id.
+pub(super) static SELECTED: Sql = sql!("SELECT selected FROM export_job WHERE id = $1");
+
+/// The next ones that wait. $1 limit.
 pub(super) static NEXT: Sql =
-    sql!("SELECT id FROM export_job WHERE state = 'queued' ORDER BY created_at, id LIMIT 1");
+    sql!("SELECT id FROM export_job WHERE state = 'queued' ORDER BY created_at, id LIMIT $1");
 
 /// $1 id.
 pub(super) static BEGIN: Sql = sql!(
@@ -40,6 +44,16 @@ pub(super) static COMPLETE: Sql = sql!(
      expires_at = {now} + CAST($5 AS BIGINT), finished_at = {now}, updated_at = {now} \
      WHERE id = $1 AND attempt = $2 AND state = 'processing' RETURNING ",
     columns!()
+);
+
+/// Lets all but the newest archives of a user in a project expire. $1 project, $2 user, $3 how many are
+/// kept.
+pub(super) static EXPIRE_OLDER: Sql = sql!(
+    "UPDATE export_job SET expires_at = {now} WHERE project_id = $1 AND user_id = $2 \
+     AND state = 'completed' AND released_bytes IS NULL AND expires_at > {now} \
+     AND id NOT IN (SELECT newer.id FROM export_job newer WHERE newer.project_id = $1 \
+     AND newer.user_id = $2 AND newer.state = 'completed' AND newer.released_bytes IS NULL \
+     ORDER BY newer.finished_at DESC, newer.id DESC LIMIT $3)"
 );
 
 /// $1 id, $2 attempt, $3 error.
@@ -67,7 +81,8 @@ pub(super) static CANCEL: Sql = sql!(
 /// $1 project, $2 reason.
 pub(super) static CANCEL_PROJECT: Sql = sql!(
     "UPDATE export_job SET state = 'cancelling', cancelled_at = {now}, cancel_reason = $2, \
-     updated_at = {now} WHERE project_id = $1 AND state IN ('queued', 'processing') RETURNING ",
+     updated_at = {now} WHERE project_id = $1 AND released_bytes IS NULL \
+     AND state IN ('queued', 'processing') RETURNING ",
     columns!()
 );
 
@@ -98,13 +113,20 @@ macro_rules! remains {
     };
 }
 
-/// $1 limit.
+/// Of those, the cancelled and the interrupted ones. $1 limit.
 pub(super) static REMAINS: Sql = sql!(
     "SELECT ",
     columns!(),
-    " FROM export_job WHERE ",
-    remains!(),
-    " ORDER BY state, expires_at LIMIT $1"
+    " FROM export_job WHERE released_bytes IS NULL AND state IN ('cancelling', 'processing') \
+     LIMIT $1"
+);
+
+/// And those that have expired. $1 limit.
+pub(super) static EXPIRED: Sql = sql!(
+    "SELECT ",
+    columns!(),
+    " FROM export_job WHERE released_bytes IS NULL AND state = 'completed' \
+     AND expires_at <= {now} ORDER BY expires_at LIMIT $1"
 );
 
 /// $1 id.
@@ -139,6 +161,9 @@ pub(super) static ARCHIVES: Sql = sql!(
 /// $1 id.
 pub(super) static FIND: Sql = sql!("SELECT ", columns!(), " FROM export_job WHERE id = $1");
 
+/// Whether there is any. $1 project.
+pub(super) static ANY: Sql = sql!("SELECT id FROM export_job WHERE project_id = $1 LIMIT 1");
+
 /// $1 project.
 pub(super) static COUNT: Sql = sql!("SELECT COUNT(*) FROM export_job WHERE project_id = $1");
 
@@ -167,9 +192,11 @@ pub(super) static CLEAR: Sql = sql!(
 pub(super) static ALL: &[&Sql] = &[
     &START,
     &ACTIVE,
+    &SELECTED,
     &NEXT,
     &BEGIN,
     &COMPLETE,
+    &EXPIRE_OLDER,
     &FAIL,
     &BEGIN_AGAIN,
     &CANCEL,
@@ -178,11 +205,13 @@ pub(super) static ALL: &[&Sql] = &[
     &RELEASED,
     &EXPIRE_PROJECT,
     &REMAINS,
+    &EXPIRED,
     &STILL_REMAINS,
     &REMAINS_OF_PROJECT,
     &WITH_ARCHIVE,
     &ARCHIVES,
     &FIND,
+    &ANY,
     &COUNT,
     &LIST,
     &FORGET,

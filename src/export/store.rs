@@ -1,5 +1,6 @@
 //! Exports in the database: whole transactions, and what follows a commit.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,11 +25,19 @@ pub(super) const ATTEMPTS_MAX: i64 = 3;
 /// Exports that one step of a sweep looks at, at most.
 pub(super) const SWEPT_MAX: i64 = 100;
 
+/// Rows that are forgotten in one transaction, at most.
+const FORGOTTEN_MAX: i64 = 1_000;
+
+/// Archives of one user in one project that are kept; older ones expire.
+const KEPT_MAX: i64 = 10;
+
 /// What somebody wants to have exported.
 #[derive(Clone, Debug)]
 pub(super) struct Order {
     pub(super) project: String,
     pub(super) options: Options,
+    /// The ids of images. `None`: all of the project.
+    pub(super) selected: Option<Vec<String>>,
     /// `None`: the project's title.
     pub(super) title: Option<String>,
     pub(super) warnings: Vec<String>,
@@ -42,8 +51,8 @@ pub(super) enum NotStarted {
     Foreign(String),
     /// Not all bytes of this image are there.
     Incomplete(String),
-    /// The project has so many images.
-    TooMany(u64),
+    /// The project has more images than one export may have.
+    TooMany,
     /// This one of the caller's has not ended.
     Running(String),
 }
@@ -144,8 +153,17 @@ impl Store {
         if self.db.is_full() {
             return Err(DbError::Full);
         }
-        let id = Uuid::new_v4().to_string();
-        let (this, asked) = (self.clone(), Arc::new((id, order, caller)));
+        let asked = Arc::new((Uuid::new_v4().to_string(), order, caller));
+        // Looked at before: it may take a while, and what becomes of images until their turn comes is
+        // seen then anyway.
+        let unfit = self.db.read(|tx| {
+            let (this, asked) = (self.clone(), asked.clone());
+            async move { this.unfit(tx, &asked.1, &asked.2, images_max).await }.boxed()
+        });
+        if let Some(why) = unfit.await? {
+            return Ok(Err(why));
+        }
+        let this = self.clone();
         self.change(move |tx| {
             let (this, asked) = (this.clone(), asked.clone());
             async move {
@@ -155,33 +173,18 @@ impl Store {
                 if right_to_add(tx, project, caller).await?.is_none() {
                     return refused(NotStarted::Denied(Denied::Absent));
                 }
-                if let Some(why) = this.unfit(tx, order, images_max).await? {
-                    return refused(why);
-                }
                 let title = match &order.title {
                     Some(title) => title.clone(),
                     None => this.source.title(tx, project).await?.ok_or(STRANGE)?,
                 };
-                let text = |value| serde_json::to_string(value).map_err(|_| STRANGE);
-                let options = text(&order.options)?;
-                let warnings = serde_json::json!(order.warnings).to_string();
-                let params = [
-                    Param::Text(id),
-                    Param::Text(project),
-                    Param::Text(&caller.user),
-                    Param::Text(&options),
-                    Param::Text(&title),
-                    Param::Text(&warnings),
-                ];
-                let started = apply(tx, &sql::START, &params).await?;
+                let started = insert(tx, id, order, caller, &title).await?;
                 match started.first().cloned() {
                     Some(job) => Ok((Ok(job), started)),
-                    None => {
-                        let active = tx.fetch_optional(&sql::ACTIVE, &params[1..3]).await?;
-                        // It may have ended meanwhile. Then the next try succeeds.
-                        let active = active.ok_or(DbError::Busy)?.text(0)?.to_owned();
-                        refused(NotStarted::Running(active))
-                    }
+                    // It may have ended meanwhile. Then the next try succeeds.
+                    None => match active(tx, project, caller).await? {
+                        Some(active) => refused(NotStarted::Running(active)),
+                        None => Err(DbError::Busy),
+                    },
                 }
             }
             .boxed()
@@ -189,29 +192,46 @@ impl Store {
         .await
     }
 
-    /// Why the images that are asked for cannot be exported, if they cannot.
+    /// Why there can be no such export, if there cannot.
     async fn unfit(
         &self,
         tx: &mut Tx,
         order: &Order,
+        caller: &Caller,
         images_max: u32,
     ) -> Result<Option<NotStarted>, DbError> {
-        let Some(selected) = &order.options.selected_image_ids else {
-            let count = self.source.count(tx, &order.project).await?;
-            return Ok((count > images_max.into()).then_some(NotStarted::TooMany(count)));
+        let project = &order.project;
+        if right(tx, project, caller).await?.is_none() {
+            return Ok(Some(NotStarted::Denied(Denied::Absent)));
+        }
+        if let Some(active) = active(tx, project, caller).await? {
+            return Ok(Some(NotStarted::Running(active)));
+        }
+        let Some(selected) = &order.selected else {
+            let most = u64::from(images_max);
+            let count = self.source.count(tx, project, most + 1).await?;
+            return Ok((count > most).then_some(NotStarted::TooMany));
         };
         if selected.len() > usize::try_from(images_max).unwrap_or(usize::MAX) {
-            return Ok(Some(NotStarted::TooMany(selected.len() as u64)));
+            return Ok(Some(NotStarted::TooMany));
         }
         let found = self.source.find(tx, selected).await?;
-        let found: std::collections::HashMap<_, _> =
-            found.iter().map(|image| (&image.id, image)).collect();
+        let found: HashMap<_, _> = found.iter().map(|image| (&image.id, image)).collect();
         Ok(selected.iter().find_map(|id| match found.get(id) {
-            Some(image) if image.project != order.project => Some(NotStarted::Foreign(id.clone())),
+            Some(image) if image.project != *project => Some(NotStarted::Foreign(id.clone())),
             Some(image) if !image.is_complete => Some(NotStarted::Incomplete(id.clone())),
             Some(_) => None,
             None => Some(NotStarted::Foreign(id.clone())),
         }))
+    }
+
+    /// The images that were named. `None`: all of the project.
+    pub(super) async fn selected(&self, job: &Job) -> Result<Option<Vec<String>>, DbError> {
+        let params = vec![Owned::Text(job.id.clone())];
+        let row = fetch(&self.db, &sql::SELECTED, params).await?.pop();
+        let row = row.ok_or(STRANGE)?;
+        let selected = row.opt_text(0)?.map(serde_json::from_str);
+        selected.transpose().map_err(|_| STRANGE)
     }
 
     /// The next ones that wait, `limit` at most.
@@ -235,14 +255,32 @@ impl Store {
         warnings: &[String],
         keep: Duration,
     ) -> Result<Option<Job>, DbError> {
-        let params = vec![
-            Owned::Text(job.id.clone()),
-            Owned::Int(job.attempt),
-            Owned::Int(i64::try_from(bytes).unwrap_or(i64::MAX)),
-            Owned::Text(serde_json::json!(warnings).to_string()),
-            Owned::Int(millis(keep)),
-        ];
-        Ok(self.step(&sql::COMPLETE, params).await?.pop())
+        let warnings = serde_json::json!(warnings).to_string();
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let (job, keep) = (job.clone(), millis(keep));
+        self.change(move |tx| {
+            let (job, warnings) = (job.clone(), warnings.clone());
+            async move {
+                let of_user = [
+                    Param::Text(&job.project),
+                    Param::Text(&job.user),
+                    // And this one.
+                    Param::Int(KEPT_MAX - 1),
+                ];
+                tx.execute(&sql::EXPIRE_OLDER, &of_user).await?;
+                let params = [
+                    Param::Text(&job.id),
+                    Param::Int(job.attempt),
+                    Param::Int(bytes),
+                    Param::Text(&warnings),
+                    Param::Int(keep),
+                ];
+                let changed = apply(tx, &sql::COMPLETE, &params).await?;
+                Ok((changed.first().cloned(), changed))
+            }
+            .boxed()
+        })
+        .await
     }
 
     /// There can be no archive. `None`: the export was cancelled before.
@@ -337,7 +375,10 @@ impl Store {
 
     /// What may have something on the disk that is to be removed, unless somebody is at it.
     pub(super) async fn remains(&self) -> Result<Vec<Job>, DbError> {
-        self.jobs(&sql::REMAINS, vec![Owned::Int(SWEPT_MAX)]).await
+        let most = || vec![Owned::Int(SWEPT_MAX)];
+        let mut remains = self.jobs(&sql::REMAINS, most()).await?;
+        remains.extend(self.jobs(&sql::EXPIRED, most()).await?);
+        Ok(remains)
     }
 
     /// An export of these, if it still is one.
@@ -376,27 +417,27 @@ impl Store {
         let cleared = self.db.write(move |tx| {
             let project = project.clone();
             async move {
-                let params = [Param::Text(&project), Param::Int(SWEPT_MAX)];
+                let params = [Param::Text(&project), Param::Int(FORGOTTEN_MAX)];
                 tx.execute(&sql::CLEAR, &params).await?;
-                let left = tx.fetch_optional(&sql::COUNT, &params[..1]).await?;
-                Ok(left.ok_or(STRANGE)?.int(0)? == 0)
+                let left = tx.fetch_optional(&sql::ANY, &params[..1]).await?;
+                Ok(left.is_none())
             }
             .boxed()
         });
         cleared.await
     }
 
-    /// Forgets what ended long ago. Returns how many.
-    pub(super) async fn forget(&self, keep: Duration) -> Result<u64, DbError> {
+    /// Forgets what ended long ago. True: there may be more of that.
+    pub(super) async fn forget(&self, keep: Duration) -> Result<bool, DbError> {
         let keep = millis(keep);
         let forgotten = self.db.write(move |tx| {
             async move {
-                let params = [Param::Int(keep), Param::Int(SWEPT_MAX)];
+                let params = [Param::Int(keep), Param::Int(FORGOTTEN_MAX)];
                 tx.execute(&sql::FORGET, &params).await
             }
             .boxed()
         });
-        forgotten.await
+        Ok(forgotten.await? >= FORGOTTEN_MAX.unsigned_abs())
     }
 
     async fn jobs(&self, statement: &'static Sql, params: Vec<Owned>) -> Result<Vec<Job>, DbError> {
@@ -475,6 +516,37 @@ async fn apply(tx: &mut Tx, statement: &Sql, params: &[Param<'_>]) -> Result<Vec
     let changed: Vec<Job> = rows.iter().map(job).collect::<Result<_, _>>()?;
     record_all(tx, changed.iter().filter_map(event::reached).collect()).await?;
     Ok(changed)
+}
+
+/// Queues an export, unless one of the caller's has not ended. Returns it.
+async fn insert(
+    tx: &mut Tx,
+    id: &str,
+    order: &Order,
+    caller: &Caller,
+    title: &str,
+) -> Result<Vec<Job>, DbError> {
+    let options = serde_json::to_string(&order.options).map_err(|_| STRANGE)?;
+    let warnings = serde_json::json!(order.warnings).to_string();
+    let selected = order.selected.as_ref();
+    let selected = selected.map(|ids| serde_json::json!(ids).to_string());
+    let params = [
+        Param::Text(id),
+        Param::Text(&order.project),
+        Param::Text(&caller.user),
+        Param::Text(&options),
+        Param::Text(title),
+        Param::Text(&warnings),
+        Param::OptText(selected.as_deref()),
+    ];
+    apply(tx, &sql::START, &params).await
+}
+
+/// The export of a caller that has not ended.
+async fn active(tx: &mut Tx, project: &str, caller: &Caller) -> Result<Option<String>, DbError> {
+    let params = [Param::Text(project), Param::Text(&caller.user)];
+    let row = tx.fetch_optional(&sql::ACTIVE, &params).await?;
+    row.map(|row| Ok(row.text(0)?.to_owned())).transpose()
 }
 
 /// An export that the caller may see, and his right in its project.

@@ -6,7 +6,6 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::Exports;
-use super::store::SWEPT_MAX;
 use crate::db::DbError;
 use crate::work::{Next, Worker};
 
@@ -34,8 +33,8 @@ impl Sweeper {
         }
         exports.begin_waiting();
         if self.steps == 0 {
-            let forgotten = exports.store.forget(exports.config.keep).await?;
-            if forgotten >= SWEPT_MAX.unsigned_abs() {
+            let is_more = exports.store.forget(exports.config.keep).await?;
+            if is_more {
                 return Ok(Next::Now);
             }
         }

@@ -129,6 +129,7 @@ impl World {
         let order = Order {
             project: project.to_owned(),
             options: everything(),
+            selected: None,
             title: None,
             warnings: Vec::new(),
         };
@@ -162,7 +163,7 @@ fn everything() -> Options {
             AnnotationFormat::Json,
         ],
         metrics_formats: vec![MetricsFormat::Csv, MetricsFormat::Json],
-        selected_image_ids: None,
+        selected_images: None,
     }
 }
 
@@ -254,8 +255,14 @@ impl Source for Shelf {
         now(Some(String::from("a title")))
     }
 
-    fn count<'t>(&'t self, _: &'t mut Tx, project: &'t str) -> BoxFuture<'t, Result<u64, DbError>> {
-        now(self.images(|image| image.project == project).len() as u64)
+    fn count<'t>(
+        &'t self,
+        _: &'t mut Tx,
+        project: &'t str,
+        limit: u64,
+    ) -> BoxFuture<'t, Result<u64, DbError>> {
+        let count = self.images(|image| image.project == project).len() as u64;
+        now(count.min(limit))
     }
 
     fn page<'t>(

@@ -151,7 +151,7 @@ impl CancelView {
             "cancelled" => "The export is cancelled.",
             "cancelling" => "The export is cancelled for good; its archive is being removed.",
             "already_cancelled" => "The export was cancelled before.",
-            "already_completed" => "The export was completed before; its archive is kept.",
+            "already_completed" => "The export was completed before.",
             _ => "The export had failed before.",
         }
     }

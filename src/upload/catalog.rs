@@ -41,13 +41,15 @@ pub async fn find(tx: &mut Tx, ids: &[String]) -> Result<Vec<Content>, DbError> 
     rows.iter().map(content).collect()
 }
 
-/// How many complete ones a project has.
+/// How many complete ones a project has, and `limit` if there are more.
 ///
 /// # Errors
 /// The database's.
-pub async fn count(tx: &mut Tx, project: &str) -> Result<u64, DbError> {
+pub async fn count_up_to(tx: &mut Tx, project: &str, limit: u64) -> Result<u64, DbError> {
+    let limit = Param::Int(i64::try_from(limit).unwrap_or(i64::MAX));
+    let params = [Param::Text(project), limit];
     let total = tx
-        .fetch_optional(&sql::COUNT_CONTENTS, &[Param::Text(project)])
+        .fetch_optional(&sql::COUNT_CONTENTS_UP_TO, &params)
         .await?;
     row::count(&total.ok_or(STRANGE)?, 0)
 }
@@ -63,7 +65,10 @@ pub async fn list(
     [limit, skip]: [i64; 2],
 ) -> Result<(Vec<Content>, u64), DbError> {
     let params = [Param::Text(project), Param::Int(limit), Param::Int(skip)];
-    let total = count(tx, project).await?;
+    let total = tx
+        .fetch_optional(&sql::COUNT_CONTENTS, &params[..1])
+        .await?;
+    let total = row::count(&total.ok_or(STRANGE)?, 0)?;
     let rows = tx.fetch_all(&sql::LIST_CONTENTS, &params).await?;
     Ok((rows.iter().map(content).collect::<Result<_, _>>()?, total))
 }

@@ -462,6 +462,12 @@ pub(super) static COUNT_CONTENTS: Sql = sql!(
      WHERE project_id = $1 AND kind <> 'partial' AND state = 'completed'"
 );
 
+/// $1 project, $2 limit.
+pub(super) static COUNT_CONTENTS_UP_TO: Sql = sql!(
+    "SELECT COUNT(*) FROM (SELECT id FROM upload \
+     WHERE project_id = $1 AND kind <> 'partial' AND state = 'completed' LIMIT $2) some"
+);
+
 /// $1 project, $2 limit, $3 offset.
 pub(super) static LIST_CONTENTS: Sql = sql!(
     "SELECT ",
@@ -554,6 +560,7 @@ pub(super) static ALL: &[&Sql] = &[
     &LIST,
     &FIND_CONTENTS,
     &COUNT_CONTENTS,
+    &COUNT_CONTENTS_UP_TO,
     &LIST_CONTENTS,
     &PAGE_CONTENTS,
     &SEGMENTS,

@@ -7,6 +7,8 @@ CREATE TABLE export_job (
     state TEXT NOT NULL,
     -- What it is to have, in JSON.
     options TEXT NOT NULL,
+    -- The images that were named, a JSON array of ids. NULL: all of the project.
+    selected TEXT,
     -- As its archive is called.
     title TEXT NOT NULL,
     -- How often it was begun. Names the one that is under way.
@@ -33,4 +35,5 @@ CREATE UNIQUE INDEX export_job_active ON export_job (project_id, user_id)
 CREATE INDEX export_job_next ON export_job (created_at, id) WHERE state = 'queued';
 CREATE INDEX export_job_listing ON export_job (project_id, created_at, id);
 CREATE INDEX export_job_remains ON export_job (state, expires_at) WHERE released_bytes IS NULL;
+CREATE INDEX export_job_kept ON export_job (project_id, user_id) WHERE released_bytes IS NULL;
 CREATE INDEX export_job_finished ON export_job (finished_at) WHERE finished_at IS NOT NULL;
