@@ -3,9 +3,11 @@
 //! | file | what |
 //! |---|---|
 //! | this one | the world of a test |
+//! | `made.rs` | what an archive has |
 //! | `races.rs` | cancels against all that an export does, at any moment |
 //! | `zip.rs` | what others make of the archives |
 
+mod made;
 mod races;
 mod zip;
 

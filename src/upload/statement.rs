@@ -465,7 +465,7 @@ pub(super) static COUNT_CONTENTS: Sql = sql!(
 /// $1 project, $2 limit.
 pub(super) static COUNT_CONTENTS_UP_TO: Sql = sql!(
     "SELECT COUNT(*) FROM (SELECT id FROM upload \
-     WHERE project_id = $1 AND kind <> 'partial' AND state = 'completed' LIMIT $2) some"
+     WHERE project_id = $1 AND kind <> 'partial' AND state = 'completed' LIMIT $2) counted"
 );
 
 /// $1 project, $2 limit, $3 offset.

@@ -154,7 +154,7 @@ async fn cancel(world: &World, job: &Job, caller: &Caller, rng: &mut Rng) -> Ans
 }
 
 /// The export when it has ended and nothing more is done to it.
-async fn end(world: &World, job: &Job, caller: &Caller) -> Job {
+pub(super) async fn end(world: &World, job: &Job, caller: &Caller) -> Job {
     let ended = async {
         loop {
             let job = world.job(job, caller).await;

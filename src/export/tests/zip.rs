@@ -235,7 +235,7 @@ fn piece(rng: &mut fastrand::Rng) -> Vec<u8> {
 }
 
 /// What an archive has, by a reader that looks at nothing but its table of contents.
-fn contents(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn contents(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
     use std::io::Read;
 
     let archive = rawzip::ZipArchive::from_slice(bytes).unwrap();

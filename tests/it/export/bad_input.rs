@@ -196,7 +196,7 @@ async fn images_have_to_be_complete_and_of_the_project() {
         (ids(json!([deleted.id()])), deleted.id()),
         (ids(json!([part.id()])), part.id()),
         (ids(json!([unfinished.id(), good])), "not complete"),
-        (ids(json!(four)), "4 images"),
+        (ids(json!(four)), "3 at most"),
     ];
     world.expect_refusals(wrong(cases)).await;
     for _ in 0..3 {

@@ -247,8 +247,13 @@ async fn killed_over_exports_leaves_whole_archives_or_none() {
                 }
             }
         }
+        // Past ten, the oldest ones expire.
+        let completed = *ends.get("completed").unwrap_or(&0);
         let kept = server.archives().len();
-        assert_eq!(Some(&kept), ends.get("completed").or(Some(&0)), "{ends:?}");
+        assert!(
+            (completed.min(10)..=completed).contains(&kept),
+            "{kept} of {ends:?}"
+        );
     }
     println!("{ends:?}");
     // One of them in full.

@@ -85,7 +85,7 @@ async fn exported(server: &Server) {
     expect_annotations(&archive, &images);
     expect_measures(&archive, &images);
     let manifest = archive.manifest();
-    let without = json!(["6 of 8 images have no result."]);
+    let without = json!(["Images without a result: 6 of 8."]);
     for (member, value) in [
         ("exportId", json!(job.id)),
         ("projectId", json!("default")),
