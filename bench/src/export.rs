@@ -31,23 +31,21 @@ pub(crate) fn archived(name: &str, small: u64, large: u64, options: &Options) ->
     let setups = [("the large one", 0), ("with the small ones", small)];
     for (setup, small) in setups {
         let [mut rate, mut share, mut grown] = [const { Vec::new() }; 3];
-        for _ in 0..options.rounds {
+        for round in 0..options.rounds {
             let server = start_server(DURABLE, options)?;
             let blobs = uploads(&server, small, large)?;
-            let begun = now();
-            let bytes = copy_all(&blobs, &server.dir().join("copy"))?;
-            let copied = bytes as f64 / begun.elapsed().as_secs_f64();
-            let mut user = Connection::open(&server.address)?;
-            let before = server.process.memory()?;
-            server.process.forget_peak()?;
-            let begun = now();
-            let job = start(&mut user)?;
-            settle(&mut user, &job, "completed")?;
-            let archived = bytes as f64 / begun.elapsed().as_secs_f64();
-            rate.push(archived / MB);
-            share.push(archived / copied);
-            let peak = server.process.memory_peak()?;
-            grown.push(peak.saturating_sub(before) as f64 / MIB);
+            let copy = server.dir().join("copy");
+            // In turns, since the first one reads what may not be in memory yet.
+            let is_copied_first = round.is_multiple_of(2);
+            let before = is_copied_first.then(|| copy_all(&blobs, &copy));
+            let exported = export(&server)?;
+            let copied = match before {
+                Some(copied) => copied?,
+                None => copy_all(&blobs, &copy)?,
+            };
+            rate.push(copied.bytes / exported.seconds / MB);
+            share.push(copied.seconds / exported.seconds);
+            grown.push(exported.grown_bytes as f64 / MIB);
         }
         let columns = [
             column("MB/s", 0, rate),
@@ -137,16 +135,45 @@ fn uploads(server: &Running, small: u64, large: u64) -> io::Result<Vec<PathBuf>>
     Ok(blobs)
 }
 
-/// Copies files into one, one behind the other, and makes that durable. Returns how many bytes it has.
-fn copy_all(files: &[PathBuf], copy: &Path) -> io::Result<u64> {
+struct Copied {
+    bytes: f64,
+    seconds: f64,
+}
+
+/// Copies files into one, one behind the other, and makes that durable.
+fn copy_all(files: &[PathBuf], copy: &Path) -> io::Result<Copied> {
+    let begun = now();
     let mut to = File::create(copy)?;
     let mut bytes = 0;
     for file in files {
         bytes += io::copy(&mut File::open(file)?, &mut to)?;
     }
     to.sync_all()?;
+    let seconds = begun.elapsed().as_secs_f64();
     fs::remove_file(copy)?;
-    Ok(bytes)
+    Ok(Copied {
+        bytes: bytes as f64,
+        seconds,
+    })
+}
+
+struct Exported {
+    seconds: f64,
+    /// How much more memory it has taken.
+    grown_bytes: u64,
+}
+
+fn export(server: &Running) -> io::Result<Exported> {
+    let mut user = Connection::open(&server.address)?;
+    let before = server.process.memory()?;
+    server.process.forget_peak()?;
+    let begun = now();
+    let job = start(&mut user)?;
+    settle(&mut user, &job, "completed")?;
+    Ok(Exported {
+        seconds: begun.elapsed().as_secs_f64(),
+        grown_bytes: server.process.memory_peak()?.saturating_sub(before),
+    })
 }
 
 /// When a file that is removed soon was last seen to grow. `None`: it is not there, or stays.
