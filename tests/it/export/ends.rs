@@ -75,7 +75,7 @@ async fn what_is_deleted_in_the_middle_of_its_copy_leaves_a_sound_archive() {
     assert_eq!(missing[0]["sourceId"], gone.id(), "{missing}");
     assert_eq!(missing.as_array().map(Vec::len), Some(1), "{missing}");
     let warnings = status["warnings"].to_string();
-    assert!(warnings.contains("1 images were removed"), "{warnings}");
+    assert!(warnings.contains("removed meanwhile: 1."), "{warnings}");
 }
 
 #[tokio::test]
