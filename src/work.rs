@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::cancel::Scope;
@@ -31,7 +32,9 @@ pub trait Worker: Send + 'static {
     fn name(&self) -> &'static str;
 
     /// Done once, before the first request is served. An error keeps the server from starting.
-    fn prepare(&mut self) -> BoxFuture<'_, Result<(), Box<dyn std::error::Error + Send + Sync>>>;
+    fn prepare(&mut self) -> BoxFuture<'_, Result<(), Box<dyn std::error::Error + Send + Sync>>> {
+        async { Ok(()) }.boxed()
+    }
 
     /// Does a bounded piece of work.
     ///

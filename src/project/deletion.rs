@@ -197,10 +197,6 @@ impl Worker for Deletions {
         "deletions"
     }
 
-    fn prepare(&mut self) -> BoxFuture<'_, Result<(), Box<dyn std::error::Error + Send + Sync>>> {
-        async { Ok(()) }.boxed()
-    }
-
     fn work(&mut self) -> BoxFuture<'_, Next> {
         async move {
             self.step().await.unwrap_or_else(|error| {

@@ -63,10 +63,6 @@ impl Worker for Denials {
         "denials"
     }
 
-    fn prepare(&mut self) -> BoxFuture<'_, Result<(), Box<dyn std::error::Error + Send + Sync>>> {
-        async { Ok(()) }.boxed()
-    }
-
     fn work(&mut self) -> BoxFuture<'_, Next> {
         async {
             if !self.hear().await {

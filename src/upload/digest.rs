@@ -205,10 +205,6 @@ impl Worker for FinalDigests {
         "digests"
     }
 
-    fn prepare(&mut self) -> BoxFuture<'_, Result<(), Box<dyn std::error::Error + Send + Sync>>> {
-        async { Ok(()) }.boxed()
-    }
-
     fn work(&mut self) -> BoxFuture<'_, Next> {
         async move {
             if !self.uploads.config.digest {

@@ -114,10 +114,6 @@ impl Worker for Sweeper {
         "sweeper"
     }
 
-    fn prepare(&mut self) -> BoxFuture<'_, Result<(), Box<dyn std::error::Error + Send + Sync>>> {
-        async { Ok(()) }.boxed()
-    }
-
     fn work(&mut self) -> BoxFuture<'_, Next> {
         async move {
             match self.step().await {
