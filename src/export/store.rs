@@ -261,13 +261,6 @@ impl Store {
         self.change(move |tx| {
             let (job, warnings) = (job.clone(), warnings.clone());
             async move {
-                let of_user = [
-                    Param::Text(&job.project),
-                    Param::Text(&job.user),
-                    // And this one.
-                    Param::Int(KEPT_MAX - 1),
-                ];
-                tx.execute(&sql::EXPIRE_OLDER, &of_user).await?;
                 let params = [
                     Param::Text(&job.id),
                     Param::Int(job.attempt),
@@ -275,8 +268,17 @@ impl Store {
                     Param::Text(&warnings),
                     Param::Int(keep),
                 ];
-                let changed = apply(tx, &sql::COMPLETE, &params).await?;
-                Ok((changed.first().cloned(), changed))
+                let completed = run(tx, &sql::COMPLETE, &params).await?;
+                if !completed.is_empty() {
+                    let of_user = [
+                        Param::Text(&job.project),
+                        Param::Text(&job.user),
+                        Param::Int(KEPT_MAX),
+                    ];
+                    tx.execute(&sql::EXPIRE_OLDER, &of_user).await?;
+                }
+                tell(tx, &completed).await?;
+                Ok((completed.first().cloned(), completed))
             }
             .boxed()
         })
@@ -512,10 +514,20 @@ impl Owned {
 
 /// Runs a statement that changes exports, and tells of it: to be called last in a transaction, and once.
 async fn apply(tx: &mut Tx, statement: &Sql, params: &[Param<'_>]) -> Result<Vec<Job>, DbError> {
-    let rows = tx.fetch_all(statement, params).await?;
-    let changed: Vec<Job> = rows.iter().map(job).collect::<Result<_, _>>()?;
-    record_all(tx, changed.iter().filter_map(event::reached).collect()).await?;
+    let changed = run(tx, statement, params).await?;
+    tell(tx, &changed).await?;
     Ok(changed)
+}
+
+/// Runs a statement that changes exports, and returns them.
+async fn run(tx: &mut Tx, statement: &Sql, params: &[Param<'_>]) -> Result<Vec<Job>, DbError> {
+    let rows = tx.fetch_all(statement, params).await?;
+    rows.iter().map(job).collect()
+}
+
+/// Writes the events of what has changed.
+async fn tell(tx: &mut Tx, changed: &[Job]) -> Result<(), DbError> {
+    record_all(tx, changed.iter().filter_map(event::reached).collect()).await
 }
 
 /// Queues an export, unless one of the caller's has not ended. Returns it.

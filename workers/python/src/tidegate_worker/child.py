@@ -54,11 +54,16 @@ class Ready:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """The job has arrived, and the function is called next."""
+
+
+@dataclass(frozen=True)
 class Progress:
     percent: int
 
 
-Message = Ready | Progress | logging.LogRecord | Outcome
+Message = Ready | Begun | Progress | logging.LogRecord | Outcome
 
 
 class Child:
@@ -191,6 +196,7 @@ def _main(
             number, item = pipe.recv()
         except (EOFError, OSError):
             return
+        line.send(Begun())
 
         def is_cancelled(number: int = number) -> bool:
             return cancelled.value == number

@@ -8,12 +8,14 @@ import threading
 from collections.abc import Mapping
 
 from .backoff import Backoff
-from .child import Child, ChildEnded, Function, Progress
+from .child import Begun, Child, ChildEnded, Function, Progress
 from .client import Client, Refused, Unavailable
 from .protocol import Completed, Failure, Item, Outcome, Stopped
 from .runs import Run, Runs, State
 
 logger = logging.getLogger(__name__)
+
+ENDED = Failure("the process that worked on it has ended", retryable=True)
 
 
 class Slot:
@@ -48,7 +50,12 @@ class Slot:
                     return
                 # One that has ended while it was idle must not cost the item an attempt.
                 child = self._child = self._replaced(child, end)
-                self._work(run, child, end)
+                outcome = self._outcome(run, child)
+                if outcome is None:
+                    # It was dying already, and nobody could see that.
+                    child = self._child = self._replaced(child, end)
+                    outcome = self._outcome(run, child)
+                self._settle(run, outcome or ENDED, end)
                 child = self._child = self._replaced(child, end)
         finally:
             child.end()
@@ -58,8 +65,7 @@ class Slot:
         if self._child is not None:
             self._child.kill()
 
-    def _work(self, run: Run, child: Child, end: threading.Event) -> None:
-        outcome = self._outcome(run, child)
+    def _settle(self, run: Run, outcome: Outcome, end: threading.Event) -> None:
         state = self._runs.settle(run)
         if state is State.CANCELLED:
             # A result that came too late would be refused, and an error is of no interest.
@@ -68,7 +74,9 @@ class Slot:
             self._report(run, outcome, end)
         self._runs.end(run)
 
-    def _outcome(self, run: Run, child: Child) -> Outcome:
+    def _outcome(self, run: Run, child: Child) -> Outcome | None:
+        """What becomes of the item. None: nothing, the child has ended before it began."""
+        has_begun = False
         if not self._runs.attach(run, child):
             return Stopped()
         logger.info("%s: begun, model %s", run.item, run.item.model)
@@ -76,14 +84,16 @@ class Slot:
             child.send(run.item)
             while True:
                 message = child.receive()
-                if isinstance(message, Progress):
+                if isinstance(message, Begun):
+                    has_begun = True
+                elif isinstance(message, Progress):
                     self._runs.advance(run, message.percent)
                 elif isinstance(message, logging.LogRecord):
                     _log(message)
                 elif isinstance(message, Completed | Failure | Stopped):
                     return message
         except ChildEnded:
-            return Failure("the process that worked on it has ended", retryable=True)
+            return ENDED if has_begun else None
 
     def _report(self, run: Run, outcome: Outcome, end: threading.Event) -> None:
         backoff = Backoff()
