@@ -7,7 +7,8 @@
 //!
 //! | hole | stands for |
 //! |---|---|
-//! | `{now}` | when the statement began, in milliseconds since the Unix epoch by the database's clock |
+//! | `{now}` | milliseconds since the Unix epoch by the database's clock; two in one statement may differ: see `{moment}` |
+//! | `{moment}` | a table `moment` with one row, whose column `now` is one and the same `{now}` for the whole statement |
 //! | `{for_update}` | lock the selected rows; SQLite's one writer needs no lock |
 //! | `{for_share}` | keep the selected rows from being changed; others may do the same |
 //! | `{skip_locked}` | the same, passing over rows that somebody else has locked |
@@ -111,7 +112,13 @@ const HOLES: &[Hole] = &[
     Hole::plain(
         "now",
         "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
-        "(extract(epoch from statement_timestamp()) * 1000)::bigint",
+        "(extract(epoch from clock_timestamp()) * 1000)::bigint",
+    ),
+    Hole::plain(
+        "moment",
+        "(SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) AS now) moment",
+        // Volatile, so it is not taken apart and read twice.
+        "(SELECT (extract(epoch from clock_timestamp()) * 1000)::bigint AS now) moment",
     ),
     Hole::plain("for_update", "", "FOR UPDATE"),
     Hole::plain("for_share", "", "FOR SHARE"),

@@ -13,8 +13,9 @@ use crate::db::sql;
 pub(super) static START: Sql = sql!(
     "INSERT INTO export_job (id, project_id, user_id, state, options, title, attempt, warnings, \
      selected, created_at, updated_at) \
-     VALUES ($1, $2, $3, 'queued', $4, $5, 0, $6, $7, {now}, {now}) \
-     ON CONFLICT DO NOTHING RETURNING ",
+     SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), 'queued', CAST($4 AS TEXT), \
+     CAST($5 AS TEXT), 0, CAST($6 AS TEXT), CAST($7 AS TEXT), moment.now, moment.now \
+     FROM {moment} WHERE TRUE ON CONFLICT DO NOTHING RETURNING ",
     columns!()
 );
 

@@ -26,7 +26,8 @@ macro_rules! share {
 /// $1 id, $2 owner, $3 title, $4 description.
 pub(super) static CREATE: Sql = sql!(
     "INSERT INTO project (id, owner_id, title, description, is_default, created_at, updated_at) \
-     VALUES ($1, $2, $3, $4, 0, {now}, {now}) RETURNING ",
+     SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), 0, \
+     moment.now, moment.now FROM {moment} RETURNING ",
     project!()
 );
 
@@ -100,7 +101,8 @@ pub(super) static REMOVE_SHARES: Sql = sql!(
 /// $1 id, $2 project, $3 user, $4 e-mail address.
 pub(super) static INVITE: Sql = sql!(
     "INSERT INTO share (id, project_id, user_id, email, status, created_at, updated_at) \
-     VALUES ($1, $2, $3, $4, 'pending', {now}, {now}) RETURNING ",
+     SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), 'pending', \
+     moment.now, moment.now FROM {moment} RETURNING ",
     share!()
 );
 
