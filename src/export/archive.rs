@@ -13,7 +13,6 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 use rawzip::extra_fields::ExtraFieldId;
 use rawzip::time::UtcDateTime;
 use rawzip::{CompressionMethod, DataDescriptorOutput, Header, ZipArchiveWriter, ZipFileBuilder};
-use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 
 use crate::blob::{BlobError, BlobWriter, Digests};
@@ -367,25 +366,5 @@ impl Write for Tap {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// The SHA-256 of content that is written in pieces, in lower-case hexadecimal at its end.
-#[derive(Default)]
-pub(super) struct Sum(Sha256);
-
-impl Sum {
-    pub(super) fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    pub(super) fn end(self) -> String {
-        use std::fmt::Write;
-
-        let mut text = String::with_capacity(64);
-        for byte in self.0.finalize() {
-            let _infallible = write!(text, "{byte:02x}");
-        }
-        text
     }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use super::archive::{Archive, ArchiveError, Coding, Entry, Head, Sum};
+use super::archive::{Archive, ArchiveError, Coding, Entry, Head};
 use super::findings::{Documents, Forms, Part};
 use super::job::{AnnotationFormat, Job};
 use super::manifest::{self, Kind, Listed, Lost, Missing};
@@ -25,7 +25,7 @@ use super::names::{self, Names};
 use super::progress::{IMAGE_COST, Progress, Stage};
 use super::spool::{Reader, Spool};
 use super::{Content, Exports, Image, found};
-use crate::blob::BlobError;
+use crate::blob::{BlobError, Digests};
 use crate::cancel::Scope;
 use crate::db::DbError;
 
@@ -517,7 +517,7 @@ impl Maker {
         };
         let bytes = head.bytes;
         let mut entry = self.archive.entry(head).await?;
-        let mut sum = Sum::default();
+        let mut sum = Digests::sha256();
         for part in parts {
             match part {
                 Part::Text(text) => {
@@ -540,7 +540,7 @@ impl Maker {
             path,
             kind,
             bytes,
-            sha256: &sum.end(),
+            sha256: &sum.whole_hex().unwrap_or_default(),
             source_id,
         };
         Ok(self.listed.add(&listed).await?)
@@ -592,25 +592,26 @@ async fn copy_all(
     entry: &mut Entry<'_>,
     progress: &Progress,
 ) -> Result<String, NotMade> {
-    let mut sum = planned.sha256.is_none().then(Sum::default);
+    let mut sum = match planned.sha256 {
+        Some(_) => Digests::none(),
+        None => Digests::sha256(),
+    };
     let mut at = 0;
     let mut next = content.read(0, READ_BYTES).await.map_err(NotMade::Read)?;
     while !next.is_empty() {
         at += next.len() as u64;
         progress.add_work(next.len() as u64);
-        if let Some(sum) = &mut sum {
-            sum.update(&next);
-        }
+        sum.update(&next);
         // Both are awaited to their ends.
         let (written, read) = join(entry.write(next), content.read(at, READ_BYTES)).await;
         written?;
         next = read.map_err(NotMade::Read)?;
     }
     match at == planned.bytes {
-        true => Ok(match (sum, &planned.sha256) {
-            (Some(sum), _) => sum.end(),
-            (None, known) => known.clone().unwrap_or_default(),
-        }),
+        true => {
+            let known = planned.sha256.clone();
+            Ok(known.or_else(|| sum.whole_hex()).unwrap_or_default())
+        }
         false => Err(NotMade::Read(BlobError::Short {
             promised: planned.bytes,
             found: at,
@@ -618,7 +619,7 @@ async fn copy_all(
     }
 }
 
-async fn add(entry: &mut Entry<'_>, piece: Bytes, sum: &mut Sum) -> Result<(), NotMade> {
+async fn add(entry: &mut Entry<'_>, piece: Bytes, sum: &mut Digests) -> Result<(), NotMade> {
     sum.update(&piece);
     Ok(entry.write(piece).await?)
 }

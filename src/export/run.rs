@@ -119,20 +119,17 @@ impl Exports {
     }
 
     fn show(&self, operation: &Operation, job: &Arc<Job>, scope: &Scope, progress: &Arc<Progress>) {
+        let feed = event::feed(&job.project);
         let (job, scope, progress) = (job.clone(), scope.clone(), progress.clone());
         let mut last = None;
-        operation.show(
-            event::feed(&job.project.clone()),
-            Kind::ExportProgress,
-            move || {
-                // What is stopped comes no further.
-                let seen = scope.reason().is_none().then(|| progress.seen())?;
-                let is_news = last.as_ref() != Some(&seen);
-                let told = is_news.then(|| event::progress(&job, &seen));
-                last = Some(seen);
-                told
-            },
-        );
+        operation.show(feed, Kind::ExportProgress, move || {
+            // What is stopped comes no further.
+            let seen = scope.reason().is_none().then(|| progress.seen())?;
+            let is_news = last.as_ref() != Some(&seen);
+            let told = is_news.then(|| event::progress(&job, &seen));
+            last = Some(seen);
+            told
+        });
     }
 
     async fn keep(&self, job: &Job, made: &Made) {

@@ -36,19 +36,8 @@ impl World {
 
     async fn expect_refusals(&self, cases: Vec<Case>) {
         let before = self.state().await;
-        for (request, (status, slug), named) in cases {
-            let body = String::from_utf8_lossy(&request.body);
-            let shown = body.chars().take(300).collect::<String>();
-            let what = format!("{} {} {shown}", request.method, request.target);
-            let answer = self.server.send(request).await;
-            assert_eq!(answer.status, status, "{what}:\n{answer}");
-            let answer = answer.expect_slug(status, slug);
-            let problem = answer.json();
-            let text = match slug {
-                "validation-failed" => problem["errors"].to_string(),
-                _ => problem["detail"].to_string(),
-            };
-            assert!(text.contains(&named), "{what}: {text} and no {named}");
+        for (request, problem, named) in cases {
+            self.server.expect_refusal(request, problem, &named).await;
         }
         assert_eq!(self.state().await, before);
     }

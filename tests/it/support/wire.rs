@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::PATIENCE;
+use super::server::Server;
 
 /// A request, exactly as it will look on the wire. `Host` is added unless it is given.
 #[derive(Clone, Debug)]
@@ -676,4 +677,27 @@ async fn read_more(stream: &mut (impl AsyncRead + Unpin), unread: &mut Vec<u8>) 
 
 fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
+}
+
+impl Server {
+    /// Sends a request that is refused with this status and slug, in words that name this.
+    pub(crate) async fn expect_refusal(
+        &self,
+        request: Req,
+        (status, slug): (u16, &str),
+        named: &str,
+    ) {
+        let body = String::from_utf8_lossy(&request.body);
+        let shown = body.chars().take(300).collect::<String>();
+        let what = format!("{} {} {shown}", request.method, request.target);
+        let answer = self.send(request).await;
+        assert_eq!(answer.status, status, "{what}:\n{answer}");
+        let answer = answer.expect_slug(status, slug);
+        let problem = answer.json();
+        let text = match slug {
+            "validation-failed" => problem["errors"].to_string(),
+            _ => problem["detail"].to_string(),
+        };
+        assert!(text.contains(named), "{what}: {text} and no {named}");
+    }
 }
