@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use self::rufh::Interop;
 
-use crate::field::{media, name};
+use crate::field::{media, name, structured};
 use crate::problem::Problem;
 use crate::request::{Protocol, Request};
 use crate::response::{Interim, Resource, Response};
@@ -227,6 +227,14 @@ fn override_refused() -> Problem {
 fn put_location(fields: &mut HeaderMap, location: &str) {
     if let Ok(location) = HeaderValue::from_str(location) {
         fields.insert(header::LOCATION, location);
+    }
+}
+
+/// Of what a complete upload consists, so that its sender can compare it with what he has.
+fn put_digest(fields: &mut HeaderMap, resource: &Resource) {
+    let sha256 = resource.sha256.as_deref().filter(|_| resource.complete);
+    if let Some(digest) = sha256.and_then(structured::from_sha256) {
+        fields.insert(name::REPR_DIGEST, digest);
     }
 }
 

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::{
     ACCEPT_PATCH, Settings, Target, UPLOAD_LENGTH, UPLOAD_OFFSET, effective_method, is_encoded,
-    put_location,
+    put_digest, put_location,
 };
 use crate::field::id::Id;
 use crate::field::length::Length;
@@ -37,7 +37,6 @@ const UPLOAD_COMPLETE: HeaderName = HeaderName::from_static(name::UPLOAD_COMPLET
 const UPLOAD_INCOMPLETE: HeaderName = HeaderName::from_static(name::UPLOAD_INCOMPLETE);
 const UPLOAD_LIMIT: HeaderName = HeaderName::from_static(name::UPLOAD_LIMIT);
 const INTEROP_VERSION: HeaderName = HeaderName::from_static(name::UPLOAD_DRAFT_INTEROP_VERSION);
-const REPR_DIGEST: HeaderName = HeaderName::from_static(name::REPR_DIGEST);
 
 /// How one interop version differs from the others, as far as clients of it exist.
 #[derive(Debug)]
@@ -533,10 +532,7 @@ fn put_resource(
     let limit = limit(interop.version(), settings, resource.expires_in);
     fields.insert(UPLOAD_LIMIT, limit);
     put_complete(fields, interop, resource.complete);
-    let sha256 = resource.sha256.as_deref().filter(|_| resource.complete);
-    if let Some(digest) = sha256.and_then(structured::from_sha256) {
-        fields.insert(REPR_DIGEST, digest);
-    }
+    put_digest(fields, resource);
 }
 
 fn put_complete(fields: &mut HeaderMap, interop: Interop, complete: bool) {

@@ -5,7 +5,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use super::{
-    Settings, Target, UPLOAD_LENGTH, UPLOAD_OFFSET, effective_method, is_encoded, put_location,
+    Settings, Target, UPLOAD_LENGTH, UPLOAD_OFFSET, effective_method, is_encoded, put_digest,
+    put_location,
 };
 use crate::field::checksum::{self, Checksum};
 use crate::field::concat::Concat;
@@ -213,21 +214,25 @@ pub(super) fn fields(response: &Response, settings: &Settings) -> HeaderMap {
                 put_offset(&mut fields, resource);
             }
             put_expiry(&mut fields, resource);
+            put_digest(&mut fields, resource);
         }
         Response::Existed { location, resource } => {
             put_location(&mut fields, location);
             put_offset(&mut fields, resource);
             put_expiry(&mut fields, resource);
+            put_digest(&mut fields, resource);
         }
         Response::Retrieved(resource) => {
             fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             put_offset(&mut fields, resource);
             put_expiry(&mut fields, resource);
+            put_digest(&mut fields, resource);
             retrieved(&mut fields, resource);
         }
         Response::Appended(resource) => {
             put_offset(&mut fields, resource);
             put_expiry(&mut fields, resource);
+            put_digest(&mut fields, resource);
         }
         Response::Cancelled => {}
         Response::Refused {
