@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`app`] | composition root: the only place that names concrete stores and mounts modules |
+//! | [`cli`] | the commands of a client, which talk HTTP to a server |
 //! | [`config`] | flags, environment and file become one typed configuration |
 //! | [`project`] | module: projects, and whom they are shared with |
 //! | [`upload`] | module: uploads |
@@ -19,7 +20,7 @@
 //! | [`access`] | mechanism: who may do what in a project |
 //! | [`work`] | mechanism: background work |
 //! | [`cancel`] | leaf: the one concept of cancellation |
-//! | [`auth`], [`clock`], [`id`] | leaves: who calls, what time it is, what things are called |
+//! | [`auth`], [`clock`], [`id`], [`units`] | leaves: who calls, what time it is, what things are called, sizes and durations |
 //!
 //! The rules of the protocols are a crate of their own, `tidegate-protocol`, without any I/O.
 
@@ -28,6 +29,7 @@ pub mod app;
 pub mod auth;
 pub mod blob;
 pub mod cancel;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod db;
@@ -40,6 +42,7 @@ pub mod module;
 pub mod ops;
 pub mod project;
 pub mod queue;
+pub mod units;
 pub mod upload;
 pub mod webhook;
 pub mod work;

@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
-use tidegate::{app, config};
+use tidegate::config::{self, Invocation};
+use tidegate::{app, cli};
 
 fn main() -> ExitCode {
     match config::parse(std::env::args_os()) {
-        Ok(command) => app::run(command),
+        Ok(Invocation::Operator(command)) => app::run(command),
+        Ok(Invocation::Client(command)) => cli::run(command),
         Err(refusal) => refusal.report(),
     }
 }

@@ -495,7 +495,7 @@ mod tests {
     use std::fs::{File, TryLockError};
 
     use super::*;
-    use crate::config;
+    use crate::config::{self, Invocation};
 
     /// What a disk holds up may go on after the runtime has been shut down, and still write.
     #[test]
@@ -503,7 +503,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_str().unwrap();
         let command = config::parse(["tidegate", "migrate", "--data-dir", path]);
-        let Ok(Command::Migrate(config)) = command else {
+        let Ok(Invocation::Operator(Command::Migrate(config))) = command else {
             panic!("{command:?}");
         };
         let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -12,10 +12,11 @@ use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
-use super::units::{ByteSize, TimeSpan};
 use super::{Digest, Durability, TokenRole};
+use crate::cli;
 use crate::http::telemetry::LogFormat;
 use crate::http::{Listen, Network};
+use crate::units::{ByteSize, TimeSpan};
 
 /// Headings of the settings that a command takes, if it does not serve: serving takes all of them.
 pub(super) const HEADINGS: [(&str, [&str; 2]); 3] = [
@@ -69,6 +70,8 @@ pub(super) enum Subcommand {
         #[command(flatten)]
         flags: Flags,
     },
+    #[command(flatten)]
+    Client(cli::Command),
 }
 
 /// The settings of one command line, and the file with further ones.

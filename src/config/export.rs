@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::args::Settings;
 use super::resolve::{DAY, Result, wrong};
-use super::units::TimeSpan;
+use crate::units::TimeSpan;
 
 /// Exports that may run at once, at most: each has the disk and a share of the threads that may wait
 /// for it.

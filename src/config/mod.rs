@@ -7,7 +7,6 @@
 //! | file | concern |
 //! |---|---|
 //! | `args` | the settings as they are written |
-//! | `units` | sizes and durations |
 //! | `resolve` | defaults and checks |
 //! | `auth` | the same for callers |
 //! | `export` | the same for exports |
@@ -24,7 +23,6 @@ mod queue;
 mod resolve;
 #[cfg(test)]
 mod tests;
-mod units;
 mod webhook;
 
 use std::ffi::OsString;
@@ -39,6 +37,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::auth::TokenConfig;
+use crate::cli;
 use crate::http::telemetry::LogFormat;
 use crate::http::{Cors, DrainLimits, Listen, Origin, Proxies};
 use crate::webhook::EndpointConfig;
@@ -47,6 +46,15 @@ pub use export::ExportLimits;
 pub use queue::QueueLimits;
 
 /// What the command line asks for.
+#[derive(Debug)]
+pub enum Invocation {
+    /// Something with a server of this machine.
+    Operator(Command),
+    /// To talk to a server, wherever it is.
+    Client(cli::Command),
+}
+
+/// What an operator asks for.
 #[derive(Debug)]
 pub enum Command {
     /// Serve until told to stop.
@@ -283,7 +291,7 @@ impl std::error::Error for Refusal {}
 /// # Errors
 ///
 /// Help is an error here too: see [`Refusal::report`].
-pub fn parse<I>(arguments: I) -> Result<Command, Refusal>
+pub fn parse<I>(arguments: I) -> Result<Invocation, Refusal>
 where
     I: IntoIterator<Item: Into<OsString> + Clone>,
 {
@@ -303,7 +311,8 @@ where
         resolve::config(flags).map_err(|e| refuse(program, &e))
     };
     let program = &mut program;
-    Ok(match cli.command {
+    Ok(Invocation::Operator(match cli.command {
+        Subcommand::Client(command) => return Ok(Invocation::Client(command)),
         Subcommand::Serve(flags) => Command::Serve(config(program, flags)?),
         Subcommand::Migrate(flags) => Command::Migrate(config(program, flags)?),
         Subcommand::Check(flags) => Command::Check(config(program, flags)?),
@@ -341,7 +350,7 @@ where
                 },
             }
         }
-    })
+    }))
 }
 
 /// The grammar, in which commands that do not serve hide what they have no use for.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::args::Settings;
 use super::resolve::{DAY, MEBIBYTE, Result, wrong};
-use super::units::TimeSpan;
+use crate::units::TimeSpan;
 
 /// Models that a server may have.
 const MODELS_MAX: usize = 64;

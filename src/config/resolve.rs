@@ -11,10 +11,10 @@ use tidegate_protocol::field::metadata;
 use tracing_subscriber::EnvFilter;
 
 use super::args::{Flags, Optional};
-use super::units::{ByteSize, TimeSpan};
 use super::{Config, Digest, Durability, Log, Modules, Settings, TlsFiles, UploadLimits, Url};
 use crate::http::telemetry::LogFormat;
 use crate::http::{Cors, DrainLimits, Listen, Network, Origin, Proxies};
+use crate::units::{ByteSize, TimeSpan};
 
 /// What is wrong with the settings. Names the setting, because it may come from any layer.
 #[derive(Debug, thiserror::Error)]

@@ -3,9 +3,19 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::units::{ByteSize, TimeSpan};
 use super::*;
 use crate::auth::{KeySource, Location};
+use crate::units::{ByteSize, TimeSpan};
+
+fn parse<I>(arguments: I) -> Result<Command, Refusal>
+where
+    I: IntoIterator<Item: Into<OsString> + Clone>,
+{
+    match super::parse(arguments)? {
+        Invocation::Operator(command) => Ok(command),
+        Invocation::Client(command) => panic!("asked for an operator's, got {command:?}"),
+    }
+}
 
 fn serve(arguments: &[&str]) -> Result<Config, Refusal> {
     let program = ["tidegate", "serve"].iter().chain(arguments);

@@ -11,15 +11,15 @@ use serde::de::{self, Deserializer, Visitor};
 
 /// A number of bytes: plain, or with a decimal (`k`, `M`, `G`) or binary (`Ki`, `Mi`, `Gi`) unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ByteSize(pub(super) u64);
+pub struct ByteSize(pub u64);
 
 /// A length of time: a whole number and one unit of `ms`, `s`, `m`, `h`, `d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TimeSpan(pub(super) Duration);
+pub struct TimeSpan(pub Duration);
 
 /// The text is no size or no time span. The message says what would be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum UnitError {
+pub enum UnitError {
     #[error("a size is a whole number of bytes or one with k, M, G, Ki, Mi or Gi, as in 16Mi")]
     NotSize,
     #[error("a size is at most {} bytes", ByteSize::MAX.0)]

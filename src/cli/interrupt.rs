@@ -1,0 +1,36 @@
+//! Ctrl-C: the first one ends what runs, in order; the second one ends the program.
+
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::out;
+use crate::cancel::{CancelReason, Scope};
+
+/// What a shell takes for the end by an interrupt.
+const INTERRUPTED: i32 = 130;
+
+/// Cancels `scope` at the first SIGINT, SIGTERM or SIGHUP, and ends the program at the second.
+///
+/// # Errors
+/// Signals cannot be listened for.
+pub(super) fn listen(scope: &Scope, watched: &Scope) -> io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let watched = watched.clone();
+    scope.spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+            if !watched.cancel(CancelReason::Shutdown) {
+                out::tell("tidegate: given up; what is not settled is found by the next run");
+                std::process::exit(INTERRUPTED);
+            }
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! Trying again: what may pass is waited for, everything else is an answer.
+
+use http::{HeaderValue, StatusCode};
+use tokio::time::sleep;
+
+use super::Run;
+use super::outcome::SendError;
+use crate::cli::refusal::Refusal;
+use crate::cli::retry::Backoff;
+use crate::cli::server::AskError;
+
+/// The attempts to get one upload to its end.
+pub(super) struct Attempts<'r> {
+    run: &'r Run,
+    backoff: Backoff,
+    tries: u32,
+    /// Whether the upload was there in this run.
+    met: bool,
+}
+
+impl<'r> Attempts<'r> {
+    pub(super) fn new(run: &'r Run) -> Self {
+        Self {
+            run,
+            backoff: Backoff::new(run.retries),
+            tries: 0,
+            met: false,
+        }
+    }
+
+    /// The server has answered something useful about the upload.
+    pub(super) fn met(&mut self) {
+        self.met = true;
+    }
+
+    /// It is further than before.
+    pub(super) fn advanced(&mut self) {
+        self.met = true;
+        self.tries = 0;
+        self.backoff.reset();
+    }
+
+    /// Waits until it makes sense to try again. `token` was sent with what has failed.
+    ///
+    /// # Errors
+    /// It makes none.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn again(
+        &mut self,
+        error: AskError,
+        token: Option<&HeaderValue>,
+    ) -> Result<(), SendError> {
+        if self.run.scope.reason().is_some() {
+            return Err(SendError::Interrupted { kept: 0 });
+        }
+        self.tries += 1;
+        let asked = match error.refusal() {
+            Some(refusal) => {
+                match verdict(refusal, self.met) {
+                    Verdict::Again => {}
+                    Verdict::Cancelled => return Err(SendError::Cancelled(refusal.clone())),
+                    Verdict::Lost => return Err(SendError::Lost),
+                    Verdict::Final => return Err(SendError::Ask(error)),
+                    Verdict::Denied => {
+                        let renewed = self.run.endpoint.server.token().renew(token).await;
+                        if !renewed || self.tries > 1 {
+                            return Err(SendError::Denied(error));
+                        }
+                        return Ok(());
+                    }
+                }
+                refusal.retry_after
+            }
+            None if error.is_passing() => None,
+            None => return Err(SendError::Ask(error)),
+        };
+        self.run.pace.trouble();
+        let Some(pause) = self.backoff.next(asked) else {
+            let (tries, last) = (self.tries, error);
+            return Err(SendError::GivenUp { tries, last });
+        };
+        tracing::debug!(%error, ?pause, "trying again");
+        tokio::select! {
+            _ = self.run.scope.cancelled() => Err(SendError::Interrupted { kept: 0 }),
+            () = sleep(pause) => Ok(()),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Again,
+    Cancelled,
+    Lost,
+    Denied,
+    Final,
+}
+
+/// `met`: whether the upload was there in this run. Then whoever has removed it since meant it.
+fn verdict(refusal: &Refusal, met: bool) -> Verdict {
+    match (refusal.status, refusal.problem.as_str()) {
+        (StatusCode::UNAUTHORIZED, _) => Verdict::Denied,
+        // Nobody has decided these.
+        (StatusCode::GONE, "upload-expired" | "upload-failed") if !met => Verdict::Lost,
+        (StatusCode::GONE, "upload-expired" | "upload-failed") => Verdict::Final,
+        (StatusCode::GONE, _) => Verdict::Cancelled,
+        (StatusCode::NOT_FOUND, _) if !met => Verdict::Lost,
+        // Another upload has the id, of another caller or another length.
+        (StatusCode::CONFLICT, "id-taken") => Verdict::Lost,
+        // It is tried again by whoever sends it now.
+        (_, "upload-superseded") => Verdict::Final,
+        _ if refusal.is_passing() => Verdict::Again,
+        _ => Verdict::Final,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+
+    #[test]
+    fn what_is_cancelled_is_never_sent_again_and_what_is_lost_is() {
+        let of = |status: u16, problem: &str, met| {
+            let body = format!(r#"{{"type": "/problems/{problem}"}}"#);
+            let status = StatusCode::from_u16(status).unwrap();
+            let refusal = Refusal::new(status, &HeaderMap::new(), body.as_bytes());
+            verdict(&refusal, met)
+        };
+        for met in [false, true] {
+            assert_eq!(of(410, "upload-cancelled", met), Verdict::Cancelled);
+            assert_eq!(of(410, "", met), Verdict::Cancelled);
+            assert_eq!(of(400, "upload-superseded", met), Verdict::Final);
+            assert_eq!(of(401, "unauthorized", met), Verdict::Denied);
+            assert_eq!(of(409, "id-taken", met), Verdict::Lost);
+            assert_eq!(of(409, "offset-mismatch", met), Verdict::Again);
+            assert_eq!(of(507, "storage-full", met), Verdict::Again);
+            assert_eq!(of(403, "forbidden", met), Verdict::Final);
+            assert_eq!(of(413, "upload-too-large", met), Verdict::Final);
+        }
+        assert_eq!(of(410, "upload-expired", false), Verdict::Lost);
+        assert_eq!(of(410, "upload-expired", true), Verdict::Final);
+        assert_eq!(of(404, "not-found", false), Verdict::Lost);
+        assert_eq!(of(404, "not-found", true), Verdict::Final);
+    }
+}

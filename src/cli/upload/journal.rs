@@ -1,0 +1,588 @@
+//! What has been sent to one destination, and what is half sent: a file of its own for each.
+//!
+//! Every change is committed before it is told, in a transaction with whatever else is waiting, and
+//! survives the end of this program, however sudden. After a loss of power the last changes may be
+//! missing: then a little more is asked and sent than would be necessary, and nothing is wrong.
+//! Several programs may have the same journal open.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+
+use super::find::{File, Print, key};
+use super::hash::{self, Mark, Sha256Sum};
+use crate::cancel::Scope;
+use crate::id::UploadId;
+
+/// Changes of one transaction.
+const BATCH_MAX: usize = 256;
+
+/// How long another program may keep it locked.
+const LOCKED_MAX: Duration = Duration::from_secs(20);
+
+/// Which tables there are.
+const SCHEMA_VERSION: i64 = 1;
+
+const SCHEMA: &str = "
+CREATE TABLE file (
+    path BLOB NOT NULL PRIMARY KEY,
+    size INTEGER NOT NULL,
+    modified INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    upload BLOB NOT NULL,
+    url TEXT,
+    hashed INTEGER NOT NULL DEFAULT 0,
+    digest BLOB,
+    reason TEXT
+) STRICT, WITHOUT ROWID;
+CREATE TABLE part (
+    path BLOB NOT NULL,
+    number INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    upload BLOB NOT NULL,
+    url TEXT,
+    PRIMARY KEY (path, number)
+) STRICT, WITHOUT ROWID;
+";
+
+/// What the destination has. Of this program alone, and gone with it.
+const PRESENT: &str = "
+CREATE TEMP TABLE present (
+    name TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    sha256 TEXT,
+    PRIMARY KEY (name, size)
+) STRICT, WITHOUT ROWID;
+";
+
+/// How far a file is, as its row says.
+const SENDING: i64 = 0;
+const DONE: i64 = 1;
+const CANCELLED: i64 = 2;
+
+/// The journal of one destination. Clones are handles to the same.
+#[derive(Clone)]
+pub(super) struct Journal(mpsc::Sender<Job>);
+
+/// Changes something, and returns what tells of it once that is committed.
+type Job = Box<dyn FnOnce(&Connection) -> rusqlite::Result<Tell> + Send>;
+type Tell = Box<dyn FnOnce() + Send>;
+
+/// It cannot be read or written. What has been told before is there all the same.
+#[derive(Debug, thiserror::Error)]
+#[error("the journal cannot be used any more: see the message before")]
+pub(super) struct JournalLost;
+
+/// It cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    #[error("{}: {source}", .path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{}: {source}", .path.display())]
+    Sqlite {
+        path: PathBuf,
+        source: rusqlite::Error,
+    },
+    #[error("{} is of a newer version of this program", .0.display())]
+    Newer(PathBuf),
+}
+
+/// What a run knows of a file before it sends anything.
+#[derive(Debug)]
+pub(super) enum Known {
+    /// It is sent.
+    Done { upload: UploadId, sha256: Sha256Sum },
+    /// Somebody has cancelled it.
+    Cancelled { reason: Option<String> },
+    /// It is to be sent, or the rest of it.
+    Sending(Sending),
+}
+
+/// A file that is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sending {
+    /// What becomes of it. If there are parts, it is put together of them.
+    pub(super) whole: Piece,
+    /// None, or at least two.
+    pub(super) parts: Vec<Piece>,
+    /// How far it is hashed.
+    pub(super) mark: Mark,
+    /// URLs of what was half sent of an older content.
+    pub(super) stale: Vec<String>,
+}
+
+/// Bytes of a file that are one upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// 0 is the whole, parts are counted from 1.
+    pub(super) number: u32,
+    pub(super) start: u64,
+    pub(super) size: u64,
+    pub(super) upload: UploadId,
+    /// `None`: it may not have been created yet.
+    pub(super) url: Option<String>,
+}
+
+impl Journal {
+    /// Opens the journal of `destination` in `dir`, which is made if need be. Blocks.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub(super) fn open(dir: &Path, destination: &str, scope: &Scope) -> Result<Self, OpenError> {
+        let io = |source| OpenError::Io {
+            path: dir.to_owned(),
+            source,
+        };
+        make_private(dir).map_err(io)?;
+        let name = hash::hex(&Sha256::digest(destination).into());
+        let path = dir.join(format!("{}.db", &name[..32]));
+        let sqlite = |source| OpenError::Sqlite {
+            path: path.clone(),
+            source,
+        };
+        let connection = Connection::open(&path).map_err(sqlite)?;
+        prepare(&connection).map_err(sqlite)?;
+        let version = "SELECT user_version FROM pragma_user_version";
+        let version: i64 = connection
+            .query_one(version, [], |row| row.get(0))
+            .map_err(sqlite)?;
+        if version > SCHEMA_VERSION {
+            return Err(OpenError::Newer(path));
+        }
+        let (sender, jobs) = mpsc::channel(BATCH_MAX);
+        scope.spawn(async move {
+            // A panic there is logged by nobody but loses nothing: whoever asks gets `JournalLost`.
+            drop(spawn_blocking(move || work(&connection, jobs)).await);
+        });
+        Ok(Self(sender))
+    }
+
+    /// What is known of `file`; if nothing is, or of another content, it is begun.
+    ///
+    /// # Errors
+    /// The journal is lost.
+    pub(super) async fn begin(&self, file: &File, parts: u8) -> Result<Known, JournalLost> {
+        let (path, print) = (key(&file.path), file.print);
+        self.change(move |book| {
+            let mut stale = Vec::new();
+            match find(book, &path)? {
+                Some(row) if row.print == print => return row.known(book, &path),
+                Some(row) if row.state == SENDING => stale = urls(book, &path, row.url)?,
+                _ => {}
+            }
+            forget(book, &path)?;
+            let sending = Sending::new(print.size, parts, stale);
+            insert(book, &path, print, &sending)?;
+            Ok(Known::Sending(sending))
+        })
+        .await
+    }
+
+    /// What is known of `file`, without a change.
+    ///
+    /// # Errors
+    /// The journal is lost.
+    pub(super) async fn look(&self, file: &File) -> Result<Option<Known>, JournalLost> {
+        let (path, print) = (key(&file.path), file.print);
+        self.change(move |book| match find(book, &path)? {
+            Some(row) if row.print == print => row.known(book, &path).map(Some),
+            _ => Ok(None),
+        })
+        .await
+    }
+
+    /// The digest of what was sent under this path, whatever the file is now.
+    ///
+    /// # Errors
+    /// The journal is lost.
+    pub(super) async fn sent(&self, file: &File) -> Result<Option<Sha256Sum>, JournalLost> {
+        let path = key(&file.path);
+        self.change(move |book| {
+            let row = find(book, &path)?.filter(|row| row.state == DONE);
+            Ok(row.and_then(|row| row.digest?.try_into().ok()))
+        })
+        .await
+    }
+
+    /// The file is another one, but has what was sent.
+    ///
+    /// # Errors
+    /// The journal is lost.
+    pub(super) async fn renew(&self, file: &File) -> Result<(), JournalLost> {
+        let (path, print) = (key(&file.path), file.print);
+        self.change(move |book| {
+            let statement = "UPDATE file SET size = ?2, modified = ?3, inode = ?4 WHERE path = ?1";
+            let values = params![
+                path,
+                print.size.cast_signed(),
+                print.modified,
+                print.inode.cast_signed()
+            ];
+            book.prepare_cached(statement)?.execute(values).map(drop)
+        })
+        .await
+    }
+
+    /// A piece is at `url`.
+    ///
+    /// # Errors
+    /// The journal is lost.
+    pub(super) async fn located(
+        &self,
+        path: &Path,
+        piece: u32,
+        url: String,
+    ) -> Result<(), JournalLost> {
+        let path = key(path);
+        self.change(move |book| {
+            let statement = match piece {
+                0 => "UPDATE file SET url = ?3 WHERE path = ?1 AND ?2 = 0",
+                _ => "UPDATE part SET url = ?3 WHERE path = ?1 AND number = ?2",
+            };
+            let values = params![path, piece, url];
+            book.prepare_cached(statement)?.execute(values).map(drop)
+        })
+        .await
+    }
+
+    /// So much of the file is hashed.
+    ///
+    /// # Errors
+    /// The journal is lost.
+    pub(super) async fn hashed(&self, path: &Path, mark: &Mark) -> Result<(), JournalLost> {
+        let (path, at, state) = (key(path), mark.at, mark.save());
+        self.change(move |book| {
+            let statement =
+                "UPDATE file SET hashed = ?2, digest = ?3 WHERE path = ?1 AND state = 0";
+            let values = params![path, at.cast_signed(), state];
+            book.prepare_cached(statement)?.execute(values).map(drop)
+        })
+        .await
+    }
+
+    /// All of the file is on the server.
+    ///
+    /// # Errors
+    /// The journal is lost.
+    pub(super) async fn done(&self, path: &Path, sha256: Sha256Sum) -> Result<(), JournalLost> {
+        let path = key(path);
+        self.change(move |book| {
+            let statement = "UPDATE file SET state = ?2, hashed = size, digest = ?3, url = NULL
+                WHERE path = ?1";
+            let values = params![path, DONE, sha256.as_slice()];
+            book.prepare_cached(statement)?.execute(values)?;
+            drop_parts(book, &path)
+        })
+        .await
+    }
+
+    /// Somebody has cancelled it.
+    ///
+    /// # Errors
+    /// The journal is lost.
+    pub(super) async fn cancelled(
+        &self,
+        path: &Path,
+        reason: Option<String>,
+    ) -> Result<(), JournalLost> {
+        let path = key(path);
+        self.change(move |book| {
+            let statement = "UPDATE file SET state = ?2, reason = ?3, hashed = 0, digest = NULL
+                WHERE path = ?1";
+            let values = params![path, CANCELLED, reason];
+            book.prepare_cached(statement)?.execute(values)?;
+            drop_parts(book, &path)
+        })
+        .await
+    }
+
+    /// Nothing is known of it any more.
+    ///
+    /// # Errors
+    /// The journal is lost.
+    pub(super) async fn forget(&self, path: &Path) -> Result<(), JournalLost> {
+        let path = key(path);
+        self.change(move |book| forget(book, &path)).await
+    }
+
+    /// Remembers for this run what the destination has: name, size, and SHA-256 if it is known.
+    ///
+    /// # Errors
+    /// The journal is lost.
+    pub(super) async fn note_present(
+        &self,
+        present: Vec<(String, u64, Option<String>)>,
+    ) -> Result<(), JournalLost> {
+        self.change(move |book| {
+            let mut statement = book.prepare_cached(
+                "INSERT INTO present (name, size, sha256) VALUES (?1, ?2, ?3)
+                 ON CONFLICT DO NOTHING",
+            )?;
+            for (name, size, sha256) in present {
+                statement.execute(params![name, size.cast_signed(), sha256])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whether the destination has a file of this name and size, and with which SHA-256.
+    ///
+    /// # Errors
+    /// The journal is lost.
+    pub(super) async fn present(
+        &self,
+        name: &str,
+        size: u64,
+    ) -> Result<Option<Option<String>>, JournalLost> {
+        let name = name.to_owned();
+        self.change(move |book| {
+            let statement = "SELECT sha256 FROM present WHERE name = ?1 AND size = ?2";
+            let mut statement = book.prepare_cached(statement)?;
+            let found = statement.query_row(params![name, size.cast_signed()], |row| row.get(0));
+            found.optional()
+        })
+        .await
+    }
+
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, JournalLost> {
+        let (sender, told) = oneshot::channel();
+        let job: Job = Box::new(move |book| {
+            let value = change(book)?;
+            Ok(Box::new(move || drop(sender.send(value))))
+        });
+        self.0.send(job).await.map_err(|_| JournalLost)?;
+        told.await.map_err(|_| JournalLost)
+    }
+}
+
+impl Sending {
+    fn new(size: u64, parts: u8, stale: Vec<String>) -> Self {
+        let whole = Piece {
+            number: 0,
+            start: 0,
+            size,
+            upload: UploadId::random(),
+            url: None,
+        };
+        let count = u64::from(parts).min(size);
+        let parts = (0..count).map(|nth| {
+            // As even as can be, and without an overflow for the largest files.
+            let edge = |nth: u64| (size / count) * nth + (size % count).min(nth);
+            Piece {
+                number: u32::try_from(nth + 1).unwrap_or(u32::MAX),
+                start: edge(nth),
+                size: edge(nth + 1) - edge(nth),
+                upload: UploadId::random(),
+                url: None,
+            }
+        });
+        Self {
+            parts: if count > 1 {
+                parts.collect()
+            } else {
+                Vec::new()
+            },
+            whole,
+            mark: Mark::default(),
+            stale,
+        }
+    }
+
+    /// What bytes are sent to.
+    pub(super) fn pieces(&self) -> &[Piece] {
+        match self.parts.is_empty() {
+            true => std::slice::from_ref(&self.whole),
+            false => &self.parts,
+        }
+    }
+}
+
+/// The row of a file.
+struct FileRow {
+    print: Print,
+    state: i64,
+    upload: Vec<u8>,
+    url: Option<String>,
+    hashed: u64,
+    digest: Option<Vec<u8>>,
+    reason: Option<String>,
+}
+
+impl FileRow {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            print: Print {
+                size: row.get::<_, i64>(0)?.cast_unsigned(),
+                modified: row.get(1)?,
+                inode: row.get::<_, i64>(2)?.cast_unsigned(),
+            },
+            state: row.get(3)?,
+            upload: row.get(4)?,
+            url: row.get(5)?,
+            hashed: row.get::<_, i64>(6)?.cast_unsigned(),
+            digest: row.get(7)?,
+            reason: row.get(8)?,
+        })
+    }
+
+    fn known(self, book: &Connection, path: &[u8]) -> rusqlite::Result<Known> {
+        let upload = id(&self.upload)?;
+        if self.state == CANCELLED {
+            let reason = self.reason;
+            return Ok(Known::Cancelled { reason });
+        }
+        if self.state == DONE {
+            let sha256 = self.digest.unwrap_or_default();
+            let sha256 = sha256.try_into().map_err(|_| damaged(7))?;
+            return Ok(Known::Done { upload, sha256 });
+        }
+        let whole = Piece {
+            number: 0,
+            start: 0,
+            size: self.print.size,
+            upload,
+            url: self.url,
+        };
+        let mut statement = book.prepare_cached(
+            "SELECT number, start, size, upload, url FROM part WHERE path = ?1 ORDER BY number",
+        )?;
+        let parts = statement.query_map(params![path], |row| {
+            Ok(Piece {
+                number: row.get(0)?,
+                start: row.get::<_, i64>(1)?.cast_unsigned(),
+                size: row.get::<_, i64>(2)?.cast_unsigned(),
+                upload: id(&row.get::<_, Vec<u8>>(3)?)?,
+                url: row.get(4)?,
+            })
+        })?;
+        Ok(Known::Sending(Sending {
+            whole,
+            parts: parts.collect::<rusqlite::Result<_>>()?,
+            mark: Mark::resume(self.hashed, self.digest.as_deref()),
+            stale: Vec::new(),
+        }))
+    }
+}
+
+fn id(bytes: &[u8]) -> rusqlite::Result<UploadId> {
+    let text = str::from_utf8(bytes).ok();
+    text.and_then(|text| text.parse().ok())
+        .ok_or_else(|| damaged(4))
+}
+
+fn damaged(column: usize) -> rusqlite::Error {
+    rusqlite::Error::InvalidColumnType(column, "file".into(), rusqlite::types::Type::Blob)
+}
+
+fn find(book: &Connection, path: &[u8]) -> rusqlite::Result<Option<FileRow>> {
+    let mut statement = book.prepare_cached(
+        "SELECT size, modified, inode, state, upload, url, hashed, digest, reason
+         FROM file WHERE path = ?1",
+    )?;
+    statement.query_row(params![path], FileRow::read).optional()
+}
+
+fn insert(book: &Connection, path: &[u8], print: Print, sending: &Sending) -> rusqlite::Result<()> {
+    let mut statement = book.prepare_cached(
+        "INSERT INTO file (path, size, modified, inode, state, upload)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    statement.execute(params![
+        path,
+        print.size.cast_signed(),
+        print.modified,
+        print.inode.cast_signed(),
+        SENDING,
+        Value::Blob(sending.whole.upload.to_string().into_bytes()),
+    ])?;
+    let mut statement = book.prepare_cached(
+        "INSERT INTO part (path, number, start, size, upload) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    for part in &sending.parts {
+        let (start, size) = (part.start.cast_signed(), part.size.cast_signed());
+        let upload = Value::Blob(part.upload.to_string().into_bytes());
+        statement.execute(params![path, part.number, start, size, upload])?;
+    }
+    Ok(())
+}
+
+/// Where what is half sent is.
+fn urls(book: &Connection, path: &[u8], whole: Option<String>) -> rusqlite::Result<Vec<String>> {
+    let statement = "SELECT url FROM part WHERE path = ?1 AND url IS NOT NULL";
+    let mut statement = book.prepare_cached(statement)?;
+    let parts = statement.query_map(params![path], |row| row.get(0))?;
+    whole.into_iter().map(Ok).chain(parts).collect()
+}
+
+fn forget(book: &Connection, path: &[u8]) -> rusqlite::Result<()> {
+    let statement = "DELETE FROM file WHERE path = ?1";
+    book.prepare_cached(statement)?.execute(params![path])?;
+    drop_parts(book, path)
+}
+
+fn drop_parts(book: &Connection, path: &[u8]) -> rusqlite::Result<()> {
+    let statement = "DELETE FROM part WHERE path = ?1";
+    book.prepare_cached(statement)?
+        .execute(params![path])
+        .map(drop)
+}
+
+fn prepare(book: &Connection) -> rusqlite::Result<()> {
+    book.busy_timeout(LOCKED_MAX)?;
+    book.pragma_update(None, "journal_mode", "WAL")?;
+    book.pragma_update(None, "synchronous", "NORMAL")?;
+    book.pragma_update(None, "cache_size", -4096)?;
+    book.execute_batch("BEGIN IMMEDIATE")?;
+    let version = "SELECT user_version FROM pragma_user_version";
+    let version: i64 = book.query_one(version, [], |row| row.get(0))?;
+    if version == 0 {
+        book.execute_batch(SCHEMA)?;
+        book.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    }
+    book.execute_batch("COMMIT")?;
+    book.execute_batch(PRESENT)
+}
+
+/// For its owner only: names of files are nobody else's business.
+fn make_private(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+}
+
+/// Commits what is waiting, again and again, until nobody is left who could ask for more.
+fn work(book: &Connection, mut jobs: mpsc::Receiver<Job>) {
+    while let Some(job) = jobs.blocking_recv() {
+        if let Err(error) = commit(book, job, &mut jobs) {
+            crate::cli::out::tell(&format!("tidegate: the journal: {error}"));
+            return;
+        }
+    }
+}
+
+fn commit(book: &Connection, first: Job, jobs: &mut mpsc::Receiver<Job>) -> rusqlite::Result<()> {
+    book.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let mut tells = vec![first(book)?];
+    while tells.len() < BATCH_MAX
+        && let Ok(job) = jobs.try_recv()
+    {
+        tells.push(job(book)?);
+    }
+    book.prepare_cached("COMMIT")?.execute([])?;
+    tells.into_iter().for_each(|tell| tell());
+    Ok(())
+}

@@ -1,0 +1,417 @@
+//! `tidegate upload`: many files, many at once, each to its end.
+//!
+//! | file | concern |
+//! |---|---|
+//! | `args` | what it may be told |
+//! | `find` | paths become files |
+//! | `watching` | files that appear, once they do not change any more |
+//! | `journal` | what is sent and what is half sent, for the next run |
+//! | `send` | one file: from what is known of it to all of it on the server, verified |
+//! | `piece` | one upload resource, created and sent to its end |
+//! | `attempts` | what is tried again |
+//! | `tus` | what is asked of the server |
+//! | `hash`, `flow` | the bytes of a file: hashed, and on their way |
+//! | `pace` | how many files at once |
+//! | `stdin` | what has no length yet |
+//! | `present` | what the project has already |
+//! | `outcome`, `report` | what has become of a file, and how it is told |
+//!
+//! A run walks, sends and tells at the same time, and holds no more of a tree than is being sent.
+
+mod args;
+mod attempts;
+mod find;
+mod flow;
+mod hash;
+mod journal;
+mod outcome;
+mod pace;
+mod piece;
+mod present;
+mod report;
+mod send;
+mod stdin;
+mod tus;
+mod watching;
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use http::Uri;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+pub(super) use self::args::{Arguments, EXAMPLES};
+use self::args::{Jobs, OnInterrupt};
+use self::find::{Census, FOUND_AHEAD, File, Found, Search};
+use self::flow::{Limit, Meter, Position};
+use self::journal::Journal;
+use self::outcome::{Outcome, SendError, Skipped};
+use self::pace::{Climb, Pace};
+use self::report::{Report, Style, TOLD_EVERY};
+use self::tus::Endpoint;
+use super::connect::home_of;
+use super::error::CommandError;
+use super::retry::Backoff;
+use super::server::{AskError, Server};
+use super::{interrupt, project};
+use crate::cancel::{CancelReason, Scope};
+
+const RETRIES: u32 = 10;
+
+/// What all files of a run have in common.
+struct Run {
+    endpoint: Endpoint,
+    journal: Journal,
+    /// Cancelled when the run is to end before its time.
+    scope: Scope,
+    pace: Pace,
+    limit: Option<Limit>,
+    meter: Arc<Meter>,
+    retries: u32,
+    parallel: u8,
+    on_interrupt: OnInterrupt,
+    compares_contents: bool,
+    sends_absent_only: bool,
+    retries_cancelled: bool,
+}
+
+/// Does what it is told, in `scope`.
+///
+/// # Errors
+/// See [`CommandError`]. Everything has been told already but errors that concern all files.
+///
+/// # Cancel safety
+/// What is begun is in the journal: the next run goes on with it.
+pub(super) async fn run(mut arguments: Arguments, scope: &Scope) -> Result<(), CommandError> {
+    let profile = arguments.connect.profile()?;
+    arguments.complete(&profile)?;
+    let search = Search::new(&arguments)?;
+    let is_stdin = |path: &PathBuf| path == Path::new("-");
+    let has_stdin = arguments.paths.iter().any(is_stdin);
+    if has_stdin && (arguments.paths.len() > 1 || arguments.files_from.is_some()) {
+        let why = "`-` is standard input, and nothing else can be sent beside it";
+        return Err(CommandError::Usage(why.into()));
+    }
+    let files = scope.child("files");
+    interrupt::listen(scope, &files)?;
+    let connections = scope.child("connections");
+    let endpoint = arguments.endpoint.as_deref();
+    let server = arguments.connect.server(&profile, endpoint, connections)?;
+    let retries = arguments.retries.unwrap_or(RETRIES);
+    let (endpoint, project) = tokio::select! {
+        found = patiently(retries, async || destination(&server, &arguments).await) => found?,
+        _ = files.cancelled() => return Err(CommandError::Interrupted),
+    };
+    let mut report = Report::new(style(&arguments), Arc::default());
+    if has_stdin {
+        return stdin::send(&endpoint, &arguments, &files, &mut report).await;
+    }
+    let journal = open_journal(&arguments, &endpoint, scope).await?;
+    let run = Arc::new(Run {
+        pace: Pace::new(arguments.jobs.unwrap_or(Jobs::Auto)),
+        limit: arguments.limit_rate.map(Limit::new),
+        meter: Arc::default(),
+        retries,
+        parallel: arguments.parallel,
+        on_interrupt: arguments.on_interrupt,
+        compares_contents: arguments.checksum,
+        sends_absent_only: arguments.if_absent,
+        retries_cancelled: arguments.retry_cancelled,
+        scope: files,
+        endpoint,
+        journal,
+    });
+    if arguments.if_absent {
+        let project = project.as_deref().unwrap_or(project::DEFAULT);
+        tokio::select! {
+            noted = present::note(&run.endpoint.server, project, &run.journal) => noted?,
+            _ = run.scope.cancelled() => return Err(CommandError::Interrupted),
+        }
+    }
+    if arguments.dry_run {
+        return preview(&run, search, &arguments).await;
+    }
+    let census = Arc::default();
+    report = Report::new(style(&arguments), Arc::clone(&census));
+    report.destination(&run.endpoint.url().to_string())?;
+    let (found, again) = look(&run, search, &arguments, &report, &census);
+    let ended = Driver::new(&run, &mut report, again).drive(found).await;
+    conclude(&run, &mut report, ended)
+}
+
+/// Starts to look for files, and returns where they come from; if files that have failed are looked
+/// at again, also where those go.
+fn look(
+    run: &Arc<Run>,
+    search: Search,
+    arguments: &Arguments,
+    report: &Report,
+    census: &Arc<Census>,
+) -> (
+    mpsc::Receiver<Found>,
+    Option<mpsc::UnboundedSender<PathBuf>>,
+) {
+    let (sender, found) = mpsc::channel(FOUND_AHEAD);
+    if arguments.watch.is_some() {
+        let (again, failed) = mpsc::unbounded_channel();
+        let watching = watching::watch(search, arguments.stable_for.0, sender, failed);
+        run.scope.spawn(watching);
+        return (found, Some(again));
+    }
+    if report.wants_census() && search.is_repeatable() {
+        let (search, census, scope) = (search.clone(), census.clone(), run.scope.clone());
+        let count = move || search.count(&census, || scope.reason().is_some());
+        drop(spawn_blocking(count));
+    }
+    drop(spawn_blocking(move || search.run(&sender)));
+    (found, None)
+}
+
+/// What the whole run comes to.
+fn conclude(
+    run: &Run,
+    report: &mut Report,
+    ended: Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let is_interrupted = ended.is_ok() && run.scope.reason().is_some();
+    let resume = is_interrupted.then(|| args::resuming(std::env::args_os()));
+    report.summary(run.meter.bytes(), resume.as_deref())?;
+    ended?;
+    let counts = report.counts();
+    match counts {
+        _ if is_interrupted => Err(CommandError::Interrupted),
+        _ if counts.failed + counts.cancelled > 0 => Err(CommandError::Some),
+        _ if counts.all() == 0 => Err(CommandError::Nothing(
+            "nothing matches what is to be sent".into(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn style(arguments: &Arguments) -> Style {
+    match (arguments.json, arguments.quiet) {
+        (true, _) => Style::Json,
+        (_, true) => Style::Quiet,
+        _ => Style::People,
+    }
+}
+
+/// Where to send to, and in which project that is, if it was said.
+async fn destination(
+    server: &Server,
+    arguments: &Arguments,
+) -> Result<(Endpoint, Option<String>), CommandError> {
+    let (url, project): (Uri, _) = match (&arguments.endpoint, &arguments.project) {
+        (Some(endpoint), _) => {
+            // As it was written: a slash at its end makes a difference to some servers.
+            let url = endpoint.parse();
+            (
+                url.map_err(|_| CommandError::Usage("`--endpoint` is no URL".into()))?,
+                None,
+            )
+        }
+        (None, Some(project)) => {
+            let project = project::find(server, project).await?;
+            (
+                server.url(&format!("/api/projects/{project}/uploads"))?,
+                Some(project),
+            )
+        }
+        (None, None) => (server.url("/files")?, None),
+    };
+    let endpoint = Endpoint::discover(server.clone(), url).await?;
+    Ok((endpoint, project))
+}
+
+/// Asks until there is an answer, or it was tried often enough.
+async fn patiently<T>(
+    retries: u32,
+    ask: impl AsyncFn() -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    let mut backoff = Backoff::new(retries);
+    loop {
+        match ask().await {
+            Err(CommandError::Ask(error)) if error.is_passing() => {
+                let asked = error.refusal().and_then(|refusal| refusal.retry_after);
+                match backoff.next(asked) {
+                    Some(pause) => sleep(pause).await,
+                    None => return Err(error.into()),
+                }
+            }
+            ended => return ended,
+        }
+    }
+}
+
+async fn open_journal(
+    arguments: &Arguments,
+    endpoint: &Endpoint,
+    scope: &Scope,
+) -> Result<Journal, CommandError> {
+    let dir = arguments.state_dir.clone();
+    let dir = dir.or_else(|| Some(home_of("XDG_STATE_HOME", ".local/state")?.join("tidegate")));
+    let dir = dir.ok_or_else(|| CommandError::Usage("there is no home: see --state-dir".into()))?;
+    let (destination, scope) = (endpoint.destination(), scope.clone());
+    let opened = spawn_blocking(move || Journal::open(&dir, &destination, &scope)).await;
+    let opened = opened.map_err(|error| CommandError::Failed(error.to_string()))?;
+    opened.map_err(|error| CommandError::Failed(format!("the journal {error}")))
+}
+
+/// Says what would be sent.
+async fn preview(run: &Run, search: Search, arguments: &Arguments) -> Result<(), CommandError> {
+    let (sender, mut found) = mpsc::channel(FOUND_AHEAD);
+    drop(spawn_blocking(move || search.run(&sender)));
+    let mut counts = (0_u64, 0_u64, 0_u64, 0_u64);
+    while let Some(found) = found.recv().await {
+        match found {
+            Found::File(file) => {
+                let skipped = send::would_skip(run, &file).await;
+                match skipped.map_err(|error| CommandError::Failed(error.to_string()))? {
+                    true => counts.2 += 1,
+                    false => {
+                        counts.0 += 1;
+                        counts.1 += file.print.size;
+                        report::would_send(&file, arguments.json)?;
+                    }
+                }
+            }
+            Found::Unfit { path, why } => {
+                counts.3 += 1;
+                report::would_not_send(&path, &why, arguments.json)?;
+            }
+        }
+    }
+    report::preview(counts, arguments.json)?;
+    match counts {
+        (_, _, _, 1..) => Err(CommandError::Some),
+        (0, _, 0, _) => Err(CommandError::Nothing("nothing matches".into())),
+        _ => Ok(()),
+    }
+}
+
+/// Keeps as many files under way as are allowed.
+struct Driver<'r> {
+    run: &'r Arc<Run>,
+    report: &'r mut Report,
+    /// Where files that have failed are told, if they are looked at again.
+    again: Option<mpsc::UnboundedSender<PathBuf>>,
+    running: HashMap<u64, File>,
+    /// The paths of these.
+    paths: HashSet<PathBuf>,
+    number: u64,
+    ended: (mpsc::Sender<Ended>, mpsc::Receiver<Ended>),
+}
+
+type Ended = (u64, Result<Outcome, SendError>);
+
+impl<'r> Driver<'r> {
+    fn new(
+        run: &'r Arc<Run>,
+        report: &'r mut Report,
+        again: Option<mpsc::UnboundedSender<PathBuf>>,
+    ) -> Self {
+        Self {
+            run,
+            report,
+            again,
+            running: HashMap::new(),
+            paths: HashSet::new(),
+            number: 0,
+            ended: mpsc::channel(usize::from(args::JOBS_MAX)),
+        }
+    }
+
+    /// # Errors
+    /// No other file would fare better.
+    async fn drive(&mut self, mut found: mpsc::Receiver<Found>) -> Result<(), CommandError> {
+        let mut ticks = interval(TOLD_EVERY);
+        let mut looks = interval(pace::LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut climb, mut files_before, mut bytes_before) = (Climb::default(), 0, 0);
+        let mut is_idle = false;
+        let mut is_open = true;
+        let mut fatal = None;
+        loop {
+            is_open &= self.run.scope.reason().is_none();
+            if !is_open && self.running.is_empty() {
+                return fatal.map_or(Ok(()), Err);
+            }
+            let may_begin = is_open && self.running.len() < self.run.pace.target();
+            is_idle |= may_begin;
+            tokio::select! {
+                next = found.recv(), if may_begin => match next {
+                    Some(Found::File(file)) => self.begin(file)?,
+                    Some(Found::Unfit { path, why }) => self.report.unfit(&path, &why)?,
+                    None => is_open = false,
+                },
+                Some((number, result)) = self.ended.1.recv() => {
+                    if let Err(error) = self.end(number, result) {
+                        self.run.scope.cancel(CancelReason::Denied);
+                        fatal.get_or_insert(error);
+                    }
+                }
+                _ = ticks.tick() => self.report.tick(self.run.meter.bytes(), self.running.len())?,
+                _ = looks.tick() => {
+                    let (files, bytes) = (self.report.counts().sent, self.run.meter.bytes());
+                    let done = (files - files_before, bytes - bytes_before);
+                    self.run.pace.look(&mut climb, done.0, done.1, is_idle);
+                    (files_before, bytes_before) = (files, bytes);
+                    is_idle = self.running.len() < self.run.pace.target();
+                }
+                // The loop looks at the reason.
+                _ = self.run.scope.cancelled(), if is_open => {}
+            }
+        }
+    }
+
+    fn begin(&mut self, file: File) -> io::Result<()> {
+        self.number += 1;
+        let number = self.number;
+        if !self.paths.insert(file.path.clone()) {
+            let twice = Outcome::Skipped(Skipped::Twice);
+            return self.report.ended(number, &file, &twice);
+        }
+        let position = Position::new();
+        self.report.started(number, &file, &position);
+        self.running.insert(number, file.clone());
+        let (run, ended) = (self.run.clone(), self.ended.0.clone());
+        self.run.scope.spawn(async move {
+            let result = send::send(&run, &file, &position).await;
+            // Without a driver nobody waits for it.
+            drop(ended.send((number, result)).await);
+        });
+        Ok(())
+    }
+
+    fn end(&mut self, number: u64, result: Result<Outcome, SendError>) -> Result<(), CommandError> {
+        let Some(file) = self.running.remove(&number) else {
+            return Ok(());
+        };
+        self.paths.remove(&file.path);
+        let (outcome, fatal) = match result {
+            Ok(outcome) => (outcome, None),
+            Err(SendError::Interrupted { kept }) => (Outcome::Interrupted { kept }, None),
+            Err(error) => {
+                let why = error.to_string();
+                let fatal = error.ends_run().then(|| CommandError::Failed(why.clone()));
+                (Outcome::Failed { why }, fatal)
+            }
+        };
+        if let (Outcome::Failed { .. }, Some(again)) = (&outcome, &self.again) {
+            // Nobody watches any more.
+            drop(again.send(file.path.clone()));
+        }
+        self.report.ended(number, &file, &outcome)?;
+        fatal.map_or(Ok(()), Err)
+    }
+}
+
+impl From<AskError> for SendError {
+    fn from(error: AskError) -> Self {
+        Self::Ask(error)
+    }
+}

@@ -1,0 +1,233 @@
+//! One upload resource: created, asked how far it is, and sent the rest, until all of it is there.
+
+use std::fs;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, StatusCode, Uri};
+use tokio::time::{Instant, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::Run;
+use super::attempts::Attempts;
+use super::find::File;
+use super::flow::{Flow, Position};
+use super::journal::Piece;
+use super::outcome::SendError;
+use super::send::{kept, metadata_of};
+use super::tus::{ANSWERED_WITHIN, Creation, Kind, Told};
+use crate::cli::server::AskError;
+
+/// How often it is looked whether anything moves.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How long an interrupted request may take to be answered.
+const SETTLED_WITHIN: Duration = Duration::from_secs(5);
+
+/// A file that is open, and what it was when it was found.
+#[derive(Clone, Debug)]
+pub(super) struct Open<'f> {
+    pub(super) file: &'f File,
+    pub(super) content: Arc<fs::File>,
+}
+
+/// How far an upload is on the server.
+#[derive(Clone, Debug)]
+enum State {
+    /// It may not be there.
+    Unknown,
+    /// It is there, and nobody knows how far.
+    Located(Uri),
+    /// All up to this is there. Within the piece, from 0.
+    At(Uri, Told, u64),
+}
+
+/// Brings all bytes of a piece to the server, and returns where they are.
+///
+/// # Errors
+/// See [`SendError`].
+///
+/// # Cancel safety
+/// What the server has is kept by it, and where that is, is in the journal.
+pub(super) async fn send_piece(
+    run: &Run,
+    open: &Open<'_>,
+    piece: &Piece,
+    position: &Arc<Position>,
+) -> Result<(Uri, Told), SendError> {
+    let mut attempts = Attempts::new(run);
+    let known = piece
+        .url
+        .as_deref()
+        .map(|url| run.endpoint.server.known(url));
+    let mut state = match known.transpose().map_err(SendError::Ask)? {
+        Some(url) => State::Located(url),
+        None => State::Unknown,
+    };
+    loop {
+        if let State::At(url, told, at) = &state
+            && *at == piece.size
+        {
+            return Ok((url.clone(), told.clone()));
+        }
+        let url = match &state {
+            State::Unknown => None,
+            State::Located(url) | State::At(url, ..) => Some(url.clone()),
+        };
+        if run.scope.reason().is_some() {
+            let kept = kept(run, url.as_ref()).await;
+            return Err(SendError::Interrupted { kept });
+        }
+        let token = run.endpoint.server.token().field();
+        let (before, asked) = match &state {
+            State::Unknown => (None, create(run, open, piece).await?),
+            State::Located(url) => (None, retrieve(run, piece, url).await),
+            State::At(url, _, at) => (
+                Some(*at),
+                append(run, open, piece, url, *at, position).await,
+            ),
+        };
+        state = match asked {
+            Ok(next) => {
+                if let State::At(_, _, at) = &next {
+                    position.set(piece.start + at);
+                    match before {
+                        Some(before) if *at > before => attempts.advanced(),
+                        _ => attempts.met(),
+                    }
+                }
+                next
+            }
+            Err(error) => {
+                match again(run, &mut attempts, error, url.as_ref(), token.as_ref()).await {
+                    Err(SendError::Interrupted { .. }) => {
+                        let kept = kept(run, url.as_ref()).await;
+                        return Err(SendError::Interrupted { kept });
+                    }
+                    other => other?,
+                }
+                url.map_or(State::Unknown, State::Located)
+            }
+        };
+    }
+}
+
+/// As [`Attempts::again`], for answers that do not say what has become of an upload.
+async fn again(
+    run: &Run,
+    attempts: &mut Attempts<'_>,
+    error: AskError,
+    url: Option<&Uri>,
+    token: Option<&HeaderValue>,
+) -> Result<(), SendError> {
+    let is_mute = |error: &AskError| {
+        let refusal = error.refusal();
+        refusal.is_some_and(|it| it.status == StatusCode::GONE && it.problem.is_empty())
+    };
+    let error = match url {
+        Some(url) if is_mute(&error) => match run.endpoint.why_gone(url).await {
+            // Another server may answer anything to this: the 410 counts.
+            Ok(refusal) if refusal.status == StatusCode::GONE => AskError::Refused(refusal),
+            _ => error,
+        },
+        _ => error,
+    };
+    attempts.again(error, token).await
+}
+
+/// Creates the upload, without its bytes: on a bad line that is soon done.
+async fn create(
+    run: &Run,
+    open: &Open<'_>,
+    piece: &Piece,
+) -> Result<Result<State, AskError>, SendError> {
+    let length = piece.size;
+    let created = run.endpoint.create(Creation {
+        id: piece.upload,
+        kind: match piece.number {
+            0 => Kind::Whole { length },
+            _ => Kind::Part { length },
+        },
+        metadata: match piece.number {
+            0 => metadata_of(open.file),
+            _ => String::new(),
+        },
+        content: None,
+    });
+    let (url, told) = match created.await {
+        Ok(created) => created,
+        Err(error) => return Ok(Err(error)),
+    };
+    let path = &open.file.path;
+    run.journal
+        .located(path, piece.number, url.to_string())
+        .await?;
+    // One that was there already is told with its offset, and a new one has nothing.
+    Ok(match told.offset {
+        None => Ok(State::At(url, told, 0)),
+        Some(_) => told
+            .offset_within(0..=length)
+            .map(|at| State::At(url, told, at)),
+    })
+}
+
+async fn retrieve(run: &Run, piece: &Piece, url: &Uri) -> Result<State, AskError> {
+    let told = run.endpoint.retrieve(url).await?;
+    let at = told.offset_within(0..=piece.size)?;
+    Ok(State::At(url.clone(), told, at))
+}
+
+/// Sends the rest, or as much of it as the server takes at once.
+async fn append(
+    run: &Run,
+    open: &Open<'_>,
+    piece: &Piece,
+    url: &Uri,
+    at: u64,
+    position: &Arc<Position>,
+) -> Result<State, AskError> {
+    let most = run.endpoint.can.append_max.unwrap_or(u64::MAX);
+    let length = (piece.size - at).min(most);
+    let range = piece.start + at..piece.start + at + length;
+    let flow = Flow {
+        limit: run.limit.clone(),
+        meter: run.meter.clone(),
+        position: position.clone(),
+    };
+    let cut = CancellationToken::new();
+    // An answer may come before all is sent: then nobody wants the rest.
+    let _answered = cut.clone().drop_guard();
+    let body = flow.body(open.content.clone(), range, cut.clone());
+    let request = run.endpoint.append(url, at, Some(length), None, body)?;
+    let mut answer = pin!(run.endpoint.send(request));
+    let mut looks = interval(LOOK_EVERY);
+    let mut moved = (Instant::now(), position.at());
+    let mut ending = None;
+    let told = loop {
+        tokio::select! {
+            told = &mut answer => break told?,
+            _ = run.scope.cancelled(), if ending.is_none() => {
+                cut.cancel();
+                ending = Some(Instant::now());
+            }
+            _ = looks.tick() => {}
+        }
+        if position.at() != moved.1 {
+            moved = (Instant::now(), position.at());
+        }
+        let is_silent = moved.0.elapsed() >= ANSWERED_WITHIN;
+        if is_silent || ending.is_some_and(|since| since.elapsed() >= SETTLED_WITHIN) {
+            return Err(AskError::Late);
+        }
+    };
+    // What was not sent in this request cannot have come with it.
+    let sent = position.at().saturating_sub(piece.start).max(at);
+    let at_now = told.offset_within(at..=sent)?;
+    if at_now == at && length > 0 {
+        return Err(AskError::Strange(
+            "it keeps nothing of what it is sent".into(),
+        ));
+    }
+    Ok(State::At(url.clone(), told, at_now))
+}

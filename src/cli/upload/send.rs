@@ -1,0 +1,533 @@
+//! One file: from what is known of it to all of it on the server, verified.
+//!
+//! The order is fixed. What is begun is in the journal before the server hears of it, under an id
+//! that this side has chosen, so that nothing is ever created twice; it is done in the journal after
+//! the server has told the same SHA-256 that the file has.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::Uri;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::Run;
+use super::args::OnInterrupt;
+use super::attempts::Attempts;
+use super::find::{File, Print};
+use super::flow::Position;
+use super::hash::{Mark, Sha256Sum, hex};
+use super::journal::{Known, Piece, Sending};
+use super::outcome::{Outcome, SendError, Skipped};
+use super::piece::{Open, send_piece};
+use super::tus::{Creation, Kind, Told};
+use crate::cli::server::AskError;
+
+/// A file of up to this size is sent in one request, from memory.
+const SMALL_BYTES: u64 = 256 * 1024;
+
+/// A part is worth a request of its own from this size on.
+const PART_BYTES_MIN: u64 = 8 * 1024 * 1024;
+
+/// The hash follows what is sent in steps of this size, while it is still in the page cache.
+const HASH_STEP_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Its state is remembered so often.
+const MARK_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How often an upload of an earlier run may be gone before something is wrong.
+const LOST_MAX: u32 = 3;
+
+/// How long an interrupted run takes to find out what is kept, or to cancel it.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(5);
+
+/// A server needs a while for the SHA-256 of what was put together: as long as this rate makes it,
+/// and some.
+const DIGEST_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
+
+/// Sends a file, or finds that there is no need to.
+pub(super) async fn send(
+    run: &Run,
+    file: &File,
+    position: &Arc<Position>,
+) -> Result<Outcome, SendError> {
+    if let Some(skipped) = needless(run, file).await? {
+        return Ok(Outcome::Skipped(skipped));
+    }
+    let mut lost = 0;
+    loop {
+        match run.journal.begin(file, parts(run, file)).await? {
+            Known::Done { upload, sha256 } => {
+                return Ok(Outcome::Skipped(Skipped::Sent { upload, sha256 }));
+            }
+            Known::Cancelled { reason } if !run.retries_cancelled => {
+                return Ok(Outcome::Cancelled { reason });
+            }
+            Known::Cancelled { .. } => run.journal.forget(&file.path).await?,
+            Known::Sending(sending) => {
+                let sent = transfer(run, file, sending, position).await;
+                match settle(run, file, sent).await? {
+                    Some(outcome) => return Ok(outcome),
+                    None if lost < LOST_MAX => lost += 1,
+                    None => return Err(SendError::Lost),
+                }
+            }
+        }
+    }
+}
+
+/// Whether [`send`] would have nothing to do. Changes nothing.
+pub(super) async fn would_skip(run: &Run, file: &File) -> Result<bool, SendError> {
+    if run.sends_absent_only
+        && run
+            .journal
+            .present(&file.name, file.print.size)
+            .await?
+            .is_some()
+    {
+        return Ok(true);
+    }
+    if run.compares_contents
+        && let Some(sent) = run.journal.sent(file).await?
+    {
+        let content = open(file).await?;
+        return Ok(hash_whole(&content, file.print.size).await? == sent);
+    }
+    Ok(match run.journal.look(file).await? {
+        Some(Known::Done { .. }) => true,
+        Some(Known::Cancelled { .. }) => !run.retries_cancelled,
+        Some(Known::Sending(_)) | None => false,
+    })
+}
+
+/// What makes sending needless, beside an earlier run.
+async fn needless(run: &Run, file: &File) -> Result<Option<Skipped>, SendError> {
+    if run.compares_contents
+        && let Some(sent) = run.journal.sent(file).await?
+    {
+        let content = open(file).await?;
+        if hash_whole(&content, file.print.size).await? == sent {
+            run.journal.renew(file).await?;
+        } else {
+            run.journal.forget(&file.path).await?;
+        }
+    }
+    if !run.sends_absent_only {
+        return Ok(None);
+    }
+    let present = run.journal.present(&file.name, file.print.size).await?;
+    match present {
+        Some(Some(there)) if run.compares_contents => {
+            let content = open(file).await?;
+            let here = hash_whole(&content, file.print.size).await?;
+            Ok((hex(&here) == there).then_some(Skipped::Present))
+        }
+        Some(_) => Ok(Some(Skipped::Present)),
+        None => Ok(None),
+    }
+}
+
+/// What the end of a transfer means for the journal. `None`: begin anew.
+async fn settle(
+    run: &Run,
+    file: &File,
+    sent: Result<Outcome, SendError>,
+) -> Result<Option<Outcome>, SendError> {
+    match sent {
+        Ok(outcome) => Ok(Some(outcome)),
+        Err(SendError::Lost) => {
+            run.journal.forget(&file.path).await?;
+            Ok(None)
+        }
+        Err(SendError::Cancelled(refusal)) => {
+            let reason = refusal.reason;
+            run.journal.cancelled(&file.path, reason.clone()).await?;
+            Ok(Some(Outcome::Cancelled { reason }))
+        }
+        Err(SendError::Interrupted { .. }) if run.on_interrupt == OnInterrupt::Cancel => {
+            end_all(run, file).await;
+            Ok(Some(Outcome::Interrupted { kept: 0 }))
+        }
+        Err(SendError::Interrupted { kept }) => Ok(Some(Outcome::Interrupted { kept })),
+        Err(error @ (SendError::Changed | SendError::Differs)) => {
+            end_all(run, file).await;
+            Err(error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes from the server what it has of the file, and forgets it.
+async fn end_all(run: &Run, file: &File) {
+    let Ok(Some(Known::Sending(sending))) = run.journal.look(file).await else {
+        return;
+    };
+    let pieces = std::iter::once(&sending.whole).chain(&sending.parts);
+    let urls: Vec<_> = pieces.filter_map(|piece| piece.url.clone()).collect();
+    if end(run, &urls).await {
+        // Lost: the next run ends them, as it cannot go on with them.
+        drop(run.journal.forget(&file.path).await);
+    }
+}
+
+/// Ends uploads. `false`: some may still be there.
+async fn end(run: &Run, urls: &[String]) -> bool {
+    let mut is_ended = true;
+    for url in urls {
+        let ended = async {
+            let url = run.endpoint.server.known(url)?;
+            run.endpoint.end(&url).await
+        };
+        let ended = timeout(LAST_WORDS_WITHIN, ended).await;
+        is_ended &= matches!(ended, Ok(Ok(())));
+    }
+    is_ended
+}
+
+fn parts(run: &Run, file: &File) -> u8 {
+    let worth = file.print.size / PART_BYTES_MIN;
+    match run.endpoint.can.concatenation {
+        true => run.parallel.min(u8::try_from(worth).unwrap_or(u8::MAX)),
+        false => 1,
+    }
+}
+
+async fn transfer(
+    run: &Run,
+    file: &File,
+    mut sending: Sending,
+    position: &Arc<Position>,
+) -> Result<Outcome, SendError> {
+    end(run, &sending.stale).await;
+    position.set(0);
+    if let Some(size_max) = run
+        .endpoint
+        .can
+        .size_max
+        .filter(|max| *max < file.print.size)
+    {
+        let why = format!("is larger than the {size_max} bytes that the server takes");
+        return Ok(Outcome::Failed { why });
+    }
+    let content = open(file).await?;
+    let is_small = file.print.size <= SMALL_BYTES && sending.parts.is_empty();
+    let in_one = if is_small && sending.whole.url.is_none() {
+        send_small(run, &content, &mut sending, position).await?
+    } else {
+        None
+    };
+    let (sum, told, url) = match in_one {
+        Some(sent) => sent,
+        None => send_large(run, &content, &mut sending, position).await?,
+    };
+    if Print::of(&metadata(&file.path).await?) != file.print {
+        return Err(SendError::Changed);
+    }
+    let verified = match told.sha256 {
+        Some(theirs) if theirs != sum => return Err(SendError::Differs),
+        Some(_) => true,
+        None => false,
+    };
+    run.journal.done(&file.path, sum).await?;
+    Ok(Outcome::Sent {
+        url,
+        sha256: sum,
+        verified,
+    })
+}
+
+type Complete = (Sha256Sum, Told, String);
+
+/// Creates the upload with all of its bytes. `None`: not all of them have arrived, or the server does
+/// not tell.
+async fn send_small(
+    run: &Run,
+    content: &Open<'_>,
+    sending: &mut Sending,
+    position: &Arc<Position>,
+) -> Result<Option<Complete>, SendError> {
+    if !run.endpoint.can.creation_with_upload {
+        return Ok(None);
+    }
+    let size = content.file.print.size;
+    let source = content.content.clone();
+    let bytes = spawn_blocking(move || read_whole(&source, size)).await;
+    let bytes = bytes.map_err(io::Error::other).and_then(|read| read);
+    let bytes = Bytes::from(bytes.map_err(broken)?);
+    let mut mark = Mark::default();
+    mark.update(&bytes);
+    let mut attempts = Attempts::new(run);
+    loop {
+        let token = run.endpoint.server.token().field();
+        if let Some(limit) = &run.limit {
+            limit.pass(size).await;
+        }
+        let created = run.endpoint.create(Creation {
+            id: sending.whole.upload,
+            kind: Kind::Whole { length: size },
+            metadata: metadata_of(content.file),
+            content: Some(bytes.clone()),
+        });
+        let (url, told) = match created.await {
+            Ok(created) => created,
+            Err(error) => {
+                attempts.again(error, token.as_ref()).await?;
+                continue;
+            }
+        };
+        run.meter.add(size);
+        let url = url.to_string();
+        if told.offset == Some(size) {
+            position.set(size);
+            return Ok(Some((mark.sum(), told, url)));
+        }
+        run.journal
+            .located(&content.file.path, 0, url.clone())
+            .await?;
+        sending.whole.url = Some(url);
+        sending.mark = mark;
+        return Ok(None);
+    }
+}
+
+/// Sends all pieces at once, hashes the file beside them, and has parts put together.
+async fn send_large(
+    run: &Run,
+    content: &Open<'_>,
+    sending: &mut Sending,
+    position: &Arc<Position>,
+) -> Result<Complete, SendError> {
+    let size = content.file.print.size;
+    let is_one = sending.parts.is_empty();
+    let pieces = sending.pieces();
+    // Parts arrive in no order that a hash could follow.
+    let frontier = if is_one {
+        position.watch()
+    } else {
+        watch::channel(size).1
+    };
+    let stop = CancellationToken::new();
+    let hashed = hash(run, content, sending.mark.clone(), frontier, &stop);
+    let sent = async {
+        let each = pieces.iter().map(async |piece| {
+            let position = match is_one {
+                true => position.clone(),
+                false => position.part(piece.start),
+            };
+            let sent = send_piece(run, content, piece, &position).await;
+            if sent.is_err() {
+                stop.cancel();
+            }
+            sent
+        });
+        join_all(each).await
+    };
+    let (hashed, sent) = tokio::join!(hashed, sent);
+    let mut urls = Vec::new();
+    let mut last = None;
+    let mut kept = 0;
+    let mut interrupted = false;
+    for sent in sent {
+        match sent {
+            Ok((url, told)) => {
+                urls.push(url.to_string());
+                kept += told.offset.unwrap_or(0);
+                last = Some(told);
+            }
+            Err(SendError::Interrupted { kept: bytes }) => {
+                kept += bytes;
+                interrupted = true;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if interrupted {
+        return Err(SendError::Interrupted { kept });
+    }
+    let sum = hashed?;
+    if is_one {
+        let told = last.unwrap_or(Told {
+            offset: None,
+            sha256: None,
+        });
+        return Ok((sum, told, urls.pop().unwrap_or_default()));
+    }
+    let (url, told) = put_together(run, content, &sending.whole, urls).await?;
+    Ok((sum, told, url))
+}
+
+/// Makes the final upload of its parts, and waits for its digest.
+async fn put_together(
+    run: &Run,
+    content: &Open<'_>,
+    whole: &Piece,
+    parts: Vec<String>,
+) -> Result<(String, Told), SendError> {
+    let mut attempts = Attempts::new(run);
+    let url = loop {
+        let token = run.endpoint.server.token().field();
+        let created = run.endpoint.create(Creation {
+            id: whole.upload,
+            kind: Kind::Final {
+                parts: parts.clone(),
+            },
+            metadata: metadata_of(content.file),
+            content: None,
+        });
+        match created.await {
+            Ok((url, _)) => break url,
+            Err(error) => attempts.again(error, token.as_ref()).await?,
+        }
+    };
+    run.journal
+        .located(&content.file.path, 0, url.to_string())
+        .await?;
+    attempts.advanced();
+    let patience = Duration::from_secs(60 + whole.size / DIGEST_BYTES_PER_SECOND);
+    let deadline = Instant::now() + patience;
+    loop {
+        let token = run.endpoint.server.token().field();
+        let told = match run.endpoint.retrieve(&url).await {
+            Ok(told) => told,
+            Err(error) => {
+                attempts.again(error, token.as_ref()).await?;
+                continue;
+            }
+        };
+        if told.offset.is_some_and(|offset| offset != whole.size) {
+            return Err(SendError::Differs);
+        }
+        if told.sha256.is_some() || !run.endpoint.can.digests || Instant::now() >= deadline {
+            return Ok((url.to_string(), told));
+        }
+        tokio::select! {
+            _ = run.scope.cancelled() => return Err(SendError::Interrupted { kept: whole.size }),
+            () = tokio::time::sleep(Duration::from_millis(100)) => {}
+        }
+    }
+}
+
+/// Hashes a file behind what is sent of it, and remembers how far it is.
+async fn hash(
+    run: &Run,
+    content: &Open<'_>,
+    mut mark: Mark,
+    mut frontier: watch::Receiver<u64>,
+    stop: &CancellationToken,
+) -> Result<Sha256Sum, SendError> {
+    let (path, size) = (&content.file.path, content.file.print.size);
+    let mut noted = mark.at;
+    while mark.at < size {
+        let wanted = (mark.at + HASH_STEP_BYTES).min(size);
+        let arrived = async {
+            let arrived = frontier.wait_for(|sent| *sent >= wanted).await;
+            arrived.map(|sent| *sent)
+        };
+        let end = tokio::select! {
+            sent = arrived => match sent {
+                Ok(sent) => sent.min(mark.at + MARK_BYTES).min(size),
+                Err(_) => return Err(SendError::Interrupted { kept: 0 }),
+            },
+            () = stop.cancelled() => {
+                run.journal.hashed(path, &mark).await?;
+                return Err(SendError::Interrupted { kept: 0 });
+            }
+        };
+        mark = mark
+            .go_on(content.content.clone(), end)
+            .await
+            .map_err(broken)?;
+        if mark.at - noted >= MARK_BYTES {
+            run.journal.hashed(path, &mark).await?;
+            noted = mark.at;
+        }
+    }
+    Ok(mark.sum())
+}
+
+async fn hash_whole(content: &Open<'_>, size: u64) -> Result<Sha256Sum, SendError> {
+    let hashed = Mark::default().go_on(content.content.clone(), size).await;
+    Ok(hashed.map_err(broken)?.sum())
+}
+
+/// Opens a file, if it is still the one that was found.
+async fn open(file: &File) -> Result<Open<'_>, SendError> {
+    let path = file.path.clone();
+    let opened = spawn_blocking(move || {
+        let content = fs::File::open(path)?;
+        let print = Print::of(&content.metadata()?);
+        Ok((content, print))
+    });
+    let opened = opened
+        .await
+        .map_err(io::Error::other)
+        .and_then(|opened| opened);
+    let (content, print) = opened.map_err(SendError::File)?;
+    match print == file.print {
+        true => Ok(Open {
+            file,
+            content: Arc::new(content),
+        }),
+        false => Err(SendError::Changed),
+    }
+}
+
+async fn metadata(path: &Path) -> Result<fs::Metadata, SendError> {
+    let path = path.to_owned();
+    let looked = spawn_blocking(move || fs::metadata(path)).await;
+    let looked = looked.map_err(io::Error::other).and_then(|looked| looked);
+    looked.map_err(SendError::File)
+}
+
+fn read_whole(file: &fs::File, size: u64) -> io::Result<Vec<u8>> {
+    use std::os::unix::fs::FileExt;
+    let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+/// A file that ends early has been cut since it was found.
+fn broken(error: io::Error) -> SendError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => SendError::Changed,
+        _ => SendError::File(error),
+    }
+}
+
+/// As in `Upload-Metadata`.
+pub(super) fn metadata_of(file: &File) -> String {
+    let name = file.name.rsplit('/').next().unwrap_or_default();
+    let kind = mime_guess::from_path(name).first_or_octet_stream();
+    pairs(&[
+        ("filename", name),
+        ("filetype", kind.essence_str()),
+        ("relativePath", &file.name),
+    ])
+}
+
+pub(super) fn pairs(pairs: &[(&str, &str)]) -> String {
+    let encoded = pairs.iter().map(|(key, value)| {
+        let value = BASE64_STANDARD.encode(value);
+        format!("{key} {value}")
+    });
+    encoded.collect::<Vec<_>>().join(",")
+}
+
+/// The server is asked what it has, one last time, for no longer than anybody likes to wait.
+pub(super) async fn kept(run: &Run, url: Option<&Uri>) -> u64 {
+    let Some(url) = url else {
+        return 0;
+    };
+    let told = timeout(LAST_WORDS_WITHIN, run.endpoint.retrieve(url)).await;
+    let told = told.unwrap_or(Err(AskError::Late));
+    told.ok().and_then(|told| told.offset).unwrap_or(0)
+}
