@@ -7,7 +7,7 @@ use tidegate::{app, cli};
 
 fn main() -> ExitCode {
     match config::parse(std::env::args_os()) {
-        Ok(Invocation::Operator(command)) => app::run(command),
+        Ok(Invocation::Operator(command)) => app::run(*command),
         Ok(Invocation::Client(command)) => cli::run(command),
         Err(refusal) => refusal.report(),
     }

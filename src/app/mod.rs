@@ -503,7 +503,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_str().unwrap();
         let command = config::parse(["tidegate", "migrate", "--data-dir", path]);
-        let Ok(Invocation::Operator(Command::Migrate(config))) = command else {
+        let Ok(Invocation::Operator(command)) = command else {
+            panic!("{command:?}");
+        };
+        let Command::Migrate(config) = *command else {
             panic!("{command:?}");
         };
         let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -49,7 +49,7 @@ pub use queue::QueueLimits;
 #[derive(Debug)]
 pub enum Invocation {
     /// Something with a server of this machine.
-    Operator(Command),
+    Operator(Box<Command>),
     /// To talk to a server, wherever it is.
     Client(cli::Command),
 }
@@ -311,7 +311,7 @@ where
         resolve::config(flags).map_err(|e| refuse(program, &e))
     };
     let program = &mut program;
-    Ok(Invocation::Operator(match cli.command {
+    Ok(Invocation::Operator(Box::new(match cli.command {
         Subcommand::Client(command) => return Ok(Invocation::Client(command)),
         Subcommand::Serve(flags) => Command::Serve(config(program, flags)?),
         Subcommand::Migrate(flags) => Command::Migrate(config(program, flags)?),
@@ -350,7 +350,7 @@ where
                 },
             }
         }
-    }))
+    })))
 }
 
 /// The grammar, in which commands that do not serve hide what they have no use for.

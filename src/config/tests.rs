@@ -12,7 +12,7 @@ where
     I: IntoIterator<Item: Into<OsString> + Clone>,
 {
     match super::parse(arguments)? {
-        Invocation::Operator(command) => Ok(command),
+        Invocation::Operator(command) => Ok(*command),
         Invocation::Client(command) => panic!("asked for an operator's, got {command:?}"),
     }
 }

@@ -33,6 +33,10 @@ Exit codes: 0 all done, 1 some failed, 2 usage, 3 nothing matched, 130 interrupt
 
 /// The arguments of `tidegate upload`.
 #[derive(Clone, Debug, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(crate) struct Arguments {
     /// Files and directories; `-` is standard input
     #[arg(value_name = "PATH")]

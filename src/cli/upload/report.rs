@@ -319,7 +319,7 @@ fn line(counts: &Counts, moved: u64, time: Duration) -> String {
         (counts.skipped, "sent before"),
         (counts.failed, "failed"),
         (counts.cancelled, "cancelled by somebody"),
-        (counts.interrupted, "half sent"),
+        (counts.interrupted, "interrupted"),
         (
             counts.unverified,
             "not verified: the server tells no SHA-256",
@@ -340,6 +340,7 @@ fn trouble(outcome: &Outcome) -> Option<String> {
         Outcome::Cancelled {
             reason: Some(reason),
         } => Some(format!("was cancelled by somebody: {reason}")),
+        Outcome::Interrupted { kept: 0 } => Some("interrupted, and nothing of it is kept".into()),
         Outcome::Interrupted { kept } => Some(format!("half sent, {} are kept", Bytes(*kept))),
         Outcome::Failed { why } => Some(why.clone()),
     }

@@ -31,6 +31,10 @@ pub(super) struct Endpoint {
 
 /// What a server says of itself (tus, "OPTIONS").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is there or not, in any combination"
+)]
 pub(super) struct Abilities {
     /// Bytes of the upload may come with its creation.
     pub(super) creation_with_upload: bool,
