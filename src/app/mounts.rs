@@ -216,7 +216,7 @@ mod tests {
     use crate::app::place::Access;
     use crate::auth::Capabilities;
     use crate::clock;
-    use crate::config::{self, Command};
+    use crate::config::{self, Command, Invocation};
 
     /// A row for each route: what each kind of caller is answered there.
     const MATRIX: &str = include_str!("../../tests/it/matrix.txt");
@@ -227,7 +227,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_str().unwrap();
         let command = config::parse(["tidegate", "serve", "--data-dir", path]);
-        let Ok(Command::Serve(config)) = command else {
+        let Ok(Invocation::Operator(command)) = command else {
+            panic!("{command:?}");
+        };
+        let Command::Serve(config) = *command else {
             panic!("{command:?}");
         };
         let opened = Opened::open(&config, Access::Make).await.unwrap();

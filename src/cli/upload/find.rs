@@ -342,3 +342,146 @@ fn place(error: &ignore::Error) -> (Option<&Path>, String) {
 pub(super) fn key(path: &Path) -> Vec<u8> {
     path.to_owned().into_os_string().into_vec()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn search(root: &Path) -> Search {
+        Search {
+            roots: vec![root.to_owned()],
+            list: None,
+            null: false,
+            is_recursive: true,
+            links: Links::Refuse,
+            include: Vec::new(),
+            exclude: Vec::new(),
+        }
+    }
+
+    /// Names of files, and paths of what is unfit, each in order.
+    fn found(search: &Search) -> (Vec<String>, Vec<String>) {
+        let (mut names, mut unfit) = (Vec::new(), Vec::new());
+        let all = search.each(&mut |found| {
+            match found {
+                Found::File(file) => names.push(file.name),
+                Found::Unfit { path, .. } => {
+                    let name = path.file_name().unwrap_or_default();
+                    unfit.push(name.to_string_lossy().into_owned());
+                }
+            }
+            Ok(())
+        });
+        assert_eq!(all, Ok(()));
+        names.sort();
+        unfit.sort();
+        (names, unfit)
+    }
+
+    fn tree() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("data");
+        std::fs::create_dir_all(root.join("sub/deep")).unwrap();
+        for name in ["a.tif", ".hidden", "b.tmp", "sub/c.tif", "sub/deep/d.tif"] {
+            std::fs::write(root.join(name), name).unwrap();
+        }
+        (dir, root)
+    }
+
+    #[test]
+    fn a_directory_is_all_that_is_below_it() {
+        let (_dir, root) = tree();
+        let all = ["data/.hidden", "data/a.tif", "data/b.tmp", "data/sub/c.tif"];
+        let (names, unfit) = found(&search(&root));
+        assert_eq!(names[..4], all);
+        assert_eq!((names.len(), unfit.len()), (5, 0));
+        let flat = Search {
+            is_recursive: false,
+            ..search(&root)
+        };
+        assert_eq!(found(&flat).0, all[..3]);
+        // Without a name of its own there is none to begin with.
+        let (names, _) = found(&search(&root.join("sub/..")));
+        assert_eq!(names[..2], [".hidden", "a.tif"]);
+        let (names, _) = found(&search(&root.join("sub/c.tif")));
+        assert_eq!(names, ["c.tif"]);
+    }
+
+    #[test]
+    fn globs_and_ignore_files_choose() {
+        let (_dir, root) = tree();
+        let only = Search {
+            include: vec!["*.tif".into()],
+            exclude: vec!["deep".into()],
+            ..search(&root)
+        };
+        assert_eq!(found(&only).0, ["data/a.tif", "data/sub/c.tif"]);
+        std::fs::write(root.join(IGNORE_FILE), "*.tmp\nsub/deep/\n").unwrap();
+        let (names, _) = found(&search(&root));
+        assert_eq!(names, ["data/.hidden", "data/a.tif", "data/sub/c.tif"]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_named() {
+        let (_dir, root) = tree();
+        symlink("a.tif", root.join("link")).unwrap();
+        symlink("nowhere", root.join("broken")).unwrap();
+        symlink("..", root.join("sub/loop")).unwrap();
+        let _socket = UnixListener::bind(root.join("socket")).unwrap();
+        let bad = root.join(std::ffi::OsStr::from_bytes(b"bad\xff"));
+        std::fs::write(&bad, "x").unwrap();
+        let (names, unfit) = found(&search(&root));
+        assert_eq!(names.len(), 5);
+        assert_eq!(unfit, ["bad\u{fffd}", "broken", "link", "loop", "socket"]);
+        let skipping = Search {
+            links: Links::Skip,
+            ..search(&root)
+        };
+        assert_eq!(found(&skipping).1, ["bad\u{fffd}", "socket"]);
+        let following = Search {
+            links: Links::Follow,
+            ..search(&root)
+        };
+        let (names, unfit) = found(&following);
+        assert!(names.contains(&"data/link".to_owned()), "{names:?}");
+        assert_eq!(unfit, ["bad\u{fffd}", "broken", "loop", "socket"]);
+        let (names, unfit) = found(&search(&root.join("nothing")));
+        assert_eq!((names.len(), unfit), (0, vec!["nothing".into()]));
+        // Whoever names a link means what it leads to.
+        let named = root.parent().unwrap().join("named");
+        symlink(&root, &named).unwrap();
+        let (names, _) = found(&search(&named));
+        assert!(names.contains(&"named/a.tif".to_owned()), "{names:?}");
+    }
+
+    #[test]
+    fn a_list_names_what_is_sent() {
+        let (dir, root) = tree();
+        let list = dir.path().join("list");
+        let listed = |text: String, null| {
+            std::fs::write(&list, text).unwrap();
+            let search = Search {
+                roots: Vec::new(),
+                list: Some(list.clone()),
+                null,
+                ..search(&root)
+            };
+            found(&search)
+        };
+        let root = root.display();
+        let (names, unfit) = listed(format!("{root}/a.tif\n\n{root}/none\n{root}/sub"), false);
+        let name = format!("{root}/a.tif");
+        assert_eq!(
+            names.iter().filter(|found| name.ends_with(*found)).count(),
+            1
+        );
+        assert_eq!((names.len(), unfit), (3, vec!["none".into()]));
+        let (names, _) = listed(format!("{root}/a.tif\0{root}/b.tmp\0"), true);
+        assert_eq!(names.len(), 2);
+        let long = listed("x".repeat(LINE_BYTES_MAX as usize + 1), false);
+        assert_eq!(long.1, ["list"]);
+    }
+}

@@ -586,3 +586,164 @@ fn commit(book: &Connection, first: Job, jobs: &mut mpsc::Receiver<Job>) -> rusq
     tells.into_iter().for_each(|tell| tell());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Book {
+        journal: Journal,
+        dir: tempfile::TempDir,
+    }
+
+    fn open(dir: &Path) -> Journal {
+        Journal::open(dir, "http://127.0.0.1/files ann", &Scope::root("test")).unwrap()
+    }
+
+    fn book() -> Book {
+        let dir = tempfile::tempdir().unwrap();
+        Book {
+            journal: open(dir.path()),
+            dir,
+        }
+    }
+
+    fn file(size: u64, modified: i64) -> File {
+        File {
+            path: "/data/a \u{fffd}.tif".into(),
+            name: "data/a.tif".into(),
+            print: Print {
+                size,
+                modified,
+                inode: u64::MAX,
+            },
+        }
+    }
+
+    async fn sending(journal: &Journal, file: &File, parts: u8) -> Sending {
+        match journal.begin(file, parts).await.unwrap() {
+            Known::Sending(sending) => sending,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_begun_is_gone_on_with_by_another_program() {
+        let book = book();
+        let file = file(100, 7);
+        let first = sending(&book.journal, &file, 1).await;
+        assert!(first.parts.is_empty() && first.whole.url.is_none());
+        let mut mark = Mark::default();
+        mark.update(b"half");
+        book.journal
+            .located(&file.path, 0, "http://x/1".into())
+            .await
+            .unwrap();
+        book.journal.hashed(&file.path, &mark).await.unwrap();
+        // The first one has it still open: it may have been killed, or be another one.
+        let other = open(book.dir.path());
+        let again = sending(&other, &file, 4).await;
+        assert_eq!(again.whole.upload, first.whole.upload);
+        assert_eq!(again.whole.url.as_deref(), Some("http://x/1"));
+        assert_eq!(again.mark, mark);
+        assert!(again.parts.is_empty(), "it was begun in one");
+        other.done(&file.path, [9; 32]).await.unwrap();
+        let known = book.journal.begin(&file, 1).await.unwrap();
+        assert!(matches!(known, Known::Done { sha256, .. } if sha256 == [9; 32]));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_changed_file_is_begun_anew_and_tells_what_was_left() {
+        let Book { journal, dir: _dir } = book();
+        let old = file(1000, 7);
+        let begun = sending(&journal, &old, 3).await;
+        journal
+            .located(&old.path, 2, "http://x/part".into())
+            .await
+            .unwrap();
+        assert!(journal.look(&file(1000, 8)).await.unwrap().is_none());
+        let new = sending(&journal, &file(1000, 8), 1).await;
+        assert_eq!(new.stale, ["http://x/part"]);
+        assert_ne!(new.whole.upload, begun.whole.upload);
+        assert!(new.parts.is_empty());
+        // What is done is not taken back from the server when the file changes.
+        journal.done(&old.path, [1; 32]).await.unwrap();
+        assert_eq!(journal.sent(&old).await.unwrap(), Some([1; 32]));
+        let newer = sending(&journal, &file(1001, 8), 1).await;
+        assert!(newer.stale.is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_cancelled_stays_so_until_it_is_forgotten() {
+        let Book { journal, dir: _dir } = book();
+        let file = file(10, 1);
+        sending(&journal, &file, 1).await;
+        journal
+            .cancelled(&file.path, Some("wrong".into()))
+            .await
+            .unwrap();
+        let known = journal.begin(&file, 1).await.unwrap();
+        assert!(matches!(known, Known::Cancelled { reason: Some(reason) } if reason == "wrong"));
+        journal.forget(&file.path).await.unwrap();
+        sending(&journal, &file, 1).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_the_destination_has_is_known_by_name_and_size() {
+        let Book { journal, dir: _dir } = book();
+        let there = vec![("a".into(), 1, Some("x".into())), ("b".into(), 2, None)];
+        journal.note_present(there.clone()).await.unwrap();
+        journal.note_present(there).await.unwrap();
+        let present = async |name, size| journal.present(name, size).await.unwrap();
+        assert_eq!(present("a", 1).await, Some(Some("x".into())));
+        assert_eq!(present("b", 2).await, Some(None));
+        assert_eq!(present("a", 2).await, None);
+    }
+
+    #[test]
+    fn parts_are_the_whole_without_gaps() {
+        for (size, count) in [
+            (0, 4),
+            (1, 4),
+            (2, 2),
+            (10, 3),
+            (u64::MAX / 2, 16),
+            (1 << 24, 1),
+        ] {
+            let sending = Sending::new(size, count, Vec::new());
+            let mut at = 0;
+            for piece in sending.pieces() {
+                assert_eq!(piece.start, at, "{size} in {count}");
+                at += piece.size;
+            }
+            assert_eq!(at, size, "{size} in {count}");
+            assert!(
+                sending
+                    .pieces()
+                    .iter()
+                    .all(|piece| piece.size > 0 || size == 0)
+            );
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_journal_that_cannot_be_used_is_refused_and_others_are_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let book = book();
+        let scope = Scope::root("test");
+        let refused = Journal::open(Path::new("/dev/null/x"), "d", &scope).err();
+        assert!(matches!(refused, Some(OpenError::Io { .. })), "{refused:?}");
+        let state = book.dir.path().join("state");
+        let journal = open(&state);
+        assert_eq!(
+            state.metadata().unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        journal
+            .change(|book| book.pragma_update(None, "user_version", 99))
+            .await
+            .unwrap();
+        let newer = Journal::open(&state, "http://127.0.0.1/files ann", &scope).err();
+        assert!(matches!(newer, Some(OpenError::Newer(_))), "{newer:?}");
+    }
+}
