@@ -1,6 +1,7 @@
 //! Which server, and as whom: flags, then environment, then the profile of the configuration file.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,7 +30,7 @@ pub(super) struct Connect {
     #[arg(long, env = "TIDEGATE_TOKEN", value_name = "TOKEN")]
     #[arg(help_heading = "Server", hide_env_values = true)]
     #[arg(group = "tokens")]
-    token: Option<String>,
+    token: Option<Secret>,
 
     /// A file with the token in its first line
     #[arg(long, env = "TIDEGATE_TOKEN_FILE", value_name = "FILE")]
@@ -45,6 +46,22 @@ pub(super) struct Connect {
     #[arg(long, env = "TIDEGATE_PROFILE", value_name = "NAME")]
     #[arg(help_heading = "Server")]
     profile: Option<String>,
+}
+
+/// Shows nothing of itself when it is formatted.
+#[derive(Clone)]
+struct Secret(String);
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(hidden)")
+    }
 }
 
 /// `~/.config/tidegate/config.toml`.
@@ -112,7 +129,7 @@ impl Connect {
 
     fn token_source(&self, profile: &Profile) -> TokenSource {
         let said = [
-            self.token.clone().map(TokenSource::Text),
+            self.token.clone().map(|token| TokenSource::Text(token.0)),
             self.token_file.clone().map(TokenSource::File),
             self.token_command.clone().map(TokenSource::Command),
             profile.token_file.clone().map(TokenSource::File),
@@ -181,7 +198,7 @@ mod tests {
         );
         connect.token_command = Some("echo".into());
         assert!(matches!(source(&connect), TokenSource::Command(_)));
-        connect.token = Some("text".into());
+        connect.token = Some(Secret("text".into()));
         assert!(matches!(source(&connect), TokenSource::Text(_)));
     }
 }

@@ -40,7 +40,7 @@ impl<'r> Attempts<'r> {
         self.backoff.reset();
     }
 
-    /// Waits until it makes sense to try again. `token` was sent with what has failed.
+    /// Waits until it makes sense to try `what` again. `token` was sent with what has failed.
     ///
     /// # Errors
     /// It makes none.
@@ -49,6 +49,7 @@ impl<'r> Attempts<'r> {
     /// Cancel safe.
     pub(super) async fn again(
         &mut self,
+        what: What,
         error: AskError,
         token: Option<&HeaderValue>,
     ) -> Result<(), SendError> {
@@ -58,7 +59,7 @@ impl<'r> Attempts<'r> {
         self.tries += 1;
         let asked = match error.refusal() {
             Some(refusal) => {
-                match verdict(refusal, self.met) {
+                match verdict(refusal, what, self.met) {
                     Verdict::Again => {}
                     Verdict::Cancelled => return Err(SendError::Cancelled(refusal.clone())),
                     Verdict::Lost => return Err(SendError::Lost),
@@ -89,6 +90,15 @@ impl<'r> Attempts<'r> {
     }
 }
 
+/// What has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// To create an upload.
+    Creation,
+    /// Something with one.
+    Upload,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Again,
@@ -99,14 +109,14 @@ enum Verdict {
 }
 
 /// `met`: whether the upload was there in this run. Then whoever has removed it since meant it.
-fn verdict(refusal: &Refusal, met: bool) -> Verdict {
+fn verdict(refusal: &Refusal, what: What, met: bool) -> Verdict {
     match (refusal.status, refusal.problem.as_str()) {
         (StatusCode::UNAUTHORIZED, _) => Verdict::Denied,
         // Nobody has decided these.
         (StatusCode::GONE, "upload-expired" | "upload-failed") if !met => Verdict::Lost,
         (StatusCode::GONE, "upload-expired" | "upload-failed") => Verdict::Final,
         (StatusCode::GONE, _) => Verdict::Cancelled,
-        (StatusCode::NOT_FOUND, _) if !met => Verdict::Lost,
+        (StatusCode::NOT_FOUND, _) if what == What::Upload && !met => Verdict::Lost,
         // Another upload has the id, of another caller or another length.
         (StatusCode::CONFLICT, "id-taken") => Verdict::Lost,
         // It is tried again by whoever sends it now.
@@ -128,7 +138,7 @@ mod tests {
             let body = format!(r#"{{"type": "/problems/{problem}"}}"#);
             let status = StatusCode::from_u16(status).unwrap();
             let refusal = Refusal::new(status, &HeaderMap::new(), body.as_bytes());
-            verdict(&refusal, met)
+            verdict(&refusal, What::Upload, met)
         };
         for met in [false, true] {
             assert_eq!(of(410, "upload-cancelled", met), Verdict::Cancelled);
@@ -145,5 +155,8 @@ mod tests {
         assert_eq!(of(410, "upload-expired", true), Verdict::Final);
         assert_eq!(of(404, "not-found", false), Verdict::Lost);
         assert_eq!(of(404, "not-found", true), Verdict::Final);
+        let nowhere = Refusal::new(StatusCode::NOT_FOUND, &HeaderMap::new(), b"");
+        let created = verdict(&nowhere, What::Creation, false);
+        assert_eq!(created, Verdict::Final);
     }
 }

@@ -38,6 +38,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Uri;
 use tokio::sync::mpsc;
@@ -62,6 +63,9 @@ use crate::cancel::{CancelReason, Scope};
 
 const RETRIES: u32 = 10;
 
+/// How long what is under way may take to be answered when the run is to end.
+const SETTLED_WITHIN: Duration = Duration::from_secs(5);
+
 /// What all files of a run have in common.
 struct Run {
     endpoint: Endpoint,
@@ -77,6 +81,23 @@ struct Run {
     compares_contents: bool,
     sends_absent_only: bool,
     retries_cancelled: bool,
+}
+
+impl Run {
+    /// What is asked of the server, which gets a last moment to answer when the run is to end.
+    async fn settled<T>(
+        &self,
+        asked: impl Future<Output = Result<T, AskError>>,
+    ) -> Result<T, AskError> {
+        let given_up = async {
+            self.scope.cancelled().await;
+            sleep(SETTLED_WITHIN).await;
+        };
+        tokio::select! {
+            answered = asked => answered,
+            () = given_up => Err(AskError::Late),
+        }
+    }
 }
 
 /// Does what it is told, in `scope`.

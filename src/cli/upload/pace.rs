@@ -3,15 +3,15 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::args::Jobs;
+use super::args::{JOBS_MAX, Jobs};
 
 /// How often it is looked whether the number is right.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-const FIRST: usize = 4;
+const FIRST: usize = 8;
 
 /// Beyond this nothing has ever become faster; it only takes memory.
-const MOST: usize = 32;
+const MOST: usize = JOBS_MAX as usize;
 
 /// What a file counts beside its bytes.
 const FILE_BYTES: u64 = 64 * 1024;
@@ -122,14 +122,14 @@ mod tests {
 
     #[test]
     fn it_finds_how_many_help() {
-        for useful in [4, 8, 16, 32] {
+        for useful in [8, 16, 32, 64] {
             let pace = Pace::new(Jobs::Auto);
             let found = settle(&pace, |jobs| jobs.min(useful) as u64 * 1_000_000);
             assert!(found >= useful && found <= MOST, "{found} for {useful}");
         }
         let pace = Pace::new(Jobs::Auto);
-        let found = settle(&pace, |jobs| 100_000_000 / jobs.max(4) as u64);
-        assert!(found <= 5, "{found} where more are slower");
+        let found = settle(&pace, |jobs| 100_000_000 / jobs.max(8) as u64);
+        assert!(found <= 10, "{found} where more are slower");
     }
 
     #[test]

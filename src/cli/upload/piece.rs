@@ -10,7 +10,7 @@ use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Run;
-use super::attempts::Attempts;
+use super::attempts::{Attempts, What};
 use super::find::File;
 use super::flow::{Flow, Position};
 use super::journal::Piece;
@@ -21,9 +21,6 @@ use crate::cli::server::AskError;
 
 /// How often it is looked whether anything moves.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// How long an interrupted request may take to be answered.
-const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 
 /// A file that is open, and what it was when it was found.
 #[derive(Clone, Debug)]
@@ -133,7 +130,8 @@ async fn again(
         },
         _ => error,
     };
-    attempts.again(error, token).await
+    let what = url.map_or(What::Creation, |_| What::Upload);
+    attempts.again(what, error, token).await
 }
 
 /// Creates the upload, without its bytes: on a bad line that is soon done.
@@ -155,7 +153,7 @@ async fn create(
         },
         content: None,
     });
-    let (url, told) = match created.await {
+    let (url, told) = match run.settled(created).await {
         Ok(created) => created,
         Err(error) => return Ok(Err(error)),
     };
@@ -173,7 +171,7 @@ async fn create(
 }
 
 async fn retrieve(run: &Run, piece: &Piece, url: &Uri) -> Result<State, AskError> {
-    let told = run.endpoint.retrieve(url).await?;
+    let told = run.settled(run.endpoint.retrieve(url)).await?;
     let at = told.offset_within(0..=piece.size)?;
     Ok(State::At(url.clone(), told, at))
 }
@@ -200,27 +198,25 @@ async fn append(
     let _answered = cut.clone().drop_guard();
     let body = flow.body(open.content.clone(), range, cut.clone());
     let request = run.endpoint.append(url, at, Some(length), None, body)?;
-    let mut answer = pin!(run.endpoint.send(request));
-    let mut looks = interval(LOOK_EVERY);
-    let mut moved = (Instant::now(), position.at());
-    let mut ending = None;
-    let told = loop {
-        tokio::select! {
-            told = &mut answer => break told?,
-            _ = run.scope.cancelled(), if ending.is_none() => {
-                cut.cancel();
-                ending = Some(Instant::now());
+    let watched = async {
+        let mut answer = pin!(run.endpoint.send(request));
+        let mut looks = interval(LOOK_EVERY);
+        let mut moved = (Instant::now(), position.at());
+        loop {
+            tokio::select! {
+                told = &mut answer => return told,
+                _ = run.scope.cancelled(), if !cut.is_cancelled() => cut.cancel(),
+                _ = looks.tick() => {}
             }
-            _ = looks.tick() => {}
-        }
-        if position.at() != moved.1 {
-            moved = (Instant::now(), position.at());
-        }
-        let is_silent = moved.0.elapsed() >= ANSWERED_WITHIN;
-        if is_silent || ending.is_some_and(|since| since.elapsed() >= SETTLED_WITHIN) {
-            return Err(AskError::Late);
+            if position.at() != moved.1 {
+                moved = (Instant::now(), position.at());
+            }
+            if moved.0.elapsed() >= ANSWERED_WITHIN {
+                return Err(AskError::Late);
+            }
         }
     };
+    let told = run.settled(watched).await?;
     // What was not sent in this request cannot have come with it.
     let sent = position.at().saturating_sub(piece.start).max(at);
     let at_now = told.offset_within(at..=sent)?;

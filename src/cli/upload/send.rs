@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Run;
 use super::args::OnInterrupt;
-use super::attempts::Attempts;
+use super::attempts::{Attempts, What};
 use super::find::{File, Print};
 use super::flow::Position;
 use super::hash::{Mark, Sha256Sum, hex};
@@ -277,10 +277,12 @@ async fn send_small(
             metadata: metadata_of(content.file),
             content: Some(bytes.clone()),
         });
-        let (url, told) = match created.await {
+        let (url, told) = match run.settled(created).await {
             Ok(created) => created,
             Err(error) => {
-                attempts.again(error, token.as_ref()).await?;
+                attempts
+                    .again(What::Creation, error, token.as_ref())
+                    .await?;
                 continue;
             }
         };
@@ -383,9 +385,13 @@ async fn put_together(
             metadata: metadata_of(content.file),
             content: None,
         });
-        match created.await {
+        match run.settled(created).await {
             Ok((url, _)) => break url,
-            Err(error) => attempts.again(error, token.as_ref()).await?,
+            Err(error) => {
+                attempts
+                    .again(What::Creation, error, token.as_ref())
+                    .await?
+            }
         }
     };
     run.journal
@@ -396,10 +402,10 @@ async fn put_together(
     let deadline = Instant::now() + patience;
     loop {
         let token = run.endpoint.server.token().field();
-        let told = match run.endpoint.retrieve(&url).await {
+        let told = match run.settled(run.endpoint.retrieve(&url)).await {
             Ok(told) => told,
             Err(error) => {
-                attempts.again(error, token.as_ref()).await?;
+                attempts.again(What::Upload, error, token.as_ref()).await?;
                 continue;
             }
         };
