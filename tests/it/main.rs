@@ -52,6 +52,11 @@ mod auth {
     mod tickets;
 }
 
+/// The commands of a client.
+mod cli {
+    mod commands;
+}
+
 /// Projects as archives.
 mod export {
     mod bad_input;

@@ -1,5 +1,6 @@
 //! The client side of the tests: the server process, two HTTP clients and the tus vocabulary.
 
+pub(crate) mod cli;
 pub(crate) mod export;
 pub(crate) mod form;
 pub(crate) mod h2c;
@@ -8,6 +9,7 @@ pub(crate) mod hostile;
 pub(crate) mod jwt;
 pub(crate) mod postgres;
 pub(crate) mod queue;
+pub(crate) mod relay;
 pub(crate) mod rufh;
 pub(crate) mod server;
 pub(crate) mod sse;

@@ -156,12 +156,12 @@ impl Server {
 
     /// Everything written to standard output until now.
     pub(crate) fn stdout(&self) -> String {
-        read_log(&self.process.stdout)
+        self.process.stdout()
     }
 
     /// Everything logged until now.
     pub(crate) fn stderr(&self) -> String {
-        read_log(&self.process.stderr)
+        self.process.stderr()
     }
 
     /// A connection of its own.
@@ -233,7 +233,8 @@ pub(crate) fn temp_dir() -> TempDir {
         .expect("a temporary directory")
 }
 
-async fn finish(mut process: Process) -> Outcome {
+/// Waits for the end of a command.
+pub(crate) async fn finish(mut process: Process) -> Outcome {
     let status = eventually("the command ends", async || process.exit_status()).await;
     process.join_readers();
     Outcome {
@@ -253,7 +254,7 @@ fn serve(data_dir: &Path, flags: &[&str]) -> Command {
 }
 
 /// The binary, without settings that the developer's own environment may hold for it.
-fn program() -> Command {
+pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("TIDEGATE_") {
@@ -268,7 +269,7 @@ fn program() -> Command {
 }
 
 /// A child process and what it has written.
-struct Process {
+pub(crate) struct Process {
     /// Locked only for the length of one system call.
     child: Mutex<Child>,
     first_line: mpsc::UnboundedReceiver<String>,
@@ -278,7 +279,7 @@ struct Process {
 }
 
 impl Process {
-    fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command
             .spawn()
             .unwrap_or_else(|e| panic!("{command:?}: {e}"));
@@ -317,7 +318,7 @@ impl Process {
     }
 
     /// Signals the process, unless it has ended: once waited for, its pid may be somebody else's.
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let mut child = self.child();
         if child.try_wait().expect("wait for the server").is_some() {
             return;
@@ -329,8 +330,18 @@ impl Process {
         pid_of(&self.child())
     }
 
-    fn exit_status(&self) -> Option<ExitStatus> {
+    pub(crate) fn exit_status(&self) -> Option<ExitStatus> {
         self.child().try_wait().expect("wait for the server")
+    }
+
+    /// Everything written to standard output until now.
+    pub(crate) fn stdout(&self) -> String {
+        read_log(&self.stdout)
+    }
+
+    /// Everything written to standard error until now.
+    pub(crate) fn stderr(&self) -> String {
+        read_log(&self.stderr)
     }
 
     fn child(&self) -> MutexGuard<'_, Child> {
