@@ -14,6 +14,8 @@ pub(super) struct Attempts<'r> {
     run: &'r Run,
     backoff: Backoff,
     tries: u32,
+    /// Whether another token was tried since.
+    renewed: bool,
     /// Whether the upload was there in this run.
     met: bool,
 }
@@ -24,6 +26,7 @@ impl<'r> Attempts<'r> {
             run,
             backoff: Backoff::new(run.retries),
             tries: 0,
+            renewed: false,
             met: false,
         }
     }
@@ -37,6 +40,7 @@ impl<'r> Attempts<'r> {
     pub(super) fn advanced(&mut self) {
         self.met = true;
         self.tries = 0;
+        self.renewed = false;
         self.backoff.reset();
     }
 
@@ -65,10 +69,11 @@ impl<'r> Attempts<'r> {
                     Verdict::Lost => return Err(SendError::Lost),
                     Verdict::Final => return Err(SendError::Ask(error)),
                     Verdict::Denied => {
-                        let renewed = self.run.endpoint.server.token().renew(token).await;
-                        if !renewed || self.tries > 1 {
+                        let is_new = self.run.endpoint.server.token().renew(token).await;
+                        if !is_new || self.renewed {
                             return Err(SendError::Denied(error));
                         }
+                        self.renewed = true;
                         return Ok(());
                     }
                 }

@@ -15,7 +15,7 @@ use super::find::File;
 use super::flow::{Flow, Position};
 use super::journal::Piece;
 use super::outcome::SendError;
-use super::send::{kept, metadata_of};
+use super::send::{kept, metadata_of, still_same};
 use super::tus::{ANSWERED_WITHIN, Creation, Kind, Told};
 use crate::cli::server::AskError;
 
@@ -27,6 +27,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub(super) struct Open<'f> {
     pub(super) file: &'f File,
     pub(super) content: Arc<fs::File>,
+    /// Cancelled when a piece of it has failed.
+    pub(super) stop: CancellationToken,
 }
 
 /// How far an upload is on the server.
@@ -76,6 +78,9 @@ pub(super) async fn send_piece(
             let kept = kept(run, url.as_ref()).await;
             return Err(SendError::Interrupted { kept });
         }
+        if open.stop.is_cancelled() {
+            return Err(SendError::Interrupted { kept: 0 });
+        }
         let token = run.endpoint.server.token().field();
         let (before, asked) = match &state {
             State::Unknown => (None, create(run, open, piece).await?),
@@ -97,6 +102,10 @@ pub(super) async fn send_piece(
                 next
             }
             Err(error) => {
+                if error.refusal().is_none() {
+                    // What a file does not have any more cannot be sent.
+                    still_same(open.file).await?;
+                }
                 match again(run, &mut attempts, error, url.as_ref(), token.as_ref()).await {
                     Err(SendError::Interrupted { .. }) => {
                         let kept = kept(run, url.as_ref()).await;
@@ -206,6 +215,7 @@ async fn append(
             tokio::select! {
                 told = &mut answer => return told,
                 _ = run.scope.cancelled(), if !cut.is_cancelled() => cut.cancel(),
+                () = open.stop.cancelled(), if !cut.is_cancelled() => cut.cancel(),
                 _ = looks.tick() => {}
             }
             if position.at() != moved.1 {

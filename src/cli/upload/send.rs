@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,6 +149,7 @@ async fn settle(
         }
         Err(SendError::Cancelled(refusal)) => {
             let reason = refusal.reason;
+            end_parts(run, file).await;
             run.journal.cancelled(&file.path, reason.clone()).await?;
             Ok(Some(Outcome::Cancelled { reason }))
         }
@@ -176,6 +176,19 @@ async fn end_all(run: &Run, file: &File) {
     if end(run, &urls).await {
         // Lost: the next run ends them, as it cannot go on with them.
         drop(run.journal.forget(&file.path).await);
+    }
+}
+
+/// Removes the parts of a file that will not be put together.
+async fn end_parts(run: &Run, file: &File) {
+    if let Ok(Some(Known::Sending(sending))) = run.journal.look(file).await {
+        let urls: Vec<_> = sending
+            .parts
+            .into_iter()
+            .filter_map(|part| part.url)
+            .collect();
+        // Best effort: what stays expires.
+        end(run, &urls).await;
     }
 }
 
@@ -229,9 +242,7 @@ async fn transfer(
         Some(sent) => sent,
         None => send_large(run, &content, &mut sending, position).await?,
     };
-    if Print::of(&metadata(&file.path).await?) != file.print {
-        return Err(SendError::Changed);
-    }
+    still_same(file).await?;
     let verified = match told.sha256 {
         Some(theirs) if theirs != sum => return Err(SendError::Differs),
         Some(_) => true,
@@ -269,7 +280,10 @@ async fn send_small(
     loop {
         let token = run.endpoint.server.token().field();
         if let Some(limit) = &run.limit {
-            limit.pass(size).await;
+            tokio::select! {
+                () = limit.pass(size) => {}
+                _ = run.scope.cancelled() => return Err(SendError::Interrupted { kept: 0 }),
+            }
         }
         let created = run.endpoint.create(Creation {
             id: sending.whole.upload,
@@ -317,8 +331,7 @@ async fn send_large(
     } else {
         watch::channel(size).1
     };
-    let stop = CancellationToken::new();
-    let hashed = hash(run, content, sending.mark.clone(), frontier, &stop);
+    let hashed = hash(run, content, sending.mark.clone(), frontier);
     let sent = async {
         let each = pieces.iter().map(async |piece| {
             let position = match is_one {
@@ -327,7 +340,8 @@ async fn send_large(
             };
             let sent = send_piece(run, content, piece, &position).await;
             if sent.is_err() {
-                stop.cancel();
+                // Without it the others are of no use.
+                content.stop.cancel();
             }
             sent
         });
@@ -428,7 +442,6 @@ async fn hash(
     content: &Open<'_>,
     mut mark: Mark,
     mut frontier: watch::Receiver<u64>,
-    stop: &CancellationToken,
 ) -> Result<Sha256Sum, SendError> {
     let (path, size) = (&content.file.path, content.file.print.size);
     let mut noted = mark.at;
@@ -443,7 +456,7 @@ async fn hash(
                 Ok(sent) => sent.min(mark.at + MARK_BYTES).min(size),
                 Err(_) => return Err(SendError::Interrupted { kept: 0 }),
             },
-            () = stop.cancelled() => {
+            () = content.stop.cancelled() => {
                 run.journal.hashed(path, &mark).await?;
                 return Err(SendError::Interrupted { kept: 0 });
             }
@@ -482,16 +495,22 @@ async fn open(file: &File) -> Result<Open<'_>, SendError> {
         true => Ok(Open {
             file,
             content: Arc::new(content),
+            stop: CancellationToken::new(),
         }),
         false => Err(SendError::Changed),
     }
 }
 
-async fn metadata(path: &Path) -> Result<fs::Metadata, SendError> {
-    let path = path.to_owned();
+/// # Errors
+/// It is not any more what it was when it was found.
+pub(super) async fn still_same(file: &File) -> Result<(), SendError> {
+    let path = file.path.clone();
     let looked = spawn_blocking(move || fs::metadata(path)).await;
     let looked = looked.map_err(io::Error::other).and_then(|looked| looked);
-    looked.map_err(SendError::File)
+    match Print::of(&looked.map_err(SendError::File)?) == file.print {
+        true => Ok(()),
+        false => Err(SendError::Changed),
+    }
 }
 
 fn read_whole(file: &fs::File, size: u64) -> io::Result<Vec<u8>> {

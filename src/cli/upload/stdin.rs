@@ -139,7 +139,10 @@ impl Sender<'_> {
             let from = mark.at;
             mark.update(&held);
             if let Some(limit) = &self.limit {
-                limit.pass(held.len() as u64).await;
+                tokio::select! {
+                    () = limit.pass(held.len() as u64) => {}
+                    _ = self.scope.cancelled() => return Err(CommandError::Interrupted),
+                }
             }
             let told = self.append(&here, from, held, is_last).await?;
             position.set(mark.at);
