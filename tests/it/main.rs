@@ -54,7 +54,16 @@ mod auth {
 
 /// The commands of a client.
 mod cli {
+    mod choice;
     mod commands;
+    mod hostile;
+    mod interrupted;
+    mod kills;
+    mod local;
+    mod other_server;
+    mod tree;
+    mod upload;
+    mod whom;
 }
 
 /// Projects as archives.

@@ -90,6 +90,11 @@ impl Cli {
 pub(crate) struct Running(Process);
 
 impl Running {
+    /// Starts what [`Cli::command`] has prepared.
+    pub(crate) fn of(command: Command) -> Self {
+        Self(Process::spawn(command))
+    }
+
     /// What Ctrl-C on a terminal does.
     pub(crate) fn interrupt(&self) {
         self.0.signal(Signal::INT);
