@@ -123,7 +123,7 @@ async fn project(server: &Server, title: &str) -> String {
         .header("Content-Type", "application/json")
         .body(body);
     let created = server.send(create).await.expect(201).json();
-    created["id"].as_str().expect("an id").to_owned()
+    created["data"]["id"].as_str().expect("an id").to_owned()
 }
 
 #[tokio::test]

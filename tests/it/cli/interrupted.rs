@@ -121,7 +121,7 @@ async fn an_interrupt_ends_what_waits_for_its_turn() {
         &cli,
         &[("d/a", 200_000), ("d/b", 200_000), ("d/c", 200_000)],
     );
-    let arguments = ["upload", "d", "--json", "--limit-rate", "8K"];
+    let arguments = ["upload", "d", "--json", "--limit-rate", "8k"];
     let running = cli.spawn(&arguments);
     running.says("\"sent\"").await;
     let began = Instant::now();

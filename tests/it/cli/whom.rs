@@ -120,7 +120,7 @@ async fn a_token_that_has_expired_is_renewed() {
         "--jobs",
         "1",
         "--limit-rate",
-        "1500K",
+        "1500k",
         "--token-command",
         command,
     ];
@@ -147,8 +147,7 @@ async fn a_token_is_renewed_after_other_failures_as_well() {
     })
     .await;
     let cli = Cli::new(format!("http://{}", hook.addr()));
-    lay(&cli, &[("a", 5)]);
-    cli.write("n", "");
+    cli.write("a", "hello");
     let command = "echo x >> n; wc -l < n | tr -d ' '";
     let arguments = ["upload", "a", "--token-command", command];
     cli.run(&arguments).await.expect_code(0);
