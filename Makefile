@@ -5,6 +5,9 @@ NIGHTLY ?= $(CARGO) +nightly
 # Seconds for each fuzz target in `make fuzz-smoke`, and for one target in `make fuzz`.
 FUZZ_SECONDS ?= 5
 TARGET ?= upload_ops
+# Where `make install` puts things.
+PREFIX ?= /usr/local
+DESTDIR ?=
 # Arguments for `make serve` and `make bench`.
 ARGS ?=
 
@@ -13,7 +16,7 @@ WITH_POSTGRES := tests/support/postgres.sh
 .DEFAULT_GOAL := help
 # The parts share one build directory and two cores: they are fastest one after the other.
 .NOTPARALLEL:
-.PHONY: help serve build test deps fmt lint tidy doc purity deny unit it clients workers fuzz-smoke fuzz bench
+.PHONY: help serve build install test deps fmt lint tidy doc purity deny unit it clients workers fuzz-smoke fuzz bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +26,17 @@ serve: ## build and serve on 127.0.0.1:7070 (ARGS="--listen ...")
 
 build: ## build the program, optimised
 	$(CARGO) build --release --locked
+
+# As the user who may write there, after `make build` as oneself: it builds nothing.
+install: ## put the program, its manual pages and completions under PREFIX (/usr/local)
+	install -D -m 755 target/release/tidegate $(DESTDIR)$(PREFIX)/bin/tidegate
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	target/release/tidegate man $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	target/release/tidegate completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/tidegate
+	target/release/tidegate completions zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_tidegate
+	target/release/tidegate completions fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/tidegate.fish
 
 test: deps fmt lint tidy doc purity deny unit it workers fuzz-smoke ## the whole check
 	@echo 'all checks passed'

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use tempfile::TempDir;
 
 use crate::Options;
+use crate::bulk;
 use crate::client::{self, Connection, Dialect};
 use crate::export;
 use crate::feed;
@@ -15,7 +16,7 @@ use crate::process::{self, Process, Running};
 use crate::queue;
 use crate::report::{self, Column, GIB, MB, MIB};
 
-pub(crate) const FIGURES: [Figure; 11] = [
+pub(crate) const FIGURES: [Figure; 13] = [
     Figure::Large,
     Figure::Draft,
     Figure::Many,
@@ -27,6 +28,8 @@ pub(crate) const FIGURES: [Figure; 11] = [
     Figure::Told,
     Figure::Export,
     Figure::Cancelled,
+    Figure::Bulk,
+    Figure::File,
 ];
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -53,6 +56,10 @@ pub(crate) enum Figure {
     Export,
     /// 100 exports of an upload of 5 GiB, cancelled all over their lives
     Cancelled,
+    /// 10,000 files of 10 KiB by `tidegate upload`
+    Bulk,
+    /// One file of 4 GiB by `tidegate upload`
+    File,
 }
 
 /// Measures a figure over all rounds and prints its lines.
@@ -76,25 +83,27 @@ pub(crate) fn measure(figure: Figure, options: &Options) -> io::Result<()> {
         Figure::Told => queue::told("told", count(1000), options),
         Figure::Export => export::archived("export", count(10_000), size(5 << 30), options),
         Figure::Cancelled => export::cancelled("cancelled", size(5 << 30), options),
+        Figure::Bulk => bulk::tree("bulk", count(10_000), size(10 << 10), options),
+        Figure::File => bulk::large("file", size(4 << 30), options),
     }
 }
 
 /// What clients send in one round.
-struct Load {
-    uploads: u64,
-    size: u64,
-    block: Vec<u8>,
+pub(crate) struct Load {
+    pub(crate) uploads: u64,
+    pub(crate) size: u64,
+    pub(crate) block: Vec<u8>,
 }
 
 impl Load {
-    fn bytes(&self) -> f64 {
+    pub(crate) fn bytes(&self) -> f64 {
         self.uploads as f64 * self.size as f64
     }
 }
 
 /// What one process used for one load.
-struct Sample {
-    seconds: f64,
+pub(crate) struct Sample {
+    pub(crate) seconds: f64,
     cpu_seconds: f64,
     peak_bytes: u64,
 }
@@ -264,7 +273,7 @@ fn pour_all(address: &str, process: Process, load: &Load) -> io::Result<Sample> 
 }
 
 /// The uploads exist before the time starts, as the files of the loop do.
-fn append_all(dialect: Dialect, server: &Running, load: &Load) -> io::Result<Sample> {
+pub(crate) fn append_all(dialect: Dialect, server: &Running, load: &Load) -> io::Result<Sample> {
     let created = (0..load.uploads).map(|_| {
         let mut connection = Connection::open_in(dialect, &server.address)?;
         let path = connection.create(load.size)?;
@@ -277,7 +286,11 @@ fn append_all(dialect: Dialect, server: &Running, load: &Load) -> io::Result<Sam
     timed(server.process, || client::together(jobs))
 }
 
-fn create_and_append_all(address: &str, process: Process, load: &Load) -> io::Result<Sample> {
+pub(crate) fn create_and_append_all(
+    address: &str,
+    process: Process,
+    load: &Load,
+) -> io::Result<Sample> {
     let connections = (0..CONNECTIONS).map(|_| Connection::open(address));
     let connections = connections.collect::<io::Result<Vec<_>>>()?;
     let jobs = connections

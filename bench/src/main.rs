@@ -9,11 +9,13 @@
 //! | readers of the feed | `feed` |
 //! | the processing queue | `queue` |
 //! | exports | `export` |
+//! | the command line's uploader | `bulk` |
 //! | the loop that the server is compared with | `sink` |
 //! | clients of the two | `client` |
 //! | a server or a loop as a process, and what it uses | `process` |
 //! | medians and the lines that are printed | `report` |
 
+mod bulk;
 mod client;
 mod export;
 mod feed;
