@@ -94,7 +94,7 @@ async fn what_cannot_be_read_is_named() {
         let done = Command::new("chmod").arg(mode).arg(cli.path(name)).status();
         assert!(done.expect("chmod").success());
     };
-    let is_root = File::open("/proc/1/environ").is_ok();
+    let is_root = rustix::process::geteuid().is_root();
     let outcome = if is_root {
         let unprivileged = Command::new("setpriv").arg("--version").output();
         if unprivileged.is_err() {
