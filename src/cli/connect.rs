@@ -122,12 +122,19 @@ impl Connect {
         let url = endpoint.or(self.server.as_deref());
         let url = url.or(profile.server.as_deref()).unwrap_or(DEFAULT_SERVER);
         let base = Base::parse(url).map_err(|error| CommandError::Usage(error.to_string()))?;
-        let token = Token::load(self.token_source(profile))
+        let token = Token::load(self.token_source(profile, &base))
             .map_err(|error| CommandError::Usage(error.to_string()))?;
         Server::new(base, token, scope).map_err(|error| CommandError::Failed(error.to_string()))
     }
 
-    fn token_source(&self, profile: &Profile) -> TokenSource {
+    /// The profile's token is for the profile's server.
+    fn token_source(&self, profile: &Profile, server: &Base) -> TokenSource {
+        let home = profile.server.as_deref().map(Base::parse);
+        let is_home = home.is_none_or(|home| home.is_ok_and(|home| home.is_origin_of(server)));
+        let profile = match is_home {
+            true => profile,
+            false => &Profile::default(),
+        };
         let said = [
             self.token.clone().map(|token| TokenSource::Text(token.0)),
             self.token_file.clone().map(TokenSource::File),
@@ -191,7 +198,8 @@ mod tests {
             token_file: Some("/profile".into()),
             ..Profile::default()
         };
-        let source = |connect: &Connect| connect.token_source(&profile);
+        let server = Base::parse("https://lab.example/other").unwrap();
+        let source = |connect: &Connect| connect.token_source(&profile, &server);
         let mut connect = Connect::default();
         assert!(
             matches!(source(&connect), TokenSource::File(path) if path == Path::new("/profile"))
@@ -200,5 +208,18 @@ mod tests {
         assert!(matches!(source(&connect), TokenSource::Command(_)));
         connect.token = Some(Secret("text".into()));
         assert!(matches!(source(&connect), TokenSource::Text(_)));
+        let connect = Connect::default();
+        for (home, is_sent) in [
+            ("https://LAB.example:443/tidegate", true),
+            ("http://lab.example", false),
+            ("https://other.example", false),
+        ] {
+            let profile = Profile {
+                server: Some(home.into()),
+                ..profile.clone()
+            };
+            let source = connect.token_source(&profile, &server);
+            assert_eq!(matches!(source, TokenSource::File(_)), is_sent, "{home}");
+        }
     }
 }

@@ -173,6 +173,11 @@ impl Base {
             .map_err(|error| AskError::Local(error.to_string()))
     }
 
+    /// Whether both are at one origin.
+    pub(super) fn is_origin_of(&self, other: &Self) -> bool {
+        self.scheme == other.scheme && self.host() == other.host()
+    }
+
     /// Host and port, where names are the same in any case.
     fn host(&self) -> (String, u16) {
         host(&self.scheme, &self.authority)

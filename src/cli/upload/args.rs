@@ -5,7 +5,10 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::ArgMatches;
 use clap::builder::BoolishValueParser;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 
 use crate::cli::connect::{Connect, Profile};
 use crate::cli::error::CommandError;
@@ -49,7 +52,7 @@ pub(crate) struct Arguments {
     pub(super) project: Option<String>,
 
     /// Where any tus server creates uploads, instead of --server and --project
-    #[arg(long, value_name = "URL", conflicts_with_all = ["server", "project", "if_absent"])]
+    #[arg(long, value_name = "URL", conflicts_with = "if_absent")]
     #[arg(help_heading = "Server")]
     pub(super) endpoint: Option<String>,
 
@@ -196,6 +199,22 @@ impl FromStr for Jobs {
                 _ => Err(InvalidJobs),
             },
         }
+    }
+}
+
+/// Says what cannot be said together. What the environment says is for other servers, so
+/// `--endpoint` counts before it.
+///
+/// # Errors
+/// It was said together.
+pub(crate) fn check(matches: &ArgMatches) -> Result<(), clap::Error> {
+    let is_said = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+    match is_said("endpoint") && (is_said("server") || is_said("project")) {
+        true => Err(clap::Error::raw(
+            ErrorKind::ArgumentConflict,
+            "`--endpoint` cannot be used with `--server` or `--project`\n",
+        )),
+        false => Ok(()),
     }
 }
 
