@@ -71,6 +71,12 @@ async fn a_token_comes_from_wherever_it_is_kept() {
         assert_eq!(sent.summary()["skipped"], 1, "{sent}");
     }
     assert_eq!(count(&server, &token).await, 1);
+    let hook = Hook::open(|_| text(404, "")).await;
+    let elsewhere = format!("http://{}", hook.addr());
+    for flag in ["--server", "--endpoint"] {
+        run(&[flag, &elsewhere], &[]).await.expect_code(1);
+    }
+    expect_no_token(hook);
     let other = run(&["--profile", "other"], &[]).await.expect_code(2);
     assert!(other.stderr.contains("no profile `other`"), "{other}");
     cli.write(
@@ -84,6 +90,16 @@ async fn a_token_comes_from_wherever_it_is_kept() {
         gone.stderr.contains("config.toml") || gone.stderr.contains("gone"),
         "{gone}"
     );
+}
+
+/// The profile's token is for its server.
+fn expect_no_token(mut hook: Hook) {
+    let asked = hook.all();
+    assert!(!asked.is_empty());
+    let is_told = asked
+        .iter()
+        .any(|sent| sent.fields.contains_key("authorization"));
+    assert!(!is_told, "{asked:?}");
 }
 
 #[tokio::test]
@@ -100,14 +116,14 @@ async fn two_callers_at_one_server_have_a_journal_each() {
     }
 }
 
-/// The first token is good for two seconds more (clocks may differ by ten), and there is another each time that the command runs.
+/// The first token is good for a second more (clocks may differ by ten), and there is another each time that the command runs.
 #[tokio::test]
 async fn a_token_that_has_expired_is_renewed() {
     let (server, signer) = guarded(&[]).await;
     let cli = server.cli();
     let files = lay(&cli, &[("d/a", 3 * MIB), ("d/b", 3 * MIB), ("d/c", 10)]);
     let good = signer.sign(&claims("ann"));
-    let brief = signer.sign(&claims_with("ann", json!({"exp": now() - 8})));
+    let brief = signer.sign(&claims_with("ann", json!({"exp": now() - 9})));
     cli.write("good", &good);
     cli.write("brief", &brief);
     // The first run takes the brief one and leaves a mark.
@@ -120,7 +136,7 @@ async fn a_token_that_has_expired_is_renewed() {
         "--jobs",
         "1",
         "--limit-rate",
-        "1500k",
+        "1200k",
         "--token-command",
         command,
     ];
