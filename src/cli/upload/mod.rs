@@ -10,7 +10,7 @@
 //! | `piece` | one upload resource, created and sent to its end |
 //! | `attempts` | what is tried again |
 //! | `tus` | what is asked of the server |
-//! | `hash`, `flow` | the bytes of a file: hashed, and on their way |
+//! | `content`, `hash`, `flow` | the bytes of a file: as they were found, hashed, and on their way |
 //! | `pace` | how many files at once |
 //! | `stdin` | what has no length yet |
 //! | `present` | what the project has already |
@@ -20,6 +20,7 @@
 
 mod args;
 mod attempts;
+mod content;
 mod find;
 mod flow;
 mod hash;

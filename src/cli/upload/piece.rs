@@ -1,6 +1,5 @@
 //! One upload resource: created, asked how far it is, and sent the rest, until all of it is there.
 
-use std::fs;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,25 +10,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::Run;
 use super::attempts::{Attempts, What};
-use super::find::File;
+use super::content::{Content, still_same};
 use super::flow::{Flow, Position};
 use super::journal::Piece;
 use super::outcome::SendError;
-use super::send::{kept, metadata_of, still_same};
+use super::send::{kept, metadata_of};
 use super::tus::{ANSWERED_WITHIN, Creation, Kind, Told};
 use crate::cli::server::AskError;
 
 /// How often it is looked whether anything moves.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// A file that is open, and what it was when it was found.
-#[derive(Clone, Debug)]
-pub(super) struct Open<'f> {
-    pub(super) file: &'f File,
-    pub(super) content: Arc<fs::File>,
-    /// Cancelled when a piece of it has failed.
-    pub(super) stop: CancellationToken,
-}
 
 /// How far an upload is on the server.
 #[derive(Clone, Debug)]
@@ -51,7 +41,7 @@ enum State {
 /// What the server has is kept by it, and where that is, is in the journal.
 pub(super) async fn send_piece(
     run: &Run,
-    open: &Open<'_>,
+    content: &Content<'_>,
     piece: &Piece,
     position: &Arc<Position>,
 ) -> Result<(Uri, Told), SendError> {
@@ -78,16 +68,16 @@ pub(super) async fn send_piece(
             let kept = kept(run, url.as_ref()).await;
             return Err(SendError::Interrupted { kept });
         }
-        if open.stop.is_cancelled() {
+        if content.stop.is_cancelled() {
             return Err(SendError::Interrupted { kept: 0 });
         }
         let token = run.endpoint.server.token().field();
         let (before, asked) = match &state {
-            State::Unknown => (None, create(run, open, piece).await?),
+            State::Unknown => (None, create(run, content, piece).await?),
             State::Located(url) => (None, retrieve(run, piece, url).await),
             State::At(url, _, at) => (
                 Some(*at),
-                append(run, open, piece, url, *at, position).await,
+                append(run, content, piece, url, *at, position).await,
             ),
         };
         state = match asked {
@@ -104,7 +94,7 @@ pub(super) async fn send_piece(
             Err(error) => {
                 if error.refusal().is_none() {
                     // What a file does not have any more cannot be sent.
-                    still_same(open.file).await?;
+                    still_same(content.file).await?;
                 }
                 match again(run, &mut attempts, error, url.as_ref(), token.as_ref()).await {
                     Err(SendError::Interrupted { .. }) => {
@@ -146,7 +136,7 @@ async fn again(
 /// Creates the upload, without its bytes: on a bad line that is soon done.
 async fn create(
     run: &Run,
-    open: &Open<'_>,
+    content: &Content<'_>,
     piece: &Piece,
 ) -> Result<Result<State, AskError>, SendError> {
     let length = piece.size;
@@ -157,7 +147,7 @@ async fn create(
             _ => Kind::Part { length },
         },
         metadata: match piece.number {
-            0 => metadata_of(open.file),
+            0 => metadata_of(content.file),
             _ => String::new(),
         },
         content: None,
@@ -166,7 +156,7 @@ async fn create(
         Ok(created) => created,
         Err(error) => return Ok(Err(error)),
     };
-    let path = &open.file.path;
+    let path = &content.file.path;
     run.journal
         .located(path, piece.number, url.to_string())
         .await?;
@@ -188,7 +178,7 @@ async fn retrieve(run: &Run, piece: &Piece, url: &Uri) -> Result<State, AskError
 /// Sends the rest, or as much of it as the server takes at once.
 async fn append(
     run: &Run,
-    open: &Open<'_>,
+    content: &Content<'_>,
     piece: &Piece,
     url: &Uri,
     at: u64,
@@ -205,7 +195,7 @@ async fn append(
     let cut = CancellationToken::new();
     // An answer may come before all is sent: then nobody wants the rest.
     let _answered = cut.clone().drop_guard();
-    let body = flow.body(open.content.clone(), range, cut.clone());
+    let body = flow.body(content.bytes.clone(), range, cut.clone());
     let request = run.endpoint.append(url, at, Some(length), None, body)?;
     let watched = async {
         let mut answer = pin!(run.endpoint.send(request));
@@ -215,7 +205,7 @@ async fn append(
             tokio::select! {
                 told = &mut answer => return told,
                 _ = run.scope.cancelled(), if !cut.is_cancelled() => cut.cancel(),
-                () = open.stop.cancelled(), if !cut.is_cancelled() => cut.cancel(),
+                () = content.stop.cancelled(), if !cut.is_cancelled() => cut.cancel(),
                 _ = looks.tick() => {}
             }
             if position.at() != moved.1 {

@@ -4,8 +4,6 @@
 //! that this side has chosen, so that nothing is ever created twice; it is done in the journal after
 //! the server has told the same SHA-256 that the file has.
 
-use std::fs;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,24 +13,20 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Uri;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::Run;
 use super::args::OnInterrupt;
 use super::attempts::{Attempts, What};
-use super::find::{File, Print};
+use super::content::{Content, broken, still_same};
+use super::find::File;
 use super::flow::Position;
 use super::hash::{Mark, Sha256Sum, hex};
 use super::journal::{Known, Piece, Sending};
 use super::outcome::{Outcome, SendError, Skipped};
-use super::piece::{Open, send_piece};
+use super::piece::send_piece;
 use super::tus::{Creation, Kind, Told};
 use crate::cli::server::AskError;
-
-/// A file of up to this size is sent in one request, from memory.
-const SMALL_BYTES: u64 = 256 * 1024;
 
 /// A part is worth a request of its own from this size on.
 const PART_BYTES_MIN: u64 = 8 * 1024 * 1024;
@@ -98,8 +92,8 @@ pub(super) async fn would_skip(run: &Run, file: &File) -> Result<bool, SendError
     if run.compares_contents
         && let Some(sent) = run.journal.sent(file).await?
     {
-        let content = open(file).await?;
-        return Ok(hash_whole(&content, file.print.size).await? == sent);
+        let content = Content::open(file).await?;
+        return Ok(content.sum().await? == sent);
     }
     Ok(match run.journal.look(file).await? {
         Some(Known::Done { .. }) => true,
@@ -113,8 +107,8 @@ async fn needless(run: &Run, file: &File) -> Result<Option<Skipped>, SendError> 
     if run.compares_contents
         && let Some(sent) = run.journal.sent(file).await?
     {
-        let content = open(file).await?;
-        if hash_whole(&content, file.print.size).await? == sent {
+        let content = Content::open(file).await?;
+        if content.sum().await? == sent {
             run.journal.renew(file).await?;
         } else {
             run.journal.forget(&file.path).await?;
@@ -126,8 +120,8 @@ async fn needless(run: &Run, file: &File) -> Result<Option<Skipped>, SendError> 
     let present = run.journal.present(&file.name, file.print.size).await?;
     match present {
         Some(Some(there)) if run.compares_contents => {
-            let content = open(file).await?;
-            let here = hash_whole(&content, file.print.size).await?;
+            let content = Content::open(file).await?;
+            let here = content.sum().await?;
             Ok((hex(&here) == there).then_some(Skipped::Present))
         }
         Some(_) => Ok(Some(Skipped::Present)),
@@ -231,12 +225,11 @@ async fn transfer(
         let why = format!("is larger than the {size_max} bytes that the server takes");
         return Ok(Outcome::Failed { why });
     }
-    let content = open(file).await?;
-    let is_small = file.print.size <= SMALL_BYTES && sending.parts.is_empty();
-    let in_one = if is_small && sending.whole.url.is_none() {
-        send_small(run, &content, &mut sending, position).await?
-    } else {
-        None
+    let content = Content::open(file).await?;
+    let is_new = sending.parts.is_empty() && sending.whole.url.is_none();
+    let in_one = match &content.small {
+        Some(bytes) if is_new => send_small(run, &content, bytes, &mut sending, position).await?,
+        _ => None,
     };
     let (sum, told, url) = match in_one {
         Some(sent) => sent,
@@ -262,7 +255,8 @@ type Complete = (Sha256Sum, Told, String);
 /// not tell.
 async fn send_small(
     run: &Run,
-    content: &Open<'_>,
+    content: &Content<'_>,
+    bytes: &Bytes,
     sending: &mut Sending,
     position: &Arc<Position>,
 ) -> Result<Option<Complete>, SendError> {
@@ -270,12 +264,8 @@ async fn send_small(
         return Ok(None);
     }
     let size = content.file.print.size;
-    let source = content.content.clone();
-    let bytes = spawn_blocking(move || read_whole(&source, size)).await;
-    let bytes = bytes.map_err(io::Error::other).and_then(|read| read);
-    let bytes = Bytes::from(bytes.map_err(broken)?);
     let mut mark = Mark::default();
-    mark.update(&bytes);
+    mark.update(bytes);
     let mut attempts = Attempts::new(run);
     loop {
         let token = run.endpoint.server.token().field();
@@ -318,7 +308,7 @@ async fn send_small(
 /// Sends all pieces at once, hashes the file beside them, and has parts put together.
 async fn send_large(
     run: &Run,
-    content: &Open<'_>,
+    content: &Content<'_>,
     sending: &mut Sending,
     position: &Arc<Position>,
 ) -> Result<Complete, SendError> {
@@ -384,7 +374,7 @@ async fn send_large(
 /// Makes the final upload of its parts, and waits for its digest.
 async fn put_together(
     run: &Run,
-    content: &Open<'_>,
+    content: &Content<'_>,
     whole: &Piece,
     parts: Vec<String>,
 ) -> Result<(String, Told), SendError> {
@@ -439,7 +429,7 @@ async fn put_together(
 /// Hashes a file behind what is sent of it, and remembers how far it is.
 async fn hash(
     run: &Run,
-    content: &Open<'_>,
+    content: &Content<'_>,
     mut mark: Mark,
     mut frontier: watch::Receiver<u64>,
 ) -> Result<Sha256Sum, SendError> {
@@ -462,7 +452,7 @@ async fn hash(
             }
         };
         mark = mark
-            .go_on(content.content.clone(), end)
+            .go_on(content.bytes.clone(), end)
             .await
             .map_err(broken)?;
         if mark.at - noted >= MARK_BYTES {
@@ -471,61 +461,6 @@ async fn hash(
         }
     }
     Ok(mark.sum())
-}
-
-async fn hash_whole(content: &Open<'_>, size: u64) -> Result<Sha256Sum, SendError> {
-    let hashed = Mark::default().go_on(content.content.clone(), size).await;
-    Ok(hashed.map_err(broken)?.sum())
-}
-
-/// Opens a file, if it is still the one that was found.
-async fn open(file: &File) -> Result<Open<'_>, SendError> {
-    let path = file.path.clone();
-    let opened = spawn_blocking(move || {
-        let content = fs::File::open(path)?;
-        let print = Print::of(&content.metadata()?);
-        Ok((content, print))
-    });
-    let opened = opened
-        .await
-        .map_err(io::Error::other)
-        .and_then(|opened| opened);
-    let (content, print) = opened.map_err(SendError::File)?;
-    match print == file.print {
-        true => Ok(Open {
-            file,
-            content: Arc::new(content),
-            stop: CancellationToken::new(),
-        }),
-        false => Err(SendError::Changed),
-    }
-}
-
-/// # Errors
-/// It is not any more what it was when it was found.
-pub(super) async fn still_same(file: &File) -> Result<(), SendError> {
-    let path = file.path.clone();
-    let looked = spawn_blocking(move || fs::metadata(path)).await;
-    let looked = looked.map_err(io::Error::other).and_then(|looked| looked);
-    match Print::of(&looked.map_err(SendError::File)?) == file.print {
-        true => Ok(()),
-        false => Err(SendError::Changed),
-    }
-}
-
-fn read_whole(file: &fs::File, size: u64) -> io::Result<Vec<u8>> {
-    use std::os::unix::fs::FileExt;
-    let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(bytes)
-}
-
-/// A file that ends early has been cut since it was found.
-fn broken(error: io::Error) -> SendError {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => SendError::Changed,
-        _ => SendError::File(error),
-    }
 }
 
 /// As in `Upload-Metadata`.
