@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     match config::parse(std::env::args_os()) {
         Ok(Invocation::Operator(command)) => app::run(*command),
         Ok(Invocation::Client(command)) => cli::run(command),
+        Ok(Invocation::Grammar(program, words)) => cli::describe(*program, &words),
         Err(refusal) => refusal.report(),
     }
 }

@@ -13,25 +13,46 @@
 //! | `interrupt` | Ctrl-C |
 //! | `error` | exit codes |
 //! | `out`, `text` | what is written, and that it is safe to show |
+//! | `session` | what commands beside `upload` have in common |
+//! | `object`, `pages` | what a server tells of something, and lists of that, page by page |
+//! | `sse` | a stream of events |
+//! | `fetch`, `part` | downloads, and a file that is not whole yet |
+//! | `grammar` | completions and manual pages |
 //! | `upload` | `tidegate upload` |
+//! | `ls`, `cancel`, `watch`, `download`, `queue`, `export`, `project`, `share` | the commands of these names |
 
+mod cancel;
 mod connect;
+mod download;
 mod error;
+mod export;
+mod fetch;
+mod grammar;
 mod interrupt;
+mod ls;
+mod object;
 mod out;
+mod pages;
+mod part;
 mod project;
+mod queue;
 mod refusal;
 mod retry;
 mod server;
+mod session;
+mod share;
+mod sse;
 mod text;
 mod token;
 mod upload;
+mod watch;
 
 use std::process::ExitCode;
 
 use clap::ArgMatches;
 
 use self::error::CommandError;
+pub use self::grammar::{Words, describe};
 use crate::cancel::Scope;
 
 /// Threads that may wait for files at once: two for each file that is sent, and some.
@@ -46,6 +67,30 @@ enum Which {
     /// Send files and directories, many at once, and go on where an earlier run stopped
     #[command(after_long_help = upload::EXAMPLES)]
     Upload(Box<upload::Arguments>),
+    /// List the uploads of a project
+    #[command(after_long_help = ls::EXAMPLES)]
+    Ls(Box<ls::Arguments>),
+    /// Cancel uploads that are on their way
+    #[command(after_long_help = cancel::EXAMPLES)]
+    Cancel(Box<cancel::Arguments>),
+    /// Tell what happens, as it happens
+    #[command(after_long_help = watch::EXAMPLES)]
+    Watch(Box<watch::Arguments>),
+    /// Download an upload, and go on where an earlier run stopped
+    #[command(after_long_help = download::EXAMPLES)]
+    Download(Box<download::Arguments>),
+    /// Have images processed
+    #[command(subcommand, after_long_help = queue::EXAMPLES)]
+    Queue(queue::Arguments),
+    /// Have a project as an archive
+    #[command(subcommand, after_long_help = export::EXAMPLES)]
+    Export(export::Arguments),
+    /// Make, look at and remove projects
+    #[command(subcommand, after_long_help = project::EXAMPLES)]
+    Project(project::Arguments),
+    /// Share projects with others
+    #[command(subcommand, after_long_help = share::EXAMPLES)]
+    Share(share::Arguments),
 }
 
 /// Does what the command line asks for.
@@ -61,6 +106,14 @@ pub fn run(command: Command) -> ExitCode {
         let done = runtime.block_on(async {
             match command.0 {
                 Which::Upload(arguments) => upload::run(*arguments, &scope).await,
+                Which::Ls(arguments) => ls::run(*arguments, &scope).await,
+                Which::Cancel(arguments) => cancel::run(*arguments, &scope).await,
+                Which::Watch(arguments) => watch::run(*arguments, &scope).await,
+                Which::Download(arguments) => download::run(*arguments, &scope).await,
+                Which::Queue(arguments) => queue::run(arguments, &scope).await,
+                Which::Export(arguments) => export::run(arguments, &scope).await,
+                Which::Project(arguments) => project::run(arguments, &scope).await,
+                Which::Share(arguments) => share::run(arguments, &scope).await,
             }
         });
         // What still waits for a file or for an answer is of no use to anybody any more.

@@ -26,40 +26,55 @@ pub(super) fn json(value: &impl Serialize) -> io::Result<()> {
     line(&text)
 }
 
-/// Columns as wide as what is in them, the last one as it is.
-///
-/// # Errors
-/// As [`line`].
-pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
-    let mut widths = head.map(|title| title.chars().count());
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let head = head.map(str::to_owned);
-    let mut out = io::stdout().lock();
-    for row in std::iter::once(&head).chain(rows) {
-        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
-            match column + 1 == N {
-                true => writeln!(out, "{cell}")?,
-                false => write!(out, "{cell:width$}  ")?,
-            }
-        }
-    }
-    Ok(())
+/// Columns as wide as what has been in them so far, the last one as it is. The head comes with the
+/// first rows.
+pub(super) struct Table<const N: usize> {
+    head: Option<[&'static str; N]>,
+    widths: [usize; N],
 }
 
-/// Asks on the terminal. `None`: there is none.
+impl<const N: usize> Table<N> {
+    pub(super) fn new(head: [&'static str; N]) -> Self {
+        Self {
+            widths: head.map(|title| title.chars().count()),
+            head: Some(head),
+        }
+    }
+
+    /// # Errors
+    /// As [`line`].
+    pub(super) fn print(&mut self, rows: &[[String; N]]) -> io::Result<()> {
+        for row in rows {
+            for (width, cell) in self.widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        let head = self.head.take().map(|head| head.map(str::to_owned));
+        let mut out = io::stdout().lock();
+        for row in head.iter().chain(rows) {
+            for (column, (cell, width)) in row.iter().zip(self.widths).enumerate() {
+                match column + 1 == N {
+                    true => writeln!(out, "{cell}")?,
+                    false => write!(out, "{cell:width$}  ")?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether somebody can be asked.
+pub(super) fn has_terminal() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks on the terminal, and waits for the answer as long as it takes.
 ///
 /// # Errors
 /// The answer cannot be read.
-pub(super) fn ask(question: &str) -> io::Result<Option<bool>> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Ok(None);
-    }
+pub(super) fn ask(question: &str) -> io::Result<bool> {
     write!(io::stderr(), "{question} [y/N] ")?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
-    Ok(Some(matches!(answer.trim(), "y" | "Y" | "yes")))
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

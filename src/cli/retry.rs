@@ -2,6 +2,14 @@
 
 use std::time::Duration;
 
+use http::{HeaderValue, StatusCode};
+use tokio::time::sleep;
+
+use super::server::{AskError, Server};
+
+/// How often a short call is made again because the server is busy.
+const BUSY_TRIES: u32 = 5;
+
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -38,6 +46,64 @@ impl Backoff {
         // Clients that have lost their server together must not come back together.
         let wait = longest.mul_f64(fastrand::f64().mul_add(0.5, 0.5));
         Some(asked.map_or(wait, |asked| asked.max(wait)))
+    }
+}
+
+/// Asks again while the server has no time. Everything else is an answer, also that it cannot be
+/// reached: whoever waits at a terminal wants to know.
+///
+/// # Errors
+/// As `ask`.
+pub(super) async fn while_busy<T>(
+    ask: impl AsyncFn() -> Result<T, AskError>,
+) -> Result<T, AskError> {
+    patiently(BUSY_TRIES, is_busy, ask).await
+}
+
+/// Asks again so often after what `may_pass`.
+///
+/// # Errors
+/// As `ask`.
+pub(super) async fn patiently<T>(
+    tries: u32,
+    may_pass: impl Fn(&AskError) -> bool,
+    ask: impl AsyncFn() -> Result<T, AskError>,
+) -> Result<T, AskError> {
+    let mut backoff = Backoff::new(tries);
+    loop {
+        let error = match ask().await {
+            Err(error) if may_pass(&error) => error,
+            ended => return ended,
+        };
+        let asked = error.refusal().and_then(|refusal| refusal.retry_after);
+        match backoff.next(asked) {
+            Some(pause) => sleep(pause).await,
+            None => return Err(error),
+        }
+    }
+}
+
+fn is_busy(error: &AskError) -> bool {
+    let refusal = error.refusal();
+    refusal.is_some_and(|refusal| match refusal.status {
+        StatusCode::SERVICE_UNAVAILABLE => true,
+        StatusCode::TOO_MANY_REQUESTS => refusal.problem == "too-many-requests",
+        _ => false,
+    })
+}
+
+/// Whether it makes sense to begin a stream again that has broken off, or has not begun, with this
+/// error. `token` was sent with it; if that is not good any more, there is another one now.
+pub(super) async fn may_go_on(
+    server: &Server,
+    error: &AskError,
+    token: Option<&HeaderValue>,
+) -> bool {
+    match error.refusal().map(|refusal| refusal.status) {
+        Some(StatusCode::UNAUTHORIZED) => server.token().renew(token).await,
+        // What is asked for is not there, or not yet, or not there any more.
+        Some(StatusCode::CONFLICT) => false,
+        _ => error.is_passing(),
     }
 }
 

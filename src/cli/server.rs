@@ -262,10 +262,6 @@ impl Server {
         })))
     }
 
-    pub(super) fn base(&self) -> &Base {
-        &self.0.base
-    }
-
     pub(super) fn token(&self) -> &Token {
         &self.0.token
     }

@@ -33,6 +33,11 @@ pub(super) fn path(path: &Path) -> String {
     clean(&path.to_string_lossy()).into_owned()
 }
 
+/// Whether a character is nothing but itself.
+pub(super) fn is_plain(c: char) -> bool {
+    !is_unsafe(c)
+}
+
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         // Zero-width characters, line and paragraph separators, and what turns the direction.

@@ -70,6 +70,17 @@ pub(super) enum Subcommand {
         #[command(flatten)]
         flags: Flags,
     },
+    /// Write a script with which a shell completes this command line
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual page, or all of them into a directory
+    Man {
+        /// The directory
+        #[arg(value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     #[command(flatten)]
     Client(cli::Command),
 }

@@ -52,6 +52,8 @@ pub enum Invocation {
     Operator(Box<Command>),
     /// To talk to a server, wherever it is.
     Client(cli::Command),
+    /// To write the grammar of the command line in other words.
+    Grammar(Box<clap::Command>, cli::Words),
 }
 
 /// What an operator asks for.
@@ -313,6 +315,8 @@ where
     let program = &mut program;
     Ok(Invocation::Operator(Box::new(match cli.command {
         Subcommand::Client(command) => return Ok(Invocation::Client(command)),
+        Subcommand::Completions { shell } => return Ok(grammar(cli::Words::Completions(shell))),
+        Subcommand::Man { dir } => return Ok(grammar(cli::Words::Man(dir))),
         Subcommand::Serve(flags) => Command::Serve(config(program, flags)?),
         Subcommand::Migrate(flags) => Command::Migrate(config(program, flags)?),
         Subcommand::Check(flags) => Command::Check(config(program, flags)?),
@@ -351,6 +355,11 @@ where
             }
         }
     })))
+}
+
+fn grammar(words: cli::Words) -> Invocation {
+    // Not the one that has parsed, which is changed by that.
+    Invocation::Grammar(Box::new(program()), words)
 }
 
 /// The grammar, in which commands that do not serve hide what they have no use for.

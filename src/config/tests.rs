@@ -13,7 +13,7 @@ where
 {
     match super::parse(arguments)? {
         Invocation::Operator(command) => Ok(*command),
-        Invocation::Client(command) => panic!("asked for an operator's, got {command:?}"),
+        other => panic!("asked for an operator's, got {other:?}"),
     }
 }
 

@@ -11,16 +11,16 @@ use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 
 /// A SHA-256, raw.
-pub(super) type Sha256Sum = [u8; 32];
+pub(in crate::cli) type Sha256Sum = [u8; 32];
 
 /// What is read at a time.
 const READ_BYTES: usize = 256 * 1024;
 
 /// How far a file is hashed, and what is to be known to go on.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Mark {
+pub(in crate::cli) struct Mark {
     /// Bytes from the beginning.
-    pub(super) at: u64,
+    pub(in crate::cli) at: u64,
     hash: Sha256,
 }
 
@@ -36,13 +36,13 @@ impl Mark {
     }
 
     /// `bytes` come next.
-    pub(super) fn update(&mut self, bytes: &[u8]) {
+    pub(in crate::cli) fn update(&mut self, bytes: &[u8]) {
         self.hash.update(bytes);
         self.at += bytes.len() as u64;
     }
 
     /// The SHA-256 of everything so far.
-    pub(super) fn sum(&self) -> Sha256Sum {
+    pub(in crate::cli) fn sum(&self) -> Sha256Sum {
         self.hash.clone().finalize().into()
     }
 
@@ -53,7 +53,7 @@ impl Mark {
     ///
     /// # Cancel safety
     /// Nothing is changed but what this returns.
-    pub(super) async fn go_on(mut self, file: Arc<File>, end: u64) -> io::Result<Self> {
+    pub(in crate::cli) async fn go_on(mut self, file: Arc<File>, end: u64) -> io::Result<Self> {
         let hashing = spawn_blocking(move || {
             let mut buffer = vec![0; READ_BYTES];
             while self.at < end {
@@ -80,7 +80,7 @@ impl PartialEq for Mark {
 impl Eq for Mark {}
 
 /// In lower-case hexadecimal.
-pub(super) fn hex(sum: &Sha256Sum) -> String {
+pub(in crate::cli) fn hex(sum: &Sha256Sum) -> String {
     use std::fmt::Write as _;
     let mut hex = String::with_capacity(64);
     for byte in sum {

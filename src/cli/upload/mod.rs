@@ -50,6 +50,7 @@ pub(super) use self::args::{Arguments, EXAMPLES, check};
 use self::args::{Jobs, OnInterrupt};
 use self::find::{Census, FOUND_AHEAD, File, Found, Search};
 use self::flow::{Limit, Meter, Position};
+pub(super) use self::hash::{Mark, hex};
 use self::journal::Journal;
 use self::outcome::{Outcome, SendError, Skipped};
 use self::pace::{Climb, Pace};
