@@ -116,14 +116,17 @@ async fn two_callers_at_one_server_have_a_journal_each() {
     }
 }
 
-/// The first token is good for a second more (clocks may differ by ten), and there is another each time that the command runs.
+/// The first token is good for less than a second (clocks may differ by ten), and there is another each time that the command runs.
 #[tokio::test]
 async fn a_token_that_has_expired_is_renewed() {
     let (server, signer) = guarded(&[]).await;
     let cli = server.cli();
-    let files = lay(&cli, &[("d/a", 3 * MIB), ("d/b", 3 * MIB), ("d/c", 10)]);
+    let files = lay(
+        &cli,
+        &[("d/a", 3 * MIB / 2 / 2), ("d/b", 3 * MIB), ("d/c", 10)],
+    );
     let good = signer.sign(&claims("ann"));
-    let brief = signer.sign(&claims_with("ann", json!({"exp": now() - 9})));
+    let brief = signer.sign(&claims_with("ann", json!({"exp": now() - 10})));
     cli.write("good", &good);
     cli.write("brief", &brief);
     // The first run takes the brief one and leaves a mark.
