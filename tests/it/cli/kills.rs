@@ -92,7 +92,7 @@ async fn a_server_that_is_killed_again_and_again_gets_each_file_once() {
         let running = cli.spawn(&[&ARGUMENTS[..], &["--limit-rate", "8M"]].concat());
         let mut ended = pin!(running.finish());
         let mut kills = 0;
-        while kills < 4
+        while kills < 3
             && timeout(moment(&mut random, kills), &mut ended)
                 .await
                 .is_err()
