@@ -219,7 +219,7 @@ impl Exports<'_> {
         let ended = self.session.unless_interrupted(async {
             loop {
                 let look = async || self.get(id).await;
-                let status = retry::patiently(LOOK_TRIES, AskError::is_passing, look).await?;
+                let status = retry::patiently(LOOK_TRIES, AskError::passing, look).await?;
                 bar.set_position(status.number("progress").unwrap_or(0).min(100));
                 bar.set_message(status.text("message").unwrap_or_default());
                 let is_on = ["queued", "processing", "cancelling"];

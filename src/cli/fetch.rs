@@ -195,7 +195,7 @@ impl Fetching<'_> {
             if self.part.as_ref().is_some_and(|part| part.mark.at > at) {
                 backoff.reset();
             }
-            let asked = error.refusal().and_then(|refusal| refusal.retry_after);
+            let asked = error.retry_after();
             let pause = backoff.next(asked).ok_or(error)?;
             self.session
                 .unless_interrupted(async {

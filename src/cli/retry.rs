@@ -57,26 +57,27 @@ impl Backoff {
 pub(super) async fn while_busy<T>(
     ask: impl AsyncFn() -> Result<T, AskError>,
 ) -> Result<T, AskError> {
-    patiently(BUSY_TRIES, is_busy, ask).await
+    let passing = |error: &AskError| is_busy(error).then(|| error.retry_after());
+    patiently(BUSY_TRIES, passing, ask).await
 }
 
-/// Asks again so often after what `may_pass`.
+/// Asks again so often after what is `passing`, which tells for how long the server wants to be left
+/// alone, if it does.
 ///
 /// # Errors
 /// As `ask`.
-pub(super) async fn patiently<T>(
+pub(super) async fn patiently<T, E>(
     tries: u32,
-    may_pass: impl Fn(&AskError) -> bool,
-    ask: impl AsyncFn() -> Result<T, AskError>,
-) -> Result<T, AskError> {
+    passing: impl Fn(&E) -> Option<Option<Duration>>,
+    ask: impl AsyncFn() -> Result<T, E>,
+) -> Result<T, E> {
     let mut backoff = Backoff::new(tries);
     loop {
         let error = match ask().await {
-            Err(error) if may_pass(&error) => error,
-            ended => return ended,
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
         };
-        let asked = error.refusal().and_then(|refusal| refusal.retry_after);
-        match backoff.next(asked) {
+        match passing(&error).and_then(|asked| backoff.next(asked)) {
             Some(pause) => sleep(pause).await,
             None => return Err(error),
         }

@@ -124,6 +124,16 @@ impl AskError {
         }
     }
 
+    /// For how long the server wants to be left alone, if it says so.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        self.refusal().and_then(|refusal| refusal.retry_after)
+    }
+
+    /// For [`super::retry::patiently`], which tries again whatever may pass.
+    pub(super) fn passing(&self) -> Option<Option<Duration>> {
+        self.is_passing().then(|| self.retry_after())
+    }
+
     /// Whether the same may come out otherwise another time.
     pub(super) fn is_passing(&self) -> bool {
         match self {

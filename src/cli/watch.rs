@@ -118,7 +118,7 @@ impl Feed<'_> {
             if !std::mem::replace(&mut self.is_lost, true) {
                 out::tell(&format!("tidegate: {error}; trying again until it is back"));
             }
-            let asked = error.refusal().and_then(|refusal| refusal.retry_after);
+            let asked = error.retry_after();
             let pause = self.backoff.next(asked);
             sleep(pause.unwrap_or(SILENT_MAX)).await;
         }

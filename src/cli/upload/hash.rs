@@ -97,7 +97,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_hash_goes_on_where_it_was() {
-        let data: Vec<u8> = (0..1_000_003_u32).map(|i| (i * 31 >> 3) as u8).collect();
+        let data: Vec<u8> = (0..1_000_003_u32).map(|i| ((i * 31) >> 3) as u8).collect();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&data).unwrap();
         let file = Arc::new(file);

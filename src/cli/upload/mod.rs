@@ -58,7 +58,7 @@ use self::report::{Report, Style, TOLD_EVERY};
 use self::tus::Endpoint;
 use super::connect::home_of;
 use super::error::CommandError;
-use super::retry::Backoff;
+use super::retry::patiently;
 use super::server::{AskError, Server};
 use super::{interrupt, project};
 use crate::cancel::{CancelReason, Scope};
@@ -126,7 +126,7 @@ pub(super) async fn run(mut arguments: Arguments, scope: &Scope) -> Result<(), C
     let server = arguments.connect.server(&profile, endpoint, connections)?;
     let retries = arguments.retries.unwrap_or(RETRIES);
     let (endpoint, project) = tokio::select! {
-        found = patiently(retries, async || destination(&server, &arguments).await) => found?,
+        found = patiently(retries, passing, async || destination(&server, &arguments).await) => found?,
         _ = files.cancelled() => return Err(CommandError::Interrupted),
     };
     let mut report = Report::new(style(&arguments), Arc::default());
@@ -194,6 +194,14 @@ fn look(
     (found, None)
 }
 
+/// What may come out otherwise another time, and when.
+fn passing(error: &CommandError) -> Option<Option<Duration>> {
+    match error {
+        CommandError::Ask(error) => error.passing(),
+        _ => None,
+    }
+}
+
 /// What the whole run comes to.
 fn conclude(
     run: &Run,
@@ -248,26 +256,6 @@ async fn destination(
     };
     let endpoint = Endpoint::discover(server.clone(), url).await?;
     Ok((endpoint, project))
-}
-
-/// Asks until there is an answer, or it was tried often enough.
-async fn patiently<T>(
-    retries: u32,
-    ask: impl AsyncFn() -> Result<T, CommandError>,
-) -> Result<T, CommandError> {
-    let mut backoff = Backoff::new(retries);
-    loop {
-        match ask().await {
-            Err(CommandError::Ask(error)) if error.is_passing() => {
-                let asked = error.refusal().and_then(|refusal| refusal.retry_after);
-                match backoff.next(asked) {
-                    Some(pause) => sleep(pause).await,
-                    None => return Err(error.into()),
-                }
-            }
-            ended => return ended,
-        }
-    }
 }
 
 async fn open_journal(

@@ -212,7 +212,7 @@ impl Sender<'_> {
     }
 
     async fn again(&mut self, error: AskError) -> Result<(), CommandError> {
-        let asked = error.refusal().and_then(|refusal| refusal.retry_after);
+        let asked = error.retry_after();
         if !error.is_passing() {
             return Err(error.into());
         }

@@ -48,7 +48,8 @@ async fn a_token_comes_from_wherever_it_is_kept() {
     profile("");
     let refused = run(&["--retries", "0"], &[]).await.expect_code(1);
     assert!(refused.text().contains("401"), "{refused}");
-    let cases: [(&[&str], &[(&str, &str)]); 6] = [
+    type Said<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
+    let cases: [Said<'_>; 6] = [
         (&["--token", &token], &[]),
         (&["--token-file", &file], &[]),
         (&["--token-command", &command], &[]),
