@@ -1,4 +1,6 @@
 //! Which server, and as whom: flags, then environment, then the profile of the configuration file.
+//!
+//! A token that was said beside a server is for that server's origin, whatever another layer says.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,24 +23,25 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Where the server is, and who is calling.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Connect {
-    /// The server [default: http://127.0.0.1:7070]
-    #[arg(long, env = "TIDEGATE_SERVER", value_name = "URL")]
+    /// The server [default: http://127.0.0.1:7070] [env: TIDEGATE_SERVER]
+    #[arg(long, value_name = "URL")]
     #[arg(help_heading = "Server")]
     server: Option<String>,
 
     /// The token that proves who is calling; others on this machine may see it, see --token-file
-    #[arg(long, env = "TIDEGATE_TOKEN", value_name = "TOKEN")]
-    #[arg(help_heading = "Server", hide_env_values = true)]
-    #[arg(group = "tokens")]
+    /// [env: TIDEGATE_TOKEN]
+    #[arg(long, value_name = "TOKEN")]
+    #[arg(help_heading = "Server")]
     token: Option<Secret>,
 
-    /// A file with the token in its first line
-    #[arg(long, env = "TIDEGATE_TOKEN_FILE", value_name = "FILE")]
+    /// A file with the token in its first line [env: TIDEGATE_TOKEN_FILE]
+    #[arg(long, value_name = "FILE")]
     #[arg(help_heading = "Server")]
     token_file: Option<PathBuf>,
 
     /// A command that prints the token, run by sh at the start and when the token has expired
-    #[arg(long, env = "TIDEGATE_TOKEN_COMMAND", value_name = "COMMAND")]
+    /// [env: TIDEGATE_TOKEN_COMMAND]
+    #[arg(long, value_name = "COMMAND")]
     #[arg(help_heading = "Server")]
     token_command: Option<String>,
 
@@ -119,32 +122,73 @@ impl Connect {
         endpoint: Option<&str>,
         scope: Scope,
     ) -> Result<Server, CommandError> {
-        let url = endpoint.or(self.server.as_deref());
-        let url = url.or(profile.server.as_deref()).unwrap_or(DEFAULT_SERVER);
-        let base = Base::parse(url).map_err(|error| CommandError::Usage(error.to_string()))?;
-        let token = Token::load(self.token_source(profile, &base))
-            .map_err(|error| CommandError::Usage(error.to_string()))?;
+        let layers = [
+            Layer {
+                server: endpoint.map(str::to_owned).or_else(|| self.server.clone()),
+                token: first([
+                    self.token.clone().map(|token| TokenSource::Text(token.0)),
+                    self.token_file.clone().map(TokenSource::File),
+                    self.token_command.clone().map(TokenSource::Command),
+                ]),
+            },
+            Layer::environment(),
+            Layer {
+                server: profile.server.clone(),
+                token: first([
+                    profile.token_file.clone().map(TokenSource::File),
+                    profile.token_command.clone().map(TokenSource::Command),
+                ]),
+            },
+        ];
+        let (base, token) = choose(layers)?;
+        let token = Token::load(token).map_err(|error| CommandError::Usage(error.to_string()))?;
         Server::new(base, token, scope).map_err(|error| CommandError::Failed(error.to_string()))
     }
+}
 
-    /// The profile's token is for the profile's server.
-    fn token_source(&self, profile: &Profile, server: &Base) -> TokenSource {
-        let home = profile.server.as_deref().map(Base::parse);
-        let is_home = home.is_none_or(|home| home.is_ok_and(|home| home.is_origin_of(server)));
-        let profile = match is_home {
-            true => profile,
-            false => &Profile::default(),
-        };
-        let said = [
-            self.token.clone().map(|token| TokenSource::Text(token.0)),
-            self.token_file.clone().map(TokenSource::File),
-            self.token_command.clone().map(TokenSource::Command),
-            profile.token_file.clone().map(TokenSource::File),
-            profile.token_command.clone().map(TokenSource::Command),
-        ];
-        let said = said.into_iter().flatten().next();
-        said.unwrap_or(TokenSource::None)
+/// What was said in one place.
+struct Layer {
+    server: Option<String>,
+    token: Option<TokenSource>,
+}
+
+impl Layer {
+    fn environment() -> Self {
+        Self {
+            server: variable("TIDEGATE_SERVER"),
+            token: first([
+                variable("TIDEGATE_TOKEN").map(TokenSource::Text),
+                variable("TIDEGATE_TOKEN_FILE").map(|path| TokenSource::File(path.into())),
+                variable("TIDEGATE_TOKEN_COMMAND").map(TokenSource::Command),
+            ]),
+        }
     }
+}
+
+/// The first server, and the first token that is for it.
+fn choose(layers: [Layer; 3]) -> Result<(Base, TokenSource), CommandError> {
+    let parse =
+        |url: &str| Base::parse(url).map_err(|error| CommandError::Usage(error.to_string()));
+    let named = layers.iter().find_map(|layer| layer.server.as_deref());
+    let base = parse(named.unwrap_or(DEFAULT_SERVER))?;
+    for layer in layers {
+        let home = layer.server.as_deref().map(parse).transpose()?;
+        if let Some(token) = layer.token
+            && home.is_none_or(|home| home.is_origin_of(&base))
+        {
+            return Ok((base, token));
+        }
+    }
+    Ok((base, TokenSource::None))
+}
+
+fn first<const N: usize>(said: [Option<TokenSource>; N]) -> Option<TokenSource> {
+    said.into_iter().flatten().next()
+}
+
+/// What the environment says, unless that is nothing.
+pub(super) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// `$XDG_CONFIG_HOME`, or else `~/.config` (XDG Base Directory Specification).
@@ -192,34 +236,61 @@ mod tests {
         }
     }
 
+    fn layer(server: Option<&str>, token: Option<&str>) -> Layer {
+        Layer {
+            server: server.map(str::to_owned),
+            token: token.map(|token| TokenSource::Text(token.into())),
+        }
+    }
+
+    fn chosen(layers: [Layer; 3]) -> (String, Option<String>) {
+        let (base, token) = choose(layers).unwrap();
+        let token = match token {
+            TokenSource::Text(token) => Some(token),
+            _ => None,
+        };
+        (base.to_string(), token)
+    }
+
     #[test]
     fn what_was_said_nearer_counts() {
-        let profile = Profile {
-            token_file: Some("/profile".into()),
-            ..Profile::default()
-        };
-        let server = Base::parse("https://lab.example/other").unwrap();
-        let source = |connect: &Connect| connect.token_source(&profile, &server);
-        let mut connect = Connect::default();
-        assert!(
-            matches!(source(&connect), TokenSource::File(path) if path == Path::new("/profile"))
+        let none = || layer(None, None);
+        assert_eq!(
+            chosen([none(), none(), none()]),
+            (DEFAULT_SERVER.into(), None)
         );
-        connect.token_command = Some("echo".into());
-        assert!(matches!(source(&connect), TokenSource::Command(_)));
-        connect.token = Some(Secret("text".into()));
-        assert!(matches!(source(&connect), TokenSource::Text(_)));
-        let connect = Connect::default();
-        for (home, is_sent) in [
+        let profile = || layer(Some("https://lab.example"), Some("profile"));
+        let lab = String::from("https://lab.example");
+        let by_profile = (lab.clone(), Some("profile".into()));
+        assert_eq!(chosen([none(), none(), profile()]), by_profile);
+        let by_flag = chosen([layer(None, Some("flag")), none(), profile()]);
+        assert_eq!(by_flag, (lab.clone(), Some("flag".into())));
+        let by_variable = chosen([none(), layer(None, Some("env")), profile()]);
+        assert_eq!(by_variable, (lab, Some("env".into())));
+    }
+
+    #[test]
+    fn a_token_is_for_the_server_beside_which_it_was_said() {
+        for (named, is_sent) in [
             ("https://LAB.example:443/tidegate", true),
             ("http://lab.example", false),
             ("https://other.example", false),
         ] {
-            let profile = Profile {
-                server: Some(home.into()),
-                ..profile.clone()
-            };
-            let source = connect.token_source(&profile, &server);
-            assert_eq!(matches!(source, TokenSource::File(_)), is_sent, "{home}");
+            for place in [1, 2] {
+                let mut layers = [
+                    layer(Some(named), None),
+                    layer(None, None),
+                    layer(None, None),
+                ];
+                layers[place] = layer(Some("https://lab.example"), Some("secret"));
+                assert_eq!(chosen(layers).1.is_some(), is_sent, "{named}");
+            }
         }
+        let wrong = [
+            layer(None, None),
+            layer(Some("lab.example"), None),
+            layer(None, None),
+        ];
+        assert!(matches!(choose(wrong), Err(CommandError::Usage(_))));
     }
 }

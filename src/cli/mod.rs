@@ -130,9 +130,6 @@ pub fn run(command: Command) -> ExitCode {
 
 impl clap::FromArgMatches for Command {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        if let Some(("upload", told)) = matches.subcommand() {
-            upload::check(told)?;
-        }
         Which::from_arg_matches(matches).map(Self)
     }
 

@@ -5,12 +5,9 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::ArgMatches;
 use clap::builder::BoolishValueParser;
-use clap::error::ErrorKind;
-use clap::parser::ValueSource;
 
-use crate::cli::connect::{Connect, Profile};
+use crate::cli::connect::{Connect, Profile, variable};
 use crate::cli::error::CommandError;
 use crate::units::{ByteSize, TimeSpan};
 
@@ -47,12 +44,13 @@ pub(crate) struct Arguments {
     pub(super) paths: Vec<PathBuf>,
 
     /// The project to send to, by id or title [default: the caller's default project]
-    #[arg(long, env = "TIDEGATE_PROJECT", value_name = "PROJECT")]
+    /// [env: TIDEGATE_PROJECT]
+    #[arg(long, value_name = "PROJECT")]
     #[arg(help_heading = "Server")]
     pub(super) project: Option<String>,
 
     /// Where any tus server creates uploads, instead of --server and --project
-    #[arg(long, value_name = "URL", conflicts_with = "if_absent")]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["server", "project", "if_absent"])]
     #[arg(help_heading = "Server")]
     pub(super) endpoint: Option<String>,
 
@@ -202,22 +200,6 @@ impl FromStr for Jobs {
     }
 }
 
-/// Says what cannot be said together. What the environment says is for other servers, so
-/// `--endpoint` counts before it.
-///
-/// # Errors
-/// It was said together.
-pub(crate) fn check(matches: &ArgMatches) -> Result<(), clap::Error> {
-    let is_said = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
-    match is_said("endpoint") && (is_said("server") || is_said("project")) {
-        true => Err(clap::Error::raw(
-            ErrorKind::ArgumentConflict,
-            "`--endpoint` cannot be used with `--server` or `--project`\n",
-        )),
-        false => Ok(()),
-    }
-}
-
 impl Arguments {
     /// Takes what is not said from the profile.
     ///
@@ -236,7 +218,8 @@ impl Arguments {
         }
         self.retries = self.retries.or(profile.retries);
         if self.endpoint.is_none() {
-            self.project = self.project.take().or_else(|| profile.project.clone());
+            let project = self.project.take().or_else(|| variable("TIDEGATE_PROJECT"));
+            self.project = project.or_else(|| profile.project.clone());
         }
         self.state_dir = self.state_dir.take().or_else(|| profile.state_dir.clone());
         Ok(())

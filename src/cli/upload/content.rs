@@ -79,9 +79,10 @@ pub(super) async fn still_same(file: &File) -> Result<(), SendError> {
     let path = file.path.clone();
     let looked = spawn_blocking(move || fs::metadata(path)).await;
     let looked = looked.map_err(io::Error::other).and_then(|looked| looked);
-    match Print::of(&looked.map_err(SendError::File)?) == file.print {
-        true => Ok(()),
-        false => Err(SendError::Changed),
+    match looked {
+        Ok(metadata) if Print::of(&metadata) == file.print => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(SendError::File(error)),
+        _ => Err(SendError::Changed),
     }
 }
 

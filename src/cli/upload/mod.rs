@@ -46,7 +46,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-pub(super) use self::args::{Arguments, EXAMPLES, check};
+pub(super) use self::args::{Arguments, EXAMPLES};
 use self::args::{Jobs, OnInterrupt};
 use self::find::{Census, FOUND_AHEAD, File, Found, Search};
 use self::flow::{Limit, Meter, Position};

@@ -67,7 +67,7 @@ pub(super) enum SendError {
     #[error("interrupted")]
     Interrupted { kept: u64 },
     /// It is not the file any more that it was.
-    #[error("has changed while it was sent")]
+    #[error("has changed or vanished while it was sent")]
     Changed,
     /// The server has something else than the file.
     #[error("the server has other bytes than the file; what it had is removed")]

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Uri;
+use http::{HeaderValue, Uri};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -21,7 +21,7 @@ use super::tus::{ANSWERED_WITHIN, Creation, Endpoint, Kind, Told};
 use super::{RETRIES, send};
 use crate::cancel::Scope;
 use crate::cli::error::CommandError;
-use crate::cli::retry::Backoff;
+use crate::cli::retry::{self, Backoff};
 use crate::cli::server::{AskError, full};
 use crate::id::UploadId;
 
@@ -116,6 +116,7 @@ impl Sender<'_> {
     ) -> Result<Outcome, CommandError> {
         let id = UploadId::random();
         let here = loop {
+            let token = self.endpoint.server.token().field();
             let created = self.endpoint.create(Creation {
                 id,
                 kind: Kind::Deferred,
@@ -124,7 +125,7 @@ impl Sender<'_> {
             });
             match created.await {
                 Ok((here, _)) => break here,
-                Err(error) => self.again(error).await?,
+                Err(error) => self.again(error, token).await?,
             }
         };
         *url = Some(here.clone());
@@ -177,6 +178,7 @@ impl Sender<'_> {
         let declared = is_last.then_some(end);
         let mut at = Some(from);
         loop {
+            let token = self.endpoint.server.token().field();
             let asked = async {
                 let here = match at {
                     Some(here) => here,
@@ -205,18 +207,23 @@ impl Sender<'_> {
                     self.backoff.reset();
                     return Ok(told);
                 }
-                Err(error) => self.again(error).await?,
+                Err(error) => self.again(error, token).await?,
             }
             at = None;
         }
     }
 
-    async fn again(&mut self, error: AskError) -> Result<(), CommandError> {
-        let asked = error.retry_after();
-        if !error.is_passing() {
+    /// Waits until it makes sense to try again what was sent with this token.
+    async fn again(
+        &mut self,
+        error: AskError,
+        token: Option<HeaderValue>,
+    ) -> Result<(), CommandError> {
+        let server = &self.endpoint.server;
+        if !retry::may_go_on(server, &error, token.as_ref()).await {
             return Err(error.into());
         }
-        let Some(pause) = self.backoff.next(asked) else {
+        let Some(pause) = self.backoff.next(error.retry_after()) else {
             return Err(error.into());
         };
         tokio::select! {
