@@ -44,7 +44,7 @@ use std::time::Duration;
 use http::Uri;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep};
 
 pub(super) use self::args::{Arguments, EXAMPLES};
 use self::args::{Jobs, OnInterrupt};
@@ -340,10 +340,9 @@ impl<'r> Driver<'r> {
     /// No other file would fare better.
     async fn drive(&mut self, mut found: mpsc::Receiver<Found>) -> Result<(), CommandError> {
         let mut ticks = interval(TOLD_EVERY);
-        let mut looks = interval(pace::LOOK_EVERY);
+        let mut looks = interval_at(Instant::now() + pace::LOOK_EVERY, pace::LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut climb, mut files_before, mut bytes_before) = (Climb::default(), 0, 0);
-        let mut is_idle = false;
         let mut is_open = true;
         let mut fatal = None;
         loop {
@@ -352,7 +351,6 @@ impl<'r> Driver<'r> {
                 return fatal.map_or(Ok(()), Err);
             }
             let may_begin = is_open && self.running.len() < self.run.pace.target();
-            is_idle |= may_begin;
             tokio::select! {
                 next = found.recv(), if may_begin => match next {
                     Some(Found::File(file)) => self.begin(file)?,
@@ -369,9 +367,10 @@ impl<'r> Driver<'r> {
                 _ = looks.tick() => {
                     let (files, bytes) = (self.report.counts().sent, self.run.meter.bytes());
                     let done = (files - files_before, bytes - bytes_before);
+                    // There are not as many files as there might be at once.
+                    let is_idle = self.running.len() * 2 < self.run.pace.target();
                     self.run.pace.look(&mut climb, done.0, done.1, is_idle);
                     (files_before, bytes_before) = (files, bytes);
-                    is_idle = self.running.len() < self.run.pace.target();
                 }
                 // The loop looks at the reason.
                 _ = self.run.scope.cancelled(), if is_open => {}

@@ -62,7 +62,7 @@ impl Pace {
         self.is_troubled.store(true, Ordering::Relaxed);
     }
 
-    /// So much was done since the last look, by as many files at once as are allowed, or else
+    /// So much was done since the last look, by about as many files at once as are allowed, or else
     /// `is_idle`.
     pub(super) fn look(&self, climb: &mut Climb, files: u64, bytes: u64, is_idle: bool) {
         let is_troubled = self.is_troubled.swap(false, Ordering::Relaxed);

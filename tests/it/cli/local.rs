@@ -157,7 +157,11 @@ async fn a_file_that_is_cut_while_it_is_sent_is_not_sent() {
         file.set_len(2 * MIB as u64).expect("cut");
     })
     .await;
-    names(&outcome, "d/large", "has changed or vanished while it was sent");
+    names(
+        &outcome,
+        "d/large",
+        "has changed or vanished while it was sent",
+    );
     assert!(server.uploads("uploading").await.is_empty());
     let again = cli.run(&["upload", "d", "--json"]).await.expect_code(0);
     assert_eq!(again.names("sent"), ["d/large"]);
@@ -172,7 +176,11 @@ async fn a_file_that_grows_while_it_is_sent_is_not_sent() {
         std::io::Write::write_all(&mut file, b"more").expect("grow");
     })
     .await;
-    names(&outcome, "d/large", "has changed or vanished while it was sent");
+    names(
+        &outcome,
+        "d/large",
+        "has changed or vanished while it was sent",
+    );
     eventually("nothing is kept of it", async || {
         (blob_bytes(server.data_dir()) == 10).then_some(())
     })
@@ -190,8 +198,9 @@ async fn a_file_that_vanishes_while_it_is_sent_is_named() {
     stored(&server, MIB as u64).await;
     std::fs::remove_file(cli.path("d/large")).expect("remove");
     let outcome = running.finish().await.expect_code(1);
-    names(&outcome, "d/large", "No such file");
+    names(&outcome, "d/large", "vanished while it was sent");
     assert!(outcome.stderr.contains("1 sent"), "{outcome}");
+    assert!(server.uploads("uploading").await.is_empty());
 }
 
 fn journal(cli: &Cli) -> PathBuf {
