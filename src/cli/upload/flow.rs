@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io;
 use std::num::NonZeroU64;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +12,8 @@ use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
+use rustix::buffer::spare_capacity;
+use rustix::io::{Errno, pread};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
@@ -167,14 +168,109 @@ fn read(file: &File, range: Range<u64>, step: u64, sender: &mpsc::Sender<io::Res
     let mut at = range.start;
     while at < range.end {
         let wanted = (range.end - at).min(step);
-        let mut buffer = vec![0; usize::try_from(wanted).unwrap_or(1)];
-        let chunk = file
-            .read_exact_at(&mut buffer, at)
-            .map(|()| Bytes::from(buffer));
-        let is_over = chunk.is_err();
+        let chunk = read_at(file, at, usize::try_from(wanted).unwrap_or(1));
+        let (read, is_over) = match &chunk {
+            Ok(bytes) => (bytes.len() as u64, false),
+            Err(_) => (0, true),
+        };
         if sender.blocking_send(chunk).is_err() || is_over {
             return;
         }
-        at += wanted;
+        at += read;
+    }
+}
+
+/// At least one byte and at most `wanted`, into memory that nobody has to clear before.
+fn read_at(file: &File, at: u64, wanted: usize) -> io::Result<Bytes> {
+    let mut buffer = Vec::with_capacity(wanted);
+    loop {
+        match pread(file, spare_capacity(&mut buffer), at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {
+                // The allocator may have given more than was asked for.
+                buffer.truncate(wanted);
+                return Ok(buffer.into());
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn file(bytes: usize) -> (Arc<File>, Vec<u8>) {
+        let content: Vec<u8> = (0..bytes).map(|at| (at / 7 % 251) as u8).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&content).unwrap();
+        (Arc::new(file), content)
+    }
+
+    fn flow(bytes_per_second: Option<u64>) -> Flow {
+        let limit = bytes_per_second.and_then(NonZeroU64::new).map(Limit::new);
+        Flow {
+            limit,
+            meter: Arc::default(),
+            position: Position::new(),
+        }
+    }
+
+    async fn all(body: Body) -> io::Result<Vec<u8>> {
+        Ok(body.collect().await?.to_bytes().to_vec())
+    }
+
+    #[tokio::test]
+    async fn a_body_is_the_bytes_of_its_range() {
+        let (file, content) = file(1_000_000);
+        for range in [0..1_000_000, 0..0, 5..6, 262_143..786_433] {
+            let flow = flow(None);
+            flow.position.set(range.start);
+            let body = flow
+                .clone()
+                .body(file.clone(), range.clone(), CancellationToken::new());
+            let (start, end) = (range.start as usize, range.end as usize);
+            assert!(all(body).await.unwrap() == content[start..end], "{range:?}");
+            assert_eq!(flow.position.at(), range.end);
+            assert_eq!(flow.meter.bytes(), range.end - range.start);
+        }
+        let beyond = flow(None).body(file, 0..1_000_001, CancellationToken::new());
+        let error = all(beyond).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_is_kept_and_shared() {
+        let first = Limit::new(NonZeroU64::new(100_000).unwrap());
+        let second = first.clone();
+        let begun = Instant::now();
+        for _ in 0..40 {
+            tokio::join!(first.pass(10_000), second.pass(10_000));
+        }
+        let took = begun.elapsed().as_secs_f64();
+        assert!((7.5..8.5).contains(&took), "{took} s for 800,000 bytes");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_waits_can_be_cut() {
+        let (file, _) = file(400_000);
+        let cut = CancellationToken::new();
+        let slow = flow(Some(1)).body(file, 0..400_000, cut.clone());
+        let (ended, ()) = tokio::join!(all(slow), async { cut.cancel() });
+        assert!(ended.is_err());
+    }
+
+    #[test]
+    fn a_file_moves_with_its_parts() {
+        let whole = Position::new();
+        let parts = [whole.part(0), whole.part(1000)];
+        parts[0].set(10);
+        parts[1].set(1500);
+        assert_eq!(whole.at(), 510);
+        parts[1].set(1200);
+        assert_eq!(whole.at(), 210);
     }
 }
