@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, Uri};
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Run;
@@ -14,7 +14,7 @@ use super::content::{Content, still_same};
 use super::flow::{Flow, Position};
 use super::journal::Piece;
 use super::outcome::SendError;
-use super::send::{kept, metadata_of};
+use super::send::{LAST_WORDS_WITHIN, metadata_of};
 use super::tus::{ANSWERED_WITHIN, Creation, Kind, Told};
 use crate::cli::server::AskError;
 
@@ -226,4 +226,14 @@ async fn append(
         ));
     }
     Ok(State::At(url.clone(), told, at_now))
+}
+
+/// The server is asked what it has, one last time, for no longer than anybody likes to wait.
+async fn kept(run: &Run, url: Option<&Uri>) -> u64 {
+    let Some(url) = url else {
+        return 0;
+    };
+    let told = timeout(LAST_WORDS_WITHIN, run.endpoint.retrieve(url)).await;
+    let told = told.unwrap_or(Err(AskError::Late));
+    told.ok().and_then(|told| told.offset).unwrap_or(0)
 }

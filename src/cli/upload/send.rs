@@ -11,7 +11,6 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::Uri;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -26,7 +25,6 @@ use super::journal::{Known, Piece, Sending};
 use super::outcome::{Outcome, SendError, Skipped};
 use super::piece::send_piece;
 use super::tus::{Creation, Kind, Told};
-use crate::cli::server::AskError;
 
 /// A part is worth a request of its own from this size on.
 const PART_BYTES_MIN: u64 = 8 * 1024 * 1024;
@@ -41,7 +39,7 @@ const MARK_BYTES: u64 = 64 * 1024 * 1024;
 const LOST_MAX: u32 = 3;
 
 /// How long an interrupted run takes to find out what is kept, or to cancel it.
-const LAST_WORDS_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const LAST_WORDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// A server needs a while for the SHA-256 of what was put together: as long as this rate makes it,
 /// and some.
@@ -138,6 +136,7 @@ async fn settle(
     match sent {
         Ok(outcome) => Ok(Some(outcome)),
         Err(SendError::Lost) => {
+            end_parts(run, file).await;
             run.journal.forget(&file.path).await?;
             Ok(None)
         }
@@ -474,20 +473,10 @@ pub(super) fn metadata_of(file: &File) -> String {
     ])
 }
 
-pub(super) fn pairs(pairs: &[(&str, &str)]) -> String {
+fn pairs(pairs: &[(&str, &str)]) -> String {
     let encoded = pairs.iter().map(|(key, value)| {
         let value = BASE64_STANDARD.encode(value);
         format!("{key} {value}")
     });
     encoded.collect::<Vec<_>>().join(",")
-}
-
-/// The server is asked what it has, one last time, for no longer than anybody likes to wait.
-pub(super) async fn kept(run: &Run, url: Option<&Uri>) -> u64 {
-    let Some(url) = url else {
-        return 0;
-    };
-    let told = timeout(LAST_WORDS_WITHIN, run.endpoint.retrieve(url)).await;
-    let told = told.unwrap_or(Err(AskError::Late));
-    told.ok().and_then(|told| told.offset).unwrap_or(0)
 }
