@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+use indicatif::ProgressStyle;
 use serde::Serialize;
 
 /// A line for people, on standard error. Without it there is nobody to tell.
@@ -77,4 +78,13 @@ pub(super) fn ask(question: &str) -> io::Result<bool> {
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// A bar that tells how much there is altogether.
+pub(super) const TOTAL_BAR: &str =
+    "{wide_msg} {bytes:>10} of {total_bytes} {binary_bytes_per_sec:>12} {eta:>4} {bar:20}";
+
+/// How a bar looks. The templates are ours; a plain bar is better than none.
+pub(super) fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

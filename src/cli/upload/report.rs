@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -140,7 +140,7 @@ impl Report {
             && files.len() < BARS_MAX
         {
             let bar = all.insert_before(total, ProgressBar::new(file.print.size));
-            bar.set_style(style(
+            bar.set_style(out::style(
                 "{wide_msg} {bytes:>10} {binary_bytes_per_sec:>12} {eta:>4} {bar:20}",
             ));
             bar.set_message(text::clean(&file.name).into_owned());
@@ -382,19 +382,12 @@ fn event(file: &File, outcome: &Outcome) -> Value {
 fn bars() -> Mode {
     let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(5));
     let total = all.add(ProgressBar::new(0));
-    total.set_style(style(
-        "{wide_msg} {bytes:>10} of {total_bytes} {binary_bytes_per_sec:>12} {eta:>4} {bar:20}",
-    ));
+    total.set_style(out::style(out::TOTAL_BAR));
     Mode::Bars {
         all,
         total,
         files: HashMap::new(),
     }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    // The templates are ours; a plain bar is better than none.
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// A file that would be sent.
