@@ -1,7 +1,9 @@
 //! What is shown to people: nothing that a server or a file's name says reaches a terminal as it is.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -81,12 +83,14 @@ impl fmt::Display for Span {
     }
 }
 
-/// A word as a shell reads it.
-pub(super) fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,~".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
+/// A word as a shell reads it, and safe to show.
+pub(super) fn quoted(word: &OsStr) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
+    match word.to_str() {
+        Some(word) if !word.is_empty() && word.chars().all(is_plain) => word.to_owned(),
+        Some(word) if !word.chars().any(is_unsafe) => format!("'{}'", word.replace('\'', r"'\''")),
+        // As bash, zsh and newer shells read it.
+        _ => format!("$'{}'", word.as_bytes().escape_ascii()),
     }
 }
 
@@ -129,8 +133,10 @@ mod tests {
 
     #[test]
     fn a_shell_reads_what_was_quoted() {
-        assert_eq!(quoted("data/a.tif"), "data/a.tif");
-        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
-        assert_eq!(quoted(""), "''");
+        let quoted = |word: &[u8]| quoted(OsStr::from_bytes(word));
+        assert_eq!(quoted(b"data/a.tif"), "data/a.tif");
+        assert_eq!(quoted(b"it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(quoted(b""), "''");
+        assert_eq!(quoted(b"a\x1b'\xff\n"), r"$'a\x1b\'\xff\n'");
     }
 }

@@ -9,6 +9,7 @@ use clap::builder::BoolishValueParser;
 
 use crate::cli::connect::{Connect, Profile, variable};
 use crate::cli::error::CommandError;
+use crate::cli::text;
 use crate::units::{ByteSize, TimeSpan};
 
 /// For the end of the help text.
@@ -237,14 +238,12 @@ pub(super) fn resuming(arguments: impl Iterator<Item = OsString>) -> String {
     let mut words = Vec::new();
     let mut is_token = false;
     for word in arguments {
-        let word = word.to_string_lossy();
-        let word = match word.split_once('=') {
-            _ if std::mem::take(&mut is_token) => "TOKEN".into(),
-            Some(("--token", _)) => "--token=TOKEN".into(),
-            _ => word,
-        };
-        is_token = word == "--token";
-        words.push(crate::cli::text::quoted(&word));
+        let is_value = std::mem::replace(&mut is_token, word == "--token");
+        words.push(match word.to_str() {
+            _ if is_value => "TOKEN".into(),
+            Some(word) if word.starts_with("--token=") => "--token=TOKEN".into(),
+            _ => text::quoted(&word),
+        });
     }
     words.join(" ")
 }

@@ -16,6 +16,8 @@ pub(super) struct Attempts<'r> {
     tries: u32,
     /// Whether another token was tried since.
     renewed: bool,
+    /// Whether another program had taken over before.
+    was_superseded: bool,
     /// Whether the upload was there in this run.
     met: bool,
 }
@@ -27,6 +29,7 @@ impl<'r> Attempts<'r> {
             backoff: Backoff::new(run.retries),
             tries: 0,
             renewed: false,
+            was_superseded: false,
             met: false,
         }
     }
@@ -57,9 +60,6 @@ impl<'r> Attempts<'r> {
         error: AskError,
         token: Option<&HeaderValue>,
     ) -> Result<(), SendError> {
-        if self.run.scope.reason().is_some() {
-            return Err(SendError::Interrupted { kept: 0 });
-        }
         self.tries += 1;
         let asked = match error.refusal() {
             Some(refusal) => {
@@ -67,7 +67,8 @@ impl<'r> Attempts<'r> {
                     Verdict::Again => {}
                     Verdict::Cancelled => return Err(SendError::Cancelled(refusal.clone())),
                     Verdict::Lost => return Err(SendError::Lost),
-                    Verdict::Final => return Err(SendError::Ask(error)),
+                    Verdict::Superseded if !std::mem::replace(&mut self.was_superseded, true) => {}
+                    Verdict::Superseded | Verdict::Final => return Err(SendError::Ask(error)),
                     Verdict::Denied => {
                         let is_new = self.run.endpoint.server.token().renew(token).await;
                         if !is_new || self.renewed {
@@ -82,6 +83,9 @@ impl<'r> Attempts<'r> {
             None if error.is_passing() => None,
             None => return Err(SendError::Ask(error)),
         };
+        if self.run.scope.reason().is_some() {
+            return Err(SendError::Interrupted { kept: None });
+        }
         self.run.pace.trouble();
         let Some(pause) = self.backoff.next(asked) else {
             let (tries, last) = (self.tries, error);
@@ -89,7 +93,7 @@ impl<'r> Attempts<'r> {
         };
         tracing::debug!(%error, ?pause, "trying again");
         tokio::select! {
-            _ = self.run.scope.cancelled() => Err(SendError::Interrupted { kept: 0 }),
+            _ = self.run.scope.cancelled() => Err(SendError::Interrupted { kept: None }),
             () = sleep(pause) => Ok(()),
         }
     }
@@ -110,6 +114,7 @@ enum Verdict {
     Cancelled,
     Lost,
     Denied,
+    Superseded,
     Final,
 }
 
@@ -120,12 +125,15 @@ fn verdict(refusal: &Refusal, what: What, met: bool) -> Verdict {
         // Nobody has decided these.
         (StatusCode::GONE, "upload-expired" | "upload-failed") if !met => Verdict::Lost,
         (StatusCode::GONE, "upload-expired" | "upload-failed") => Verdict::Final,
+        (StatusCode::GONE, "upload-cancelled") => Verdict::Cancelled,
+        // A place where nothing can be created any more is no upload that somebody has cancelled.
+        (StatusCode::GONE, _) if what == What::Creation => Verdict::Final,
         (StatusCode::GONE, _) => Verdict::Cancelled,
         (StatusCode::NOT_FOUND, _) if what == What::Upload && !met => Verdict::Lost,
         // Another upload has the id, of another caller or another length.
         (StatusCode::CONFLICT, "id-taken") => Verdict::Lost,
-        // It is tried again by whoever sends it now.
-        (_, "upload-superseded") => Verdict::Final,
+        // Whoever sends it now may soon be done. Two that always come back would never be.
+        (_, "upload-superseded") => Verdict::Superseded,
         _ if refusal.is_passing() => Verdict::Again,
         _ => Verdict::Final,
     }
@@ -148,7 +156,7 @@ mod tests {
         for met in [false, true] {
             assert_eq!(of(410, "upload-cancelled", met), Verdict::Cancelled);
             assert_eq!(of(410, "", met), Verdict::Cancelled);
-            assert_eq!(of(400, "upload-superseded", met), Verdict::Final);
+            assert_eq!(of(400, "upload-superseded", met), Verdict::Superseded);
             assert_eq!(of(401, "unauthorized", met), Verdict::Denied);
             assert_eq!(of(409, "id-taken", met), Verdict::Lost);
             assert_eq!(of(409, "offset-mismatch", met), Verdict::Again);
@@ -162,6 +170,9 @@ mod tests {
         assert_eq!(of(404, "not-found", true), Verdict::Final);
         let nowhere = Refusal::new(StatusCode::NOT_FOUND, &HeaderMap::new(), b"");
         let created = verdict(&nowhere, What::Creation, false);
+        assert_eq!(created, Verdict::Final);
+        let retired = Refusal::new(StatusCode::GONE, &HeaderMap::new(), b"");
+        let created = verdict(&retired, What::Creation, false);
         assert_eq!(created, Verdict::Final);
     }
 }

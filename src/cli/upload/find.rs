@@ -189,6 +189,10 @@ impl Search {
         if kind.is_dir() || (entry.depth() > 0 && entry.file_name() == IGNORE_FILE) {
             return None;
         }
+        if kind.is_symlink() && entry.depth() == 0 {
+            // It was named, and what it leads to is walked.
+            return None;
+        }
         if kind.is_symlink() {
             let why = match self.links {
                 Links::Skip => return None,
@@ -453,8 +457,9 @@ mod tests {
         // Whoever names a link means what it leads to.
         let named = root.parent().unwrap().join("named");
         symlink(&root, &named).unwrap();
-        let (names, _) = found(&search(&named));
+        let (names, unfit) = found(&search(&named));
         assert!(names.contains(&"named/a.tif".to_owned()), "{names:?}");
+        assert!(!unfit.contains(&"named".to_owned()), "{unfit:?}");
     }
 
     #[test]

@@ -3,13 +3,13 @@
 //! Every change is committed before it is told, in a transaction with whatever else is waiting, and
 //! survives the end of this program, however sudden. After a loss of power the last changes may be
 //! missing: then a little more is asked and sent than would be necessary, and nothing is wrong.
-//! Several programs may have the same journal open.
+//! Several programs may have the same journal open: whoever has begun a file changes its row only as long
+//! as the row is of that upload.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
@@ -42,6 +42,10 @@ CREATE TABLE file (
     digest BLOB,
     reason TEXT
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE ending (
+    upload BLOB NOT NULL PRIMARY KEY,
+    url TEXT
+) STRICT, WITHOUT ROWID;
 CREATE TABLE part (
     path BLOB NOT NULL,
     number INTEGER NOT NULL,
@@ -58,8 +62,8 @@ const PRESENT: &str = "
 CREATE TEMP TABLE present (
     name TEXT NOT NULL,
     size INTEGER NOT NULL,
-    sha256 TEXT,
-    PRIMARY KEY (name, size)
+    sha256 TEXT NOT NULL,
+    PRIMARY KEY (name, size, sha256)
 ) STRICT, WITHOUT ROWID;
 ";
 
@@ -80,6 +84,16 @@ type Tell = Box<dyn FnOnce() + Send>;
 #[derive(Debug, thiserror::Error)]
 #[error("the journal cannot be used any more: see the message before")]
 pub(super) struct JournalLost;
+
+/// A change of a file that is being sent has not been made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unchanged {
+    #[error(transparent)]
+    Lost(#[from] JournalLost),
+    /// The row is of another upload now, or gone.
+    #[error("another run has begun it anew")]
+    Overtaken,
+}
 
 /// It cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -115,13 +129,23 @@ pub(super) struct Sending {
     pub(super) parts: Vec<Piece>,
     /// How far it is hashed.
     pub(super) mark: Mark,
-    /// URLs of what was half sent of an older content.
-    pub(super) stale: Vec<String>,
+    /// What was sent of an older content.
+    pub(super) stale: Vec<Ending>,
+}
+
+/// An upload that nobody wants any more. It is in the journal until it has ended on the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ending {
+    pub(super) upload: UploadId,
+    /// `None`: it may not have been created.
+    pub(super) url: Option<String>,
 }
 
 /// Bytes of a file that are one upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
+    /// What the file is sent as.
+    pub(super) whole: UploadId,
     /// 0 is the whole, parts are counted from 1.
     pub(super) number: u32,
     pub(super) start: u64,
@@ -148,6 +172,7 @@ impl Journal {
             path: path.clone(),
             source,
         };
+        create_private(&path).map_err(io)?;
         let connection = Connection::open(&path).map_err(sqlite)?;
         prepare(&connection).map_err(sqlite)?;
         let version = "SELECT user_version FROM pragma_user_version";
@@ -175,10 +200,9 @@ impl Journal {
             let mut stale = Vec::new();
             match find(book, &path)? {
                 Some(row) if row.print == print => return row.known(book, &path),
-                Some(row) if row.state == SENDING => stale = urls(book, &path, row.url)?,
-                _ => {}
+                Some(row) if row.state == SENDING => stale = abandon(book, &path, row)?,
+                _ => forget(book, &path)?,
             }
-            forget(book, &path)?;
             let sending = Sending::new(print.size, parts, stale);
             insert(book, &path, print, &sending)?;
             Ok(Known::Sending(sending))
@@ -219,7 +243,8 @@ impl Journal {
     pub(super) async fn renew(&self, file: &File) -> Result<(), JournalLost> {
         let (path, print) = (key(&file.path), file.print);
         self.change(move |book| {
-            let statement = "UPDATE file SET size = ?2, modified = ?3, inode = ?4 WHERE path = ?1";
+            let statement = "UPDATE file SET size = ?2, modified = ?3, inode = ?4
+                WHERE path = ?1 AND state = 1";
             let values = params![
                 path,
                 print.size.cast_signed(),
@@ -231,24 +256,30 @@ impl Journal {
         .await
     }
 
-    /// A piece is at `url`.
+    /// The piece of this number of a file that is sent as `upload` is at `url`.
     ///
     /// # Errors
-    /// The journal is lost.
+    /// See [`Unchanged`].
     pub(super) async fn located(
         &self,
         path: &Path,
+        upload: UploadId,
         piece: u32,
         url: String,
-    ) -> Result<(), JournalLost> {
-        let path = key(path);
-        self.change(move |book| {
+    ) -> Result<(), Unchanged> {
+        self.change_own(path, upload, move |book, path, own| {
             let statement = match piece {
-                0 => "UPDATE file SET url = ?3 WHERE path = ?1 AND ?2 = 0",
-                _ => "UPDATE part SET url = ?3 WHERE path = ?1 AND number = ?2",
+                0 => "UPDATE file SET url = ?3 WHERE path = ?1 AND upload = ?2",
+                _ => {
+                    "UPDATE part SET url = ?3 WHERE path = ?1 AND number = ?4
+                     AND EXISTS (SELECT 1 FROM file WHERE path = ?1 AND upload = ?2)"
+                }
             };
-            let values = params![path, piece, url];
-            book.prepare_cached(statement)?.execute(values).map(drop)
+            let mut statement = book.prepare_cached(statement)?;
+            match piece {
+                0 => statement.execute(params![path, own, url]),
+                piece => statement.execute(params![path, own, url, piece]),
+            }
         })
         .await
     }
@@ -256,61 +287,121 @@ impl Journal {
     /// So much of the file is hashed.
     ///
     /// # Errors
-    /// The journal is lost.
-    pub(super) async fn hashed(&self, path: &Path, mark: &Mark) -> Result<(), JournalLost> {
-        let (path, at, state) = (key(path), mark.at, mark.save());
-        self.change(move |book| {
-            let statement =
-                "UPDATE file SET hashed = ?2, digest = ?3 WHERE path = ?1 AND state = 0";
-            let values = params![path, at.cast_signed(), state];
-            book.prepare_cached(statement)?.execute(values).map(drop)
+    /// See [`Unchanged`].
+    pub(super) async fn hashed(
+        &self,
+        path: &Path,
+        upload: UploadId,
+        mark: &Mark,
+    ) -> Result<(), Unchanged> {
+        let (at, state) = (mark.at.cast_signed(), mark.save());
+        self.change_own(path, upload, move |book, path, own| {
+            let statement = "UPDATE file SET hashed = ?3, digest = ?4
+                WHERE path = ?1 AND upload = ?2 AND state = 0";
+            let values = params![path, own, at, state];
+            book.prepare_cached(statement)?.execute(values)
         })
         .await
     }
 
-    /// All of the file is on the server.
+    /// All of the file is on the server. Returns the parts that it was put together of.
     ///
     /// # Errors
-    /// The journal is lost.
-    pub(super) async fn done(&self, path: &Path, sha256: Sha256Sum) -> Result<(), JournalLost> {
-        let path = key(path);
-        self.change(move |book| {
-            let statement = "UPDATE file SET state = ?2, hashed = size, digest = ?3, url = NULL
-                WHERE path = ?1";
-            let values = params![path, DONE, sha256.as_slice()];
-            book.prepare_cached(statement)?.execute(values)?;
-            drop_parts(book, &path)
+    /// See [`Unchanged`].
+    pub(super) async fn done(
+        &self,
+        path: &Path,
+        upload: UploadId,
+        sha256: Sha256Sum,
+    ) -> Result<Vec<Ending>, Unchanged> {
+        self.close(path, upload, move |book, path, own| {
+            let statement = "UPDATE file SET state = 1, hashed = size, digest = ?3, url = NULL
+                WHERE path = ?1 AND upload = ?2";
+            let values = params![path, own, sha256.as_slice()];
+            book.prepare_cached(statement)?.execute(values)
         })
         .await
     }
 
-    /// Somebody has cancelled it.
+    /// Somebody has cancelled it. Returns the parts that are left.
     ///
     /// # Errors
-    /// The journal is lost.
+    /// See [`Unchanged`].
     pub(super) async fn cancelled(
         &self,
         path: &Path,
+        upload: UploadId,
         reason: Option<String>,
-    ) -> Result<(), JournalLost> {
-        let path = key(path);
-        self.change(move |book| {
-            let statement = "UPDATE file SET state = ?2, reason = ?3, hashed = 0, digest = NULL
-                WHERE path = ?1";
-            let values = params![path, CANCELLED, reason];
-            book.prepare_cached(statement)?.execute(values)?;
-            drop_parts(book, &path)
+    ) -> Result<Vec<Ending>, Unchanged> {
+        self.close(path, upload, move |book, path, own| {
+            let statement = "UPDATE file SET state = 2, reason = ?3, hashed = 0, digest = NULL
+                WHERE path = ?1 AND upload = ?2";
+            let values = params![path, own, reason];
+            book.prepare_cached(statement)?.execute(values)
         })
         .await
     }
 
-    /// Nothing is known of it any more.
+    /// It is not sent as `upload`. Returns what there may be of it.
+    ///
+    /// # Errors
+    /// See [`Unchanged`].
+    pub(super) async fn abandon(
+        &self,
+        path: &Path,
+        upload: UploadId,
+    ) -> Result<Vec<Ending>, Unchanged> {
+        let path = key(path);
+        let abandoned = self.change(move |book| {
+            let row = find(book, &path)?.filter(|row| row.upload == bytes(upload));
+            row.map(|row| abandon(book, &path, row)).transpose()
+        });
+        abandoned.await?.ok_or(Unchanged::Overtaken)
+    }
+
+    /// Nothing is known any more of what is done or cancelled.
     ///
     /// # Errors
     /// The journal is lost.
-    pub(super) async fn forget(&self, path: &Path) -> Result<(), JournalLost> {
-        let path = key(path);
-        self.change(move |book| forget(book, &path)).await
+    pub(super) async fn forget(&self, file: &File) -> Result<(), JournalLost> {
+        let path = key(&file.path);
+        self.change(move |book| match find(book, &path)? {
+            Some(row) if row.state != SENDING => forget(book, &path),
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    /// What is still to be ended, of this run and of others, some of it.
+    ///
+    /// # Errors
+    /// The journal is lost.
+    pub(super) async fn endings(&self) -> Result<Vec<Ending>, JournalLost> {
+        self.change(|book| {
+            let statement = "SELECT upload, url FROM ending LIMIT 10000";
+            let mut statement = book.prepare_cached(statement)?;
+            let endings = statement.query_map([], |row| {
+                Ok(Ending {
+                    upload: id(&row.get::<_, Vec<u8>>(0)?)?,
+                    url: row.get(1)?,
+                })
+            })?;
+            endings.collect()
+        })
+        .await
+    }
+
+    /// It has ended on the server.
+    ///
+    /// # Errors
+    /// The journal is lost.
+    pub(super) async fn ended(&self, upload: UploadId) -> Result<(), JournalLost> {
+        self.change(move |book| {
+            let statement = "DELETE FROM ending WHERE upload = ?1";
+            let values = params![bytes(upload)];
+            book.prepare_cached(statement)?.execute(values).map(drop)
+        })
+        .await
     }
 
     /// Remembers for this run what the destination has: name, size, and SHA-256 if it is known.
@@ -327,6 +418,7 @@ impl Journal {
                  ON CONFLICT DO NOTHING",
             )?;
             for (name, size, sha256) in present {
+                let sha256 = sha256.unwrap_or_default();
                 statement.execute(params![name, size.cast_signed(), sha256])?;
             }
             Ok(())
@@ -334,7 +426,7 @@ impl Journal {
         .await
     }
 
-    /// Whether the destination has a file of this name and size, and with which SHA-256.
+    /// The SHA-256 of each file of this name and size that the destination has, as far as it is known.
     ///
     /// # Errors
     /// The journal is lost.
@@ -342,15 +434,48 @@ impl Journal {
         &self,
         name: &str,
         size: u64,
-    ) -> Result<Option<Option<String>>, JournalLost> {
+    ) -> Result<Vec<Option<String>>, JournalLost> {
         let name = name.to_owned();
         self.change(move |book| {
             let statement = "SELECT sha256 FROM present WHERE name = ?1 AND size = ?2";
             let mut statement = book.prepare_cached(statement)?;
-            let found = statement.query_row(params![name, size.cast_signed()], |row| row.get(0));
-            found.optional()
+            let found = statement.query_map(params![name, size.cast_signed()], |row| {
+                row.get::<_, String>(0)
+            })?;
+            let known = |sha256: String| Some(sha256).filter(|sha256| !sha256.is_empty());
+            found.map(|sha256| sha256.map(known)).collect()
         })
         .await
+    }
+
+    /// Changes the row of a file that is sent as `upload`.
+    async fn change_own(
+        &self,
+        path: &Path,
+        upload: UploadId,
+        change: impl FnOnce(&Connection, &[u8], &[u8]) -> rusqlite::Result<usize> + Send + 'static,
+    ) -> Result<(), Unchanged> {
+        let (path, own) = (key(path), bytes(upload));
+        let changed = self.change(move |book| change(book, &path, &own)).await?;
+        match changed {
+            0 => Err(Unchanged::Overtaken),
+            _ => Ok(()),
+        }
+    }
+
+    /// As [`Self::change_own`], after which the parts of the file are of no use any more.
+    async fn close(
+        &self,
+        path: &Path,
+        upload: UploadId,
+        change: impl FnOnce(&Connection, &[u8], &[u8]) -> rusqlite::Result<usize> + Send + 'static,
+    ) -> Result<Vec<Ending>, Unchanged> {
+        let (path, own) = (key(path), bytes(upload));
+        let closed = self.change(move |book| match change(book, &path, &own)? {
+            0 => Ok(None),
+            _ => end_parts(book, &path).map(Some),
+        });
+        closed.await?.ok_or(Unchanged::Overtaken)
     }
 
     async fn change<T: Send + 'static>(
@@ -368,25 +493,22 @@ impl Journal {
 }
 
 impl Sending {
-    fn new(size: u64, parts: u8, stale: Vec<String>) -> Self {
-        let whole = Piece {
-            number: 0,
-            start: 0,
+    fn new(size: u64, parts: u8, stale: Vec<Ending>) -> Self {
+        let whole = UploadId::random();
+        let piece = |number, upload, start, size| Piece {
+            whole,
+            number,
+            start,
             size,
-            upload: UploadId::random(),
+            upload,
             url: None,
         };
         let count = u64::from(parts).min(size);
-        let parts = (0..count).map(|nth| {
-            // As even as can be, and without an overflow for the largest files.
-            let edge = |nth: u64| (size / count) * nth + (size % count).min(nth);
-            Piece {
-                number: u32::try_from(nth + 1).unwrap_or(u32::MAX),
-                start: edge(nth),
-                size: edge(nth + 1) - edge(nth),
-                upload: UploadId::random(),
-                url: None,
-            }
+        // As even as can be, and without an overflow for the largest files.
+        let edge = |nth: u64| (size / count) * nth + (size % count).min(nth);
+        let parts = (1..).zip(0..count).map(|(number, nth)| {
+            let start = edge(nth);
+            piece(number, UploadId::random(), start, edge(nth + 1) - start)
         });
         Self {
             parts: if count > 1 {
@@ -394,7 +516,7 @@ impl Sending {
             } else {
                 Vec::new()
             },
-            whole,
+            whole: piece(0, whole, 0, size),
             mark: Mark::default(),
             stale,
         }
@@ -449,6 +571,7 @@ impl FileRow {
             return Ok(Known::Done { upload, sha256 });
         }
         let whole = Piece {
+            whole: upload,
             number: 0,
             start: 0,
             size: self.print.size,
@@ -460,6 +583,7 @@ impl FileRow {
         )?;
         let parts = statement.query_map(params![path], |row| {
             Ok(Piece {
+                whole: upload,
                 number: row.get(0)?,
                 start: row.get::<_, i64>(1)?.cast_unsigned(),
                 size: row.get::<_, i64>(2)?.cast_unsigned(),
@@ -474,6 +598,10 @@ impl FileRow {
             stale: Vec::new(),
         }))
     }
+}
+
+fn bytes(upload: UploadId) -> Vec<u8> {
+    upload.to_string().into_bytes()
 }
 
 fn id(bytes: &[u8]) -> rusqlite::Result<UploadId> {
@@ -505,35 +633,56 @@ fn insert(book: &Connection, path: &[u8], print: Print, sending: &Sending) -> ru
         print.modified,
         print.inode.cast_signed(),
         SENDING,
-        Value::Blob(sending.whole.upload.to_string().into_bytes()),
+        bytes(sending.whole.upload),
     ])?;
     let mut statement = book.prepare_cached(
         "INSERT INTO part (path, number, start, size, upload) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
     for part in &sending.parts {
         let (start, size) = (part.start.cast_signed(), part.size.cast_signed());
-        let upload = Value::Blob(part.upload.to_string().into_bytes());
+        let upload = bytes(part.upload);
         statement.execute(params![path, part.number, start, size, upload])?;
     }
     Ok(())
 }
 
-/// Where what is half sent is.
-fn urls(book: &Connection, path: &[u8], whole: Option<String>) -> rusqlite::Result<Vec<String>> {
-    let statement = "SELECT url FROM part WHERE path = ?1 AND url IS NOT NULL";
-    let mut statement = book.prepare_cached(statement)?;
-    let parts = statement.query_map(params![path], |row| row.get(0))?;
-    whole.into_iter().map(Ok).chain(parts).collect()
+/// Has what there may be of a file ended, and forgets it.
+fn abandon(book: &Connection, path: &[u8], row: FileRow) -> rusqlite::Result<Vec<Ending>> {
+    let whole = Ending {
+        upload: id(&row.upload)?,
+        url: row.url,
+    };
+    note_ending(book, &whole)?;
+    let mut endings = end_parts(book, path)?;
+    endings.push(whole);
+    forget(book, path)?;
+    Ok(endings)
 }
 
+/// Has the parts of a file ended, and forgets them.
+fn end_parts(book: &Connection, path: &[u8]) -> rusqlite::Result<Vec<Ending>> {
+    let statement = "DELETE FROM part WHERE path = ?1 RETURNING upload, url";
+    let mut statement = book.prepare_cached(statement)?;
+    let parts = statement.query_map(params![path], |row| {
+        Ok(Ending {
+            upload: id(&row.get::<_, Vec<u8>>(0)?)?,
+            url: row.get(1)?,
+        })
+    })?;
+    let parts: Vec<_> = parts.collect::<rusqlite::Result<_>>()?;
+    parts.iter().try_for_each(|part| note_ending(book, part))?;
+    Ok(parts)
+}
+
+fn note_ending(book: &Connection, ending: &Ending) -> rusqlite::Result<()> {
+    let statement = "INSERT INTO ending (upload, url) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    let values = params![bytes(ending.upload), ending.url];
+    book.prepare_cached(statement)?.execute(values).map(drop)
+}
+
+/// The row alone.
 fn forget(book: &Connection, path: &[u8]) -> rusqlite::Result<()> {
     let statement = "DELETE FROM file WHERE path = ?1";
-    book.prepare_cached(statement)?.execute(params![path])?;
-    drop_parts(book, path)
-}
-
-fn drop_parts(book: &Connection, path: &[u8]) -> rusqlite::Result<()> {
-    let statement = "DELETE FROM part WHERE path = ?1";
     book.prepare_cached(statement)?
         .execute(params![path])
         .map(drop)
@@ -562,6 +711,14 @@ fn make_private(dir: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(dir)
+}
+
+/// SQLite gives its other files the mode of this one.
+fn create_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true).mode(0o600);
+    options.open(path).map(drop)
 }
 
 /// Commits what is waiting, again and again, until nobody is left who could ask for more.
@@ -633,71 +790,117 @@ mod tests {
         let file = file(100, 7);
         let first = sending(&book.journal, &file, 1).await;
         assert!(first.parts.is_empty() && first.whole.url.is_none());
+        let own = first.whole.upload;
         let mut mark = Mark::default();
         mark.update(b"half");
+        let url = "http://x/1".to_owned();
         book.journal
-            .located(&file.path, 0, "http://x/1".into())
+            .located(&file.path, own, 0, url.clone())
             .await
             .unwrap();
-        book.journal.hashed(&file.path, &mark).await.unwrap();
+        book.journal.hashed(&file.path, own, &mark).await.unwrap();
         // The first one has it still open: it may have been killed, or be another one.
         let other = open(book.dir.path());
         let again = sending(&other, &file, 4).await;
-        assert_eq!(again.whole.upload, first.whole.upload);
-        assert_eq!(again.whole.url.as_deref(), Some("http://x/1"));
+        assert_eq!(again.whole.upload, own);
+        assert_eq!(again.whole.url, Some(url));
         assert_eq!(again.mark, mark);
         assert!(again.parts.is_empty(), "it was begun in one");
-        other.done(&file.path, [9; 32]).await.unwrap();
+        assert_eq!(other.done(&file.path, own, [9; 32]).await.unwrap(), []);
         let known = book.journal.begin(&file, 1).await.unwrap();
         assert!(matches!(known, Known::Done { sha256, .. } if sha256 == [9; 32]));
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_changed_file_is_begun_anew_and_tells_what_was_left() {
-        let Book { journal, dir: _dir } = book();
+    async fn a_changed_file_is_begun_anew_and_what_was_left_is_to_be_ended() {
+        let Book { journal, dir } = book();
         let old = file(1000, 7);
         let begun = sending(&journal, &old, 3).await;
+        let own = begun.whole.upload;
+        let url = "http://x/part".to_owned();
         journal
-            .located(&old.path, 2, "http://x/part".into())
+            .located(&old.path, own, 2, url.clone())
             .await
             .unwrap();
         assert!(journal.look(&file(1000, 8)).await.unwrap().is_none());
         let new = sending(&journal, &file(1000, 8), 1).await;
-        assert_eq!(new.stale, ["http://x/part"]);
-        assert_ne!(new.whole.upload, begun.whole.upload);
+        assert_ne!(new.whole.upload, own);
         assert!(new.parts.is_empty());
+        let urls: Vec<_> = new.stale.iter().filter_map(|it| it.url.as_ref()).collect();
+        assert_eq!((new.stale.len(), urls), (4, vec![&url]));
+        // Whatever becomes of this program, the next one knows what to end.
+        let other = open(dir.path());
+        assert_eq!(other.endings().await.unwrap().len(), 4);
+        for stale in &new.stale {
+            other.ended(stale.upload).await.unwrap();
+        }
+        assert_eq!(journal.endings().await.unwrap(), []);
         // What is done is not taken back from the server when the file changes.
-        journal.done(&old.path, [1; 32]).await.unwrap();
+        journal
+            .done(&old.path, new.whole.upload, [1; 32])
+            .await
+            .unwrap();
         assert_eq!(journal.sent(&old).await.unwrap(), Some([1; 32]));
         let newer = sending(&journal, &file(1001, 8), 1).await;
         assert!(newer.stale.is_empty());
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_is_overtaken_changes_nothing() {
+        let Book { journal, dir: _dir } = book();
+        let old = file(1000, 7);
+        let own = sending(&journal, &old, 2).await.whole.upload;
+        let new = sending(&journal, &file(1000, 8), 2).await;
+        let path = &old.path;
+        let overtaken = |changed: Result<(), Unchanged>| {
+            assert!(matches!(changed, Err(Unchanged::Overtaken)), "{changed:?}");
+        };
+        overtaken(journal.located(path, own, 0, "x".into()).await);
+        overtaken(journal.located(path, own, 1, "x".into()).await);
+        overtaken(journal.hashed(path, own, &Mark::default()).await);
+        overtaken(journal.done(path, own, [0; 32]).await.map(drop));
+        overtaken(journal.cancelled(path, own, None).await.map(drop));
+        overtaken(journal.abandon(path, own).await.map(drop));
+        let again = sending(&journal, &file(1000, 8), 1).await;
+        assert_eq!(again.pieces(), new.pieces());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn what_is_cancelled_stays_so_until_it_is_forgotten() {
         let Book { journal, dir: _dir } = book();
         let file = file(10, 1);
-        sending(&journal, &file, 1).await;
-        journal
-            .cancelled(&file.path, Some("wrong".into()))
-            .await
-            .unwrap();
+        let own = sending(&journal, &file, 2).await.whole.upload;
+        let reason = Some("wrong".to_owned());
+        let parts = journal.cancelled(&file.path, own, reason).await.unwrap();
+        assert_eq!(parts.len(), 2);
         let known = journal.begin(&file, 1).await.unwrap();
         assert!(matches!(known, Known::Cancelled { reason: Some(reason) } if reason == "wrong"));
-        journal.forget(&file.path).await.unwrap();
-        sending(&journal, &file, 1).await;
+        journal.forget(&file).await.unwrap();
+        let own = sending(&journal, &file, 1).await.whole.upload;
+        journal.forget(&file).await.unwrap();
+        assert_eq!(
+            sending(&journal, &file, 1).await.whole.upload,
+            own,
+            "it is sent"
+        );
+        assert_eq!(journal.abandon(&file.path, own).await.unwrap().len(), 1);
+        assert_ne!(sending(&journal, &file, 1).await.whole.upload, own);
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_the_destination_has_is_known_by_name_and_size() {
         let Book { journal, dir: _dir } = book();
-        let there = vec![("a".into(), 1, Some("x".into())), ("b".into(), 2, None)];
+        let there = vec![
+            ("a".into(), 1, Some("x".into())),
+            ("a".into(), 1, Some("y".into())),
+            ("b".into(), 2, None),
+        ];
         journal.note_present(there.clone()).await.unwrap();
         journal.note_present(there).await.unwrap();
         let present = async |name, size| journal.present(name, size).await.unwrap();
-        assert_eq!(present("a", 1).await, Some(Some("x".into())));
-        assert_eq!(present("b", 2).await, Some(None));
-        assert_eq!(present("a", 2).await, None);
+        assert_eq!(present("a", 1).await, [Some("x".into()), Some("y".into())]);
+        assert_eq!(present("b", 2).await, [None]);
+        assert_eq!(present("a", 2).await, []);
     }
 
     #[test]
@@ -739,6 +942,10 @@ mod tests {
             state.metadata().unwrap().permissions().mode() & 0o777,
             0o700
         );
+        for file in std::fs::read_dir(&state).unwrap() {
+            let mode = file.unwrap().metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
         journal
             .change(|book| book.pragma_update(None, "user_version", 99))
             .await

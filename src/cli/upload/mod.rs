@@ -41,17 +41,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream;
 use http::Uri;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, timeout};
 
 pub(super) use self::args::{Arguments, EXAMPLES};
 use self::args::{Jobs, OnInterrupt};
 use self::find::{Census, FOUND_AHEAD, File, Found, Search};
 use self::flow::{Limit, Meter, Position};
 pub(super) use self::hash::{Mark, hex};
-use self::journal::Journal;
+use self::journal::{Ending, Journal};
 use self::outcome::{Outcome, SendError, Skipped};
 use self::pace::{Climb, Pace};
 use self::report::{Report, Style, TOLD_EVERY};
@@ -60,13 +62,18 @@ use super::connect::home_of;
 use super::error::CommandError;
 use super::retry::patiently;
 use super::server::{AskError, Server};
-use super::{interrupt, project};
+use super::{interrupt, project, text};
 use crate::cancel::{CancelReason, Scope};
 
 const RETRIES: u32 = 10;
 
 /// How long what is under way may take to be answered when the run is to end.
 const SETTLED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a run takes at most to end what nobody wants, and to ask what is kept of what was interrupted.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(5);
+
+const ENDINGS_AT_ONCE: usize = 16;
 
 /// What all files of a run have in common.
 struct Run {
@@ -97,8 +104,32 @@ impl Run {
         };
         tokio::select! {
             answered = asked => answered,
+            // What the server has made of it is asked by whoever goes on with it.
             () = given_up => Err(AskError::Late),
         }
+    }
+
+    /// Ends uploads that nobody wants, for as long as anybody likes to wait. Those that may still be
+    /// there stay in the journal, for the next run.
+    async fn end(&self, endings: Vec<Ending>) {
+        let all = stream::iter(endings).for_each_concurrent(ENDINGS_AT_ONCE, async |ending| {
+            let url = match &ending.url {
+                Some(url) => self.endpoint.server.known(url).ok(),
+                None => self.endpoint.url_of(ending.upload),
+            };
+            let ended = match url {
+                Some(url) => self.endpoint.end(&url).await,
+                // Nobody knows where it would be.
+                None => Ok(()),
+            };
+            let is_left = ended.is_err_and(|error| error.is_passing());
+            if !is_left {
+                // A lost journal is told of by whoever needs it next.
+                drop(self.journal.ended(ending.upload).await);
+            }
+        });
+        // What is dropped is in the journal.
+        drop(timeout(LAST_WORDS_WITHIN, all).await);
     }
 }
 
@@ -118,6 +149,17 @@ pub(super) async fn run(mut arguments: Arguments, scope: &Scope) -> Result<(), C
     if has_stdin && (arguments.paths.len() > 1 || arguments.files_from.is_some()) {
         let why = "`-` is standard input, and nothing else can be sent beside it";
         return Err(CommandError::Usage(why.into()));
+    }
+    if let Some(watched) = arguments
+        .watch
+        .as_deref()
+        .filter(|watched| !watched.is_dir())
+    {
+        let why = format!(
+            "{} is no directory that could be watched",
+            text::path(watched)
+        );
+        return Err(CommandError::Usage(why));
     }
     let files = scope.child("files");
     interrupt::listen(scope, &files)?;
@@ -158,6 +200,9 @@ pub(super) async fn run(mut arguments: Arguments, scope: &Scope) -> Result<(), C
     if arguments.dry_run {
         return preview(&run, search, &arguments).await;
     }
+    let left = run.journal.endings().await;
+    run.end(left.map_err(|error| CommandError::Failed(error.to_string()))?)
+        .await;
     let census = Arc::default();
     report = Report::new(style(&arguments), Arc::clone(&census));
     report.destination(&run.endpoint.url().to_string())?;
@@ -174,10 +219,7 @@ fn look(
     arguments: &Arguments,
     report: &Report,
     census: &Arc<Census>,
-) -> (
-    mpsc::Receiver<Found>,
-    Option<mpsc::UnboundedSender<PathBuf>>,
-) {
+) -> (mpsc::Receiver<Found>, Option<mpsc::UnboundedSender<Again>>) {
     let (sender, found) = mpsc::channel(FOUND_AHEAD);
     if arguments.watch.is_some() {
         let (again, failed) = mpsc::unbounded_channel();
@@ -254,7 +296,8 @@ async fn destination(
         }
         (None, None) => (server.url("/files")?, None),
     };
-    let endpoint = Endpoint::discover(server.clone(), url).await?;
+    let is_home = arguments.endpoint.is_none();
+    let endpoint = Endpoint::discover(server.clone(), url, is_home).await?;
     Ok((endpoint, project))
 }
 
@@ -309,7 +352,7 @@ struct Driver<'r> {
     run: &'r Arc<Run>,
     report: &'r mut Report,
     /// Where files that have failed are told, if they are looked at again.
-    again: Option<mpsc::UnboundedSender<PathBuf>>,
+    again: Option<mpsc::UnboundedSender<Again>>,
     running: HashMap<u64, File>,
     /// The paths of these.
     paths: HashSet<PathBuf>,
@@ -319,11 +362,22 @@ struct Driver<'r> {
 
 type Ended = (u64, Result<Outcome, SendError>);
 
+/// What was done until the last look at the pace.
+#[derive(Default)]
+struct Done {
+    climb: Climb,
+    files: u64,
+    bytes: u64,
+}
+
+/// A file that is to be looked at again, and whether as soon as it does not change.
+type Again = (PathBuf, bool);
+
 impl<'r> Driver<'r> {
     fn new(
         run: &'r Arc<Run>,
         report: &'r mut Report,
-        again: Option<mpsc::UnboundedSender<PathBuf>>,
+        again: Option<mpsc::UnboundedSender<Again>>,
     ) -> Self {
         Self {
             run,
@@ -336,13 +390,15 @@ impl<'r> Driver<'r> {
         }
     }
 
+    /// Sends what is found, and waits for the end of what is under way, whatever happens.
+    ///
     /// # Errors
-    /// No other file would fare better.
+    /// No other file would fare better, or nobody can be told.
     async fn drive(&mut self, mut found: mpsc::Receiver<Found>) -> Result<(), CommandError> {
         let mut ticks = interval(TOLD_EVERY);
         let mut looks = interval_at(Instant::now() + pace::LOOK_EVERY, pace::LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut climb, mut files_before, mut bytes_before) = (Climb::default(), 0, 0);
+        let mut done = Done::default();
         let mut is_open = true;
         let mut fatal = None;
         loop {
@@ -351,37 +407,58 @@ impl<'r> Driver<'r> {
                 return fatal.map_or(Ok(()), Err);
             }
             let may_begin = is_open && self.running.len() < self.run.pace.target();
-            tokio::select! {
+            // Every arm may be dropped: channels keep what is in them, and a tick that is missed is the
+            // next one's.
+            let went = tokio::select! {
                 next = found.recv(), if may_begin => match next {
-                    Some(Found::File(file)) => self.begin(file)?,
-                    Some(Found::Unfit { path, why }) => self.report.unfit(&path, &why)?,
-                    None => is_open = false,
-                },
-                Some((number, result)) = self.ended.1.recv() => {
-                    if let Err(error) = self.end(number, result) {
-                        self.run.scope.cancel(CancelReason::Denied);
-                        fatal.get_or_insert(error);
+                    Some(Found::File(file)) => self.begin(file).map_err(CommandError::Io),
+                    Some(Found::Unfit { path, why }) => {
+                        self.report.unfit(&path, &why).map_err(CommandError::Io)
                     }
+                    None => {
+                        is_open = false;
+                        Ok(())
+                    }
+                },
+                Some((number, result)) = self.ended.1.recv() => self.end(number, result),
+                _ = ticks.tick() => {
+                    let running = self.running.len();
+                    self.report.tick(self.run.meter.bytes(), running).map_err(CommandError::Io)
                 }
-                _ = ticks.tick() => self.report.tick(self.run.meter.bytes(), self.running.len())?,
                 _ = looks.tick() => {
-                    let (files, bytes) = (self.report.counts().sent, self.run.meter.bytes());
-                    let done = (files - files_before, bytes - bytes_before);
-                    // There are not as many files as there might be at once.
-                    let is_idle = self.running.len() * 2 < self.run.pace.target();
-                    self.run.pace.look(&mut climb, done.0, done.1, is_idle);
-                    (files_before, bytes_before) = (files, bytes);
+                    self.look(&mut done);
+                    Ok(())
                 }
                 // The loop looks at the reason.
-                _ = self.run.scope.cancelled(), if is_open => {}
+                _ = self.run.scope.cancelled(), if is_open => Ok(()),
+            };
+            if let Err(error) = went {
+                self.run.scope.cancel(CancelReason::Denied);
+                fatal.get_or_insert(error);
             }
         }
+    }
+
+    fn look(&self, done: &mut Done) {
+        let (files, bytes) = (self.report.counts().sent, self.run.meter.bytes());
+        // There are not as many files as there might be at once.
+        let is_idle = self.running.len() * 2 < self.run.pace.target();
+        let since = (files - done.files, bytes - done.bytes);
+        self.run
+            .pace
+            .look(&mut done.climb, since.0, since.1, is_idle);
+        (done.files, done.bytes) = (files, bytes);
     }
 
     fn begin(&mut self, file: File) -> io::Result<()> {
         self.number += 1;
         let number = self.number;
         if !self.paths.insert(file.path.clone()) {
+            if let Some(again) = &self.again {
+                // It has changed while it was sent, which its sender will find.
+                drop(again.send((file.path, true)));
+                return Ok(());
+            }
             let twice = Outcome::Skipped(Skipped::Twice);
             return self.report.ended(number, &file, &twice);
         }
@@ -402,6 +479,7 @@ impl<'r> Driver<'r> {
             return Ok(());
         };
         self.paths.remove(&file.path);
+        let is_changed = matches!(result, Err(SendError::Changed));
         let (outcome, fatal) = match result {
             Ok(outcome) => (outcome, None),
             Err(SendError::Interrupted { kept }) => (Outcome::Interrupted { kept }, None),
@@ -413,7 +491,7 @@ impl<'r> Driver<'r> {
         };
         if let (Outcome::Failed { .. }, Some(again)) = (&outcome, &self.again) {
             // Nobody watches any more.
-            drop(again.send(file.path.clone()));
+            drop(again.send((file.path.clone(), is_changed)));
         }
         self.report.ended(number, &file, &outcome)?;
         fatal.map_or(Ok(()), Err)

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::hash::Sha256Sum;
-use super::journal::JournalLost;
+use super::journal::{JournalLost, Unchanged};
 use crate::cli::refusal::Refusal;
 use crate::cli::server::AskError;
 use crate::id::UploadId;
@@ -23,8 +23,8 @@ pub(super) enum Outcome {
     Skipped(Skipped),
     /// Somebody has cancelled it.
     Cancelled { reason: Option<String> },
-    /// It was interrupted, and the server has so much of it.
-    Interrupted { kept: u64 },
+    /// It was interrupted, and the server has so much of it, if that is known.
+    Interrupted { kept: Option<u64> },
     /// It could not be sent.
     Failed { why: String },
 }
@@ -63,9 +63,12 @@ pub(super) enum SendError {
     /// sending it again.
     #[error("the upload of the run before is gone")]
     Lost,
-    /// The run was interrupted, and so much is kept.
+    /// The run was interrupted, and so much is kept, if that is known.
     #[error("interrupted")]
-    Interrupted { kept: u64 },
+    Interrupted { kept: Option<u64> },
+    /// Another run sends the file, as it is now.
+    #[error("another run has begun it anew")]
+    Overtaken,
     /// It is not the file any more that it was.
     #[error("has changed or vanished while it was sent")]
     Changed,
@@ -87,6 +90,15 @@ pub(super) enum SendError {
     /// What is sent cannot be remembered.
     #[error(transparent)]
     Journal(#[from] JournalLost),
+}
+
+impl From<Unchanged> for SendError {
+    fn from(unchanged: Unchanged) -> Self {
+        match unchanged {
+            Unchanged::Lost(lost) => Self::Journal(lost),
+            Unchanged::Overtaken => Self::Overtaken,
+        }
+    }
 }
 
 impl SendError {

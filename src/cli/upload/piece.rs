@@ -8,14 +8,14 @@ use http::{HeaderValue, StatusCode, Uri};
 use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Run;
 use super::attempts::{Attempts, What};
 use super::content::{Content, still_same};
 use super::flow::{Flow, Position};
 use super::journal::Piece;
 use super::outcome::SendError;
-use super::send::{LAST_WORDS_WITHIN, metadata_of};
+use super::send::metadata_of;
 use super::tus::{ANSWERED_WITHIN, Creation, Kind, Told};
+use super::{LAST_WORDS_WITHIN, Run};
 use crate::cli::server::AskError;
 
 /// How often it is looked whether anything moves.
@@ -69,7 +69,7 @@ pub(super) async fn send_piece(
             return Err(SendError::Interrupted { kept });
         }
         if content.stop.is_cancelled() {
-            return Err(SendError::Interrupted { kept: 0 });
+            return Err(SendError::Interrupted { kept: None });
         }
         let token = run.endpoint.server.token().field();
         let (before, asked) = match &state {
@@ -158,7 +158,7 @@ async fn create(
     };
     let path = &content.file.path;
     run.journal
-        .located(path, piece.number, url.to_string())
+        .located(path, piece.whole, piece.number, url.to_string())
         .await?;
     // One that was there already is told with its offset, and a new one has nothing.
     Ok(match told.offset {
@@ -228,12 +228,12 @@ async fn append(
     Ok(State::At(url.clone(), told, at_now))
 }
 
-/// The server is asked what it has, one last time, for no longer than anybody likes to wait.
-async fn kept(run: &Run, url: Option<&Uri>) -> u64 {
+/// The server is asked what it has, one last time, for no longer than anybody likes to wait. `None`: it
+/// does not say.
+async fn kept(run: &Run, url: Option<&Uri>) -> Option<u64> {
     let Some(url) = url else {
-        return 0;
+        return Some(0);
     };
     let told = timeout(LAST_WORDS_WITHIN, run.endpoint.retrieve(url)).await;
-    let told = told.unwrap_or(Err(AskError::Late));
-    told.ok().and_then(|told| told.offset).unwrap_or(0)
+    told.ok()?.ok()?.offset
 }

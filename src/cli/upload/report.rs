@@ -340,8 +340,11 @@ fn trouble(outcome: &Outcome) -> Option<String> {
         Outcome::Cancelled {
             reason: Some(reason),
         } => Some(format!("was cancelled by somebody: {reason}")),
-        Outcome::Interrupted { kept: 0 } => Some("interrupted, and nothing of it is kept".into()),
-        Outcome::Interrupted { kept } => Some(format!("half sent, {} are kept", Bytes(*kept))),
+        Outcome::Interrupted { kept } => Some(match kept {
+            None => "interrupted, and the server does not say how much of it is kept".into(),
+            Some(0) => "interrupted, and nothing of it is kept".into(),
+            Some(bytes) => format!("half sent, {} are kept", Bytes(*bytes)),
+        }),
         Outcome::Failed { why } => Some(why.clone()),
     }
 }

@@ -12,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::Run;
 use super::args::OnInterrupt;
@@ -25,6 +25,7 @@ use super::journal::{Known, Piece, Sending};
 use super::outcome::{Outcome, SendError, Skipped};
 use super::piece::send_piece;
 use super::tus::{Creation, Kind, Told};
+use crate::id::UploadId;
 
 /// A part is worth a request of its own from this size on.
 const PART_BYTES_MIN: u64 = 8 * 1024 * 1024;
@@ -37,9 +38,6 @@ const MARK_BYTES: u64 = 64 * 1024 * 1024;
 
 /// How often an upload of an earlier run may be gone before something is wrong.
 const LOST_MAX: u32 = 3;
-
-/// How long an interrupted run takes to find out what is kept, or to cancel it.
-pub(super) const LAST_WORDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// A server needs a while for the SHA-256 of what was put together: as long as this rate makes it,
 /// and some.
@@ -63,10 +61,11 @@ pub(super) async fn send(
             Known::Cancelled { reason } if !run.retries_cancelled => {
                 return Ok(Outcome::Cancelled { reason });
             }
-            Known::Cancelled { .. } => run.journal.forget(&file.path).await?,
+            Known::Cancelled { .. } => run.journal.forget(file).await?,
             Known::Sending(sending) => {
+                let own = sending.whole.upload;
                 let sent = transfer(run, file, sending, position).await;
-                match settle(run, file, sent).await? {
+                match settle(run, file, own, sent).await? {
                     Some(outcome) => return Ok(outcome),
                     None if lost < LOST_MAX => lost += 1,
                     None => return Err(SendError::Lost),
@@ -78,14 +77,11 @@ pub(super) async fn send(
 
 /// Whether [`send`] would have nothing to do. Changes nothing.
 pub(super) async fn would_skip(run: &Run, file: &File) -> Result<bool, SendError> {
-    if run.sends_absent_only
-        && run
-            .journal
-            .present(&file.name, file.print.size)
-            .await?
-            .is_some()
-    {
-        return Ok(true);
+    if run.sends_absent_only {
+        let present = run.journal.present(&file.name, file.print.size).await?;
+        if !present.is_empty() {
+            return Ok(true);
+        }
     }
     if run.compares_contents
         && let Some(sent) = run.journal.sent(file).await?
@@ -109,94 +105,55 @@ async fn needless(run: &Run, file: &File) -> Result<Option<Skipped>, SendError> 
         if content.sum().await? == sent {
             run.journal.renew(file).await?;
         } else {
-            run.journal.forget(&file.path).await?;
+            run.journal.forget(file).await?;
         }
     }
     if !run.sends_absent_only {
         return Ok(None);
     }
     let present = run.journal.present(&file.name, file.print.size).await?;
-    match present {
-        Some(Some(there)) if run.compares_contents => {
-            let content = Content::open(file).await?;
-            let here = content.sum().await?;
-            Ok((hex(&here) == there).then_some(Skipped::Present))
-        }
-        Some(_) => Ok(Some(Skipped::Present)),
-        None => Ok(None),
-    }
+    let is_present = if run.compares_contents && !present.is_empty() {
+        let here = hex(&Content::open(file).await?.sum().await?);
+        // What a server tells no SHA-256 of is taken for what it is called.
+        let is_here = |there: &Option<String>| there.as_ref().is_none_or(|there| *there == here);
+        present.iter().any(is_here)
+    } else {
+        !present.is_empty()
+    };
+    Ok(is_present.then_some(Skipped::Present))
 }
 
-/// What the end of a transfer means for the journal. `None`: begin anew.
+/// What the end of a transfer means for the journal and for what the server has of it. `None`: begin
+/// anew. What is to be ended is in the journal first: the next run ends what this one cannot.
 async fn settle(
     run: &Run,
     file: &File,
+    own: UploadId,
     sent: Result<Outcome, SendError>,
 ) -> Result<Option<Outcome>, SendError> {
     match sent {
         Ok(outcome) => Ok(Some(outcome)),
         Err(SendError::Lost) => {
-            end_parts(run, file).await;
-            run.journal.forget(&file.path).await?;
+            run.end(run.journal.abandon(&file.path, own).await?).await;
             Ok(None)
         }
         Err(SendError::Cancelled(refusal)) => {
             let reason = refusal.reason;
-            end_parts(run, file).await;
-            run.journal.cancelled(&file.path, reason.clone()).await?;
+            let parts = run.journal.cancelled(&file.path, own, reason.clone());
+            run.end(parts.await?).await;
             Ok(Some(Outcome::Cancelled { reason }))
         }
         Err(SendError::Interrupted { .. }) if run.on_interrupt == OnInterrupt::Cancel => {
-            end_all(run, file).await;
-            Ok(Some(Outcome::Interrupted { kept: 0 }))
+            run.end(run.journal.abandon(&file.path, own).await?).await;
+            Ok(Some(Outcome::Interrupted { kept: Some(0) }))
         }
         Err(SendError::Interrupted { kept }) => Ok(Some(Outcome::Interrupted { kept })),
         Err(error @ (SendError::Changed | SendError::Differs)) => {
-            end_all(run, file).await;
+            run.end(run.journal.abandon(&file.path, own).await?).await;
             Err(error)
         }
         Err(error) => Err(error),
     }
-}
-
-/// Removes from the server what it has of the file, and forgets it.
-async fn end_all(run: &Run, file: &File) {
-    let Ok(Some(Known::Sending(sending))) = run.journal.look(file).await else {
-        return;
-    };
-    let pieces = std::iter::once(&sending.whole).chain(&sending.parts);
-    let urls: Vec<_> = pieces.filter_map(|piece| piece.url.clone()).collect();
-    if end(run, &urls).await {
-        // Lost: the next run ends them, as it cannot go on with them.
-        drop(run.journal.forget(&file.path).await);
-    }
-}
-
-/// Removes the parts of a file that will not be put together.
-async fn end_parts(run: &Run, file: &File) {
-    if let Ok(Some(Known::Sending(sending))) = run.journal.look(file).await {
-        let urls: Vec<_> = sending
-            .parts
-            .into_iter()
-            .filter_map(|part| part.url)
-            .collect();
-        // Best effort: what stays expires.
-        end(run, &urls).await;
-    }
-}
-
-/// Ends uploads. `false`: some may still be there.
-async fn end(run: &Run, urls: &[String]) -> bool {
-    let mut is_ended = true;
-    for url in urls {
-        let ended = async {
-            let url = run.endpoint.server.known(url)?;
-            run.endpoint.end(&url).await
-        };
-        let ended = timeout(LAST_WORDS_WITHIN, ended).await;
-        is_ended &= matches!(ended, Ok(Ok(())));
-    }
-    is_ended
 }
 
 fn parts(run: &Run, file: &File) -> u8 {
@@ -213,7 +170,7 @@ async fn transfer(
     mut sending: Sending,
     position: &Arc<Position>,
 ) -> Result<Outcome, SendError> {
-    end(run, &sending.stale).await;
+    run.end(std::mem::take(&mut sending.stale)).await;
     position.set(0);
     if let Some(size_max) = run
         .endpoint
@@ -234,13 +191,21 @@ async fn transfer(
         Some(sent) => sent,
         None => send_large(run, &content, &mut sending, position).await?,
     };
-    still_same(file).await?;
-    let verified = match told.sha256 {
-        Some(theirs) if theirs != sum => return Err(SendError::Differs),
-        Some(_) => true,
-        None => false,
+    let checked = match told.sha256 {
+        Some(theirs) if theirs != sum => Err(SendError::Differs),
+        told => still_same(file).await.map(|()| told.is_some()),
     };
-    run.journal.done(&file.path, sum).await?;
+    let own = sending.whole.upload;
+    if checked.is_err() {
+        // A server that knows no ids is asked to end it by its URL.
+        run.journal.located(&file.path, own, 0, url.clone()).await?;
+    }
+    let verified = checked?;
+    let parts = run.journal.done(&file.path, own, sum).await?;
+    if run.endpoint.url_of(own).is_some() {
+        // Only of ours it is known that the whole does not need them any more.
+        run.end(parts).await;
+    }
     Ok(Outcome::Sent {
         url,
         sha256: sum,
@@ -271,7 +236,7 @@ async fn send_small(
         if let Some(limit) = &run.limit {
             tokio::select! {
                 () = limit.pass(size) => {}
-                _ = run.scope.cancelled() => return Err(SendError::Interrupted { kept: 0 }),
+                _ = run.scope.cancelled() => return Err(SendError::Interrupted { kept: None }),
             }
         }
         let created = run.endpoint.create(Creation {
@@ -295,8 +260,9 @@ async fn send_small(
             position.set(size);
             return Ok(Some((mark.sum(), told, url)));
         }
+        let own = sending.whole.upload;
         run.journal
-            .located(&content.file.path, 0, url.clone())
+            .located(&content.file.path, own, 0, url.clone())
             .await?;
         sending.whole.url = Some(url);
         sending.mark = mark;
@@ -320,7 +286,8 @@ async fn send_large(
     } else {
         watch::channel(size).1
     };
-    let hashed = hash(run, content, sending.mark.clone(), frontier);
+    let own = sending.whole.upload;
+    let hashed = hash(run, content, own, sending.mark.clone(), frontier);
     let sent = async {
         let each = pieces.iter().map(async |piece| {
             let position = match is_one {
@@ -337,26 +304,35 @@ async fn send_large(
         join_all(each).await
     };
     let (hashed, sent) = tokio::join!(hashed, sent);
-    let mut urls = Vec::new();
-    let mut last = None;
-    let mut kept = 0;
-    let mut interrupted = false;
+    let (mut urls, mut last, mut kept) = (Vec::new(), None, Some(0_u64));
+    let mut failure: Option<SendError> = None;
     for sent in sent {
-        match sent {
+        let bytes = match sent {
             Ok((url, told)) => {
                 urls.push(url.to_string());
-                kept += told.offset.unwrap_or(0);
+                let offset = told.offset;
                 last = Some(told);
+                offset
             }
-            Err(SendError::Interrupted { kept: bytes }) => {
-                kept += bytes;
-                interrupted = true;
+            Err(SendError::Interrupted { kept }) => {
+                failure.get_or_insert(SendError::Interrupted { kept: None });
+                kept
             }
-            Err(error) => return Err(error),
-        }
+            Err(error) => {
+                // What ends the others is told before that they have ended, and a cancel before all.
+                let is_told = !matches!(failure, None | Some(SendError::Interrupted { .. }));
+                if !is_told || matches!(error, SendError::Cancelled(_)) {
+                    failure = Some(error);
+                }
+                None
+            }
+        };
+        kept = kept.zip(bytes).map(|(sum, bytes)| sum + bytes);
     }
-    if interrupted {
-        return Err(SendError::Interrupted { kept });
+    match failure {
+        Some(SendError::Interrupted { .. }) => return Err(SendError::Interrupted { kept }),
+        Some(error) => return Err(error),
+        None => {}
     }
     let sum = hashed?;
     if is_one {
@@ -398,7 +374,7 @@ async fn put_together(
         }
     };
     run.journal
-        .located(&content.file.path, 0, url.to_string())
+        .located(&content.file.path, whole.upload, 0, url.to_string())
         .await?;
     attempts.advanced();
     let patience = Duration::from_secs(60 + whole.size / DIGEST_BYTES_PER_SECOND);
@@ -419,7 +395,7 @@ async fn put_together(
             return Ok((url.to_string(), told));
         }
         tokio::select! {
-            _ = run.scope.cancelled() => return Err(SendError::Interrupted { kept: whole.size }),
+            _ = run.scope.cancelled() => return Err(SendError::Interrupted { kept: Some(whole.size) }),
             () = tokio::time::sleep(Duration::from_millis(100)) => {}
         }
     }
@@ -429,6 +405,7 @@ async fn put_together(
 async fn hash(
     run: &Run,
     content: &Content<'_>,
+    own: UploadId,
     mut mark: Mark,
     mut frontier: watch::Receiver<u64>,
 ) -> Result<Sha256Sum, SendError> {
@@ -443,11 +420,11 @@ async fn hash(
         let end = tokio::select! {
             sent = arrived => match sent {
                 Ok(sent) => sent.min(mark.at + MARK_BYTES).min(size),
-                Err(_) => return Err(SendError::Interrupted { kept: 0 }),
+                Err(_) => return Err(SendError::Interrupted { kept: None }),
             },
             () = content.stop.cancelled() => {
-                run.journal.hashed(path, &mark).await?;
-                return Err(SendError::Interrupted { kept: 0 });
+                run.journal.hashed(path, own, &mark).await?;
+                return Err(SendError::Interrupted { kept: None });
             }
         };
         mark = mark
@@ -455,7 +432,7 @@ async fn hash(
             .await
             .map_err(broken)?;
         if mark.at - noted >= MARK_BYTES {
-            run.journal.hashed(path, &mark).await?;
+            run.journal.hashed(path, own, &mark).await?;
             noted = mark.at;
         }
     }

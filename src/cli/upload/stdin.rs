@@ -80,7 +80,7 @@ pub(super) async fn send(
             }
             match cancelled(&error) {
                 Some(reason) => Outcome::Cancelled { reason },
-                None if is_interrupted => Outcome::Interrupted { kept: 0 },
+                None if is_interrupted => Outcome::Interrupted { kept: Some(0) },
                 None => Outcome::Failed {
                     why: error.to_string(),
                 },

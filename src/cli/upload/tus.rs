@@ -26,6 +26,8 @@ const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
 pub(super) struct Endpoint {
     pub(super) server: Server,
     url: Uri,
+    /// Whether uploads are at `/files/` and the id that their creation has named.
+    is_home: bool,
     pub(super) can: Abilities,
 }
 
@@ -164,17 +166,22 @@ impl Told {
 }
 
 impl Endpoint {
-    /// Asks the server what it can do.
+    /// Asks the server what it can do. `is_home`: it is one like ours, where ids are chosen by clients.
     ///
     /// # Errors
     /// It does not answer, or is no tus server.
     ///
     /// # Cancel safety
     /// Cancel safe: it only asks.
-    pub(super) async fn discover(server: Server, url: Uri) -> Result<Self, AskError> {
+    pub(super) async fn discover(
+        server: Server,
+        url: Uri,
+        is_home: bool,
+    ) -> Result<Self, AskError> {
         let mut this = Self {
             server,
             url,
+            is_home,
             can: Abilities::default(),
         };
         let url = this.url.clone();
@@ -186,6 +193,12 @@ impl Endpoint {
     /// Where uploads are created.
     pub(super) fn url(&self) -> &Uri {
         &self.url
+    }
+
+    /// Where an upload is or will be, if that is known by its id.
+    pub(super) fn url_of(&self, upload: UploadId) -> Option<Uri> {
+        let url = self.server.url(&format!("/files/{upload}"));
+        url.ok().filter(|_| self.is_home)
     }
 
     /// What is sent to: the same for two runs that mean the same.

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
+use super::Again;
 use super::find::{Found, Print, Search};
 
 /// A look comes after a fraction of the time for which a file must not change, within these bounds.
@@ -45,7 +46,7 @@ pub(super) async fn watch(
     search: Search,
     stable_for: Duration,
     found: mpsc::Sender<Found>,
-    mut failed: mpsc::UnboundedReceiver<PathBuf>,
+    mut failed: mpsc::UnboundedReceiver<Again>,
 ) {
     let mut seen = Seen::default();
     let every = (stable_for / 4).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX);
@@ -72,9 +73,10 @@ pub(super) async fn watch(
             () = sleep(every) => {}
             () = found.closed() => return,
         }
-        while let Ok(path) = failed.try_recv() {
+        while let Ok((path, is_soon)) = failed.try_recv() {
             if let Some(entry) = seen.files.get_mut(&path) {
-                entry.due = Some(Instant::now() + FAILED_PAUSE);
+                let pause = if is_soon { stable_for } else { FAILED_PAUSE };
+                entry.due = Some(Instant::now() + pause);
             }
         }
     }
