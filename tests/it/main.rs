@@ -59,6 +59,7 @@ mod cli {
     mod hostile;
     mod interrupted;
     mod kills;
+    mod left;
     mod local;
     mod other_server;
     mod tree;
