@@ -8,6 +8,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -74,7 +75,11 @@ const CANCELLED: i64 = 2;
 
 /// The journal of one destination. Clones are handles to the same.
 #[derive(Clone)]
-pub(super) struct Journal(mpsc::Sender<Job>);
+pub(super) struct Journal {
+    jobs: mpsc::Sender<Job>,
+    /// Why there are no more of them. Set before that is found out.
+    cause: Arc<OnceLock<String>>,
+}
 
 /// Changes something, and returns what tells of it once that is committed.
 type Job = Box<dyn FnOnce(&Connection) -> rusqlite::Result<Tell> + Send>;
@@ -82,8 +87,8 @@ type Tell = Box<dyn FnOnce() + Send>;
 
 /// It cannot be read or written. What has been told before is there all the same.
 #[derive(Debug, thiserror::Error)]
-#[error("the journal cannot be used any more: see the message before")]
-pub(super) struct JournalLost;
+#[error("the journal cannot be used any more: {0}")]
+pub(super) struct JournalLost(String);
 
 /// A change of a file that is being sent has not been made.
 #[derive(Debug, thiserror::Error)]
@@ -183,11 +188,16 @@ impl Journal {
             return Err(OpenError::Newer(path));
         }
         let (sender, jobs) = mpsc::channel(BATCH_MAX);
+        let cause = Arc::default();
+        let ended = Arc::clone(&cause);
         scope.spawn(async move {
-            // A panic there is logged by nobody but loses nothing: whoever asks gets `JournalLost`.
-            drop(spawn_blocking(move || work(&connection, jobs)).await);
+            // After a panic there is no cause: whoever asks gets `JournalLost` all the same.
+            drop(spawn_blocking(move || work(&connection, jobs, &ended)).await);
         });
-        Ok(Self(sender))
+        Ok(Self {
+            jobs: sender,
+            cause,
+        })
     }
 
     /// What is known of `file`; if nothing is, or of another content, it is begun.
@@ -487,8 +497,15 @@ impl Journal {
             let value = change(book)?;
             Ok(Box::new(move || drop(sender.send(value))))
         });
-        self.0.send(job).await.map_err(|_| JournalLost)?;
-        told.await.map_err(|_| JournalLost)
+        if self.jobs.send(job).await.is_ok()
+            && let Ok(value) = told.await
+        {
+            return Ok(value);
+        }
+        // The cause is there before the other end is gone, and not before this job is.
+        self.jobs.closed().await;
+        let cause = self.cause.get().map_or("it has ended", String::as_str);
+        Err(JournalLost(cause.to_owned()))
     }
 }
 
@@ -722,26 +739,30 @@ fn create_private(path: &Path) -> io::Result<()> {
 }
 
 /// Commits what is waiting, again and again, until nobody is left who could ask for more.
-fn work(book: &Connection, mut jobs: mpsc::Receiver<Job>) {
-    while let Some(job) = jobs.blocking_recv() {
-        if let Err(error) = commit(book, job, &mut jobs) {
-            crate::cli::out::tell(&format!("tidegate: the journal: {error}"));
-            return;
+fn work(book: &Connection, mut jobs: mpsc::Receiver<Job>, cause: &OnceLock<String>) {
+    while let Some(first) = jobs.blocking_recv() {
+        let mut batch = vec![first];
+        while batch.len() < BATCH_MAX
+            && let Ok(job) = jobs.try_recv()
+        {
+            batch.push(job);
+        }
+        match commit(book, batch) {
+            Ok(tells) => tells.into_iter().for_each(|tell| tell()),
+            Err(error) => {
+                cause.get_or_init(|| error.to_string());
+                return;
+            }
         }
     }
 }
 
-fn commit(book: &Connection, first: Job, jobs: &mut mpsc::Receiver<Job>) -> rusqlite::Result<()> {
+fn commit(book: &Connection, batch: Vec<Job>) -> rusqlite::Result<Vec<Tell>> {
     book.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-    let mut tells = vec![first(book)?];
-    while tells.len() < BATCH_MAX
-        && let Ok(job) = jobs.try_recv()
-    {
-        tells.push(job(book)?);
-    }
+    let tells = batch.into_iter().map(|job| job(book));
+    let tells = tells.collect::<rusqlite::Result<_>>()?;
     book.prepare_cached("COMMIT")?.execute([])?;
-    tells.into_iter().for_each(|tell| tell());
-    Ok(())
+    Ok(tells)
 }
 
 #[cfg(test)]
@@ -901,6 +922,17 @@ mod tests {
         assert_eq!(present("a", 1).await, [Some("x".into()), Some("y".into())]);
         assert_eq!(present("b", 2).await, [None]);
         assert_eq!(present("a", 2).await, []);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_asks_a_lost_journal_is_told_why() {
+        let Book { journal, dir: _dir } = book();
+        let broken = journal.change(|book| book.execute("DROP TABLE file", []).map(drop));
+        broken.await.unwrap();
+        for _ in 0..2 {
+            let lost = journal.begin(&file(1, 1), 1).await.unwrap_err().to_string();
+            assert!(lost.contains("no such table"), "{lost}");
+        }
     }
 
     #[test]

@@ -483,6 +483,10 @@ impl<'r> Driver<'r> {
         let (outcome, fatal) = match result {
             Ok(outcome) => (outcome, None),
             Err(SendError::Interrupted { kept }) => (Outcome::Interrupted { kept }, None),
+            // What ends all has been told by the first one.
+            Err(error) if error.ends_run() && self.run.scope.reason().is_some() => {
+                (Outcome::Interrupted { kept: None }, None)
+            }
             Err(error) => {
                 let why = error.to_string();
                 let fatal = error.ends_run().then(|| CommandError::Failed(why.clone()));
