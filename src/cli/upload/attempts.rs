@@ -92,6 +92,7 @@ impl<'r> Attempts<'r> {
             return Err(SendError::GivenUp { tries, last });
         };
         tracing::debug!(%error, ?pause, "trying again");
+        // Nothing is under way in either arm.
         tokio::select! {
             _ = self.run.scope.cancelled() => Err(SendError::Interrupted { kept: None }),
             () = sleep(pause) => Ok(()),

@@ -44,6 +44,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream;
 use http::Uri;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, timeout};
@@ -160,6 +161,12 @@ pub(super) async fn run(mut arguments: Arguments, scope: &Scope) -> Result<(), C
             text::path(watched)
         );
         return Err(CommandError::Usage(why));
+    }
+    // Each file that is sent takes two descriptors, and each part of one takes one more.
+    let mut descriptors = getrlimit(Resource::Nofile);
+    descriptors.current = descriptors.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, descriptors) {
+        tracing::debug!(%error, "as many descriptors as before");
     }
     let files = scope.child("files");
     interrupt::listen(scope, &files)?;

@@ -202,6 +202,7 @@ async fn append(
         let mut looks = interval(LOOK_EVERY);
         let mut moved = (Instant::now(), position.at());
         loop {
+            // The answer is waited for by reference, and the others only look.
             tokio::select! {
                 told = &mut answer => return told,
                 _ = run.scope.cancelled(), if !cut.is_cancelled() => cut.cancel(),

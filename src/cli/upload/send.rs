@@ -234,6 +234,7 @@ async fn send_small(
     loop {
         let token = run.endpoint.server.token().field();
         if let Some(limit) = &run.limit {
+            // Nothing is under way: a turn that is not used is lost.
             tokio::select! {
                 () = limit.pass(size) => {}
                 _ = run.scope.cancelled() => return Err(SendError::Interrupted { kept: None }),
@@ -394,6 +395,7 @@ async fn put_together(
         if told.sha256.is_some() || !run.endpoint.can.digests || Instant::now() >= deadline {
             return Ok((url.to_string(), told));
         }
+        // Nothing is under way in either arm.
         tokio::select! {
             _ = run.scope.cancelled() => return Err(SendError::Interrupted { kept: Some(whole.size) }),
             () = tokio::time::sleep(Duration::from_millis(100)) => {}
@@ -417,6 +419,7 @@ async fn hash(
             let arrived = frontier.wait_for(|sent| *sent >= wanted).await;
             arrived.map(|sent| *sent)
         };
+        // Both only look; hashing itself goes to the end of its slice.
         let end = tokio::select! {
             sent = arrived => match sent {
                 Ok(sent) => sent.min(mark.at + MARK_BYTES).min(size),
