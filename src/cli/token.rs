@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use http::HeaderValue;
 use tokio::task::spawn_blocking;
@@ -45,6 +45,8 @@ pub(super) struct Token {
     source: TokenSource,
     /// `None`: there is none.
     field: Arc<RwLock<Option<HeaderValue>>>,
+    /// Held while it is read anew: many requests are refused at once, and one command is enough.
+    renewing: Arc<Mutex<()>>,
 }
 
 impl Token {
@@ -54,6 +56,7 @@ impl Token {
         Ok(Self {
             source,
             field: Arc::new(RwLock::new(field)),
+            renewing: Arc::default(),
         })
     }
 
@@ -72,15 +75,23 @@ impl Token {
             // Somebody else has read it since.
             return true;
         }
-        let this = self.clone();
-        let renewed = spawn_blocking(move || {
-            let renewed = field(&this.source).ok().flatten()?;
-            let mut field = this.field.write().unwrap_or_else(PoisonError::into_inner);
-            let is_new = field.as_ref() != Some(&renewed);
-            *field = Some(renewed);
-            Some(is_new)
-        });
-        renewed.await.ok().flatten().unwrap_or(false)
+        let (this, refused) = (self.clone(), refused.cloned());
+        let renewed = spawn_blocking(move || this.read_anew(refused.as_ref()));
+        renewed.await.unwrap_or(false)
+    }
+
+    fn read_anew(&self, refused: Option<&HeaderValue>) -> bool {
+        let _alone = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.field().as_ref() != refused {
+            // Whoever was here before has read it.
+            return true;
+        }
+        let Some(renewed) = field(&self.source).ok().flatten() else {
+            return false;
+        };
+        let is_new = refused != Some(&renewed);
+        *self.field.write().unwrap_or_else(PoisonError::into_inner) = Some(renewed);
+        is_new
     }
 
     /// Whom it names, as far as it is a JWT. Nothing is checked: whoever has it is called that.
@@ -199,6 +210,20 @@ mod tests {
             token.renew(old.as_ref()).await,
             "somebody has read it before"
         );
+    }
+
+    #[tokio::test]
+    async fn a_token_that_many_were_refused_with_is_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let runs = dir.path().join("runs").display().to_string();
+        let command = format!("echo x >> '{runs}'; grep -c x '{runs}'");
+        let token = Token::load(TokenSource::Command(command)).unwrap();
+        let refused = token.field();
+        let renewals = (0..32).map(|_| token.renew(refused.as_ref()));
+        let renewed = futures_util::future::join_all(renewals).await;
+        assert!(renewed.iter().all(|renewed| *renewed), "{renewed:?}");
+        assert_eq!(token.field().unwrap(), "Bearer 2");
+        assert_eq!(std::fs::read_to_string(runs).unwrap(), "x\nx\n");
     }
 
     #[test]
