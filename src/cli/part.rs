@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +15,9 @@ use super::upload::Mark;
 
 /// What is read of a remembered tag.
 const TAG_BYTES_MAX: u64 = 1024;
+
+/// How often a file is opened that others take away before it can be locked.
+const OPEN_TRIES: u32 = 16;
 
 /// What is there of a content.
 pub(super) struct Part {
@@ -43,19 +46,7 @@ impl Part {
         tag: Option<&str>,
         replaces: bool,
     ) -> io::Result<(Self, Option<String>)> {
-        let part = beside(path, ".part");
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            // Somebody might have put a link there.
-            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-            .open(&part)?;
-        file.try_lock().map_err(|error| match error {
-            TryLockError::Error(error) => error,
-            TryLockError::WouldBlock => io::Error::other("another download writes to it"),
-        })?;
+        let file = open_alone(&beside(path, ".part"))?;
         let known = read(&beside(path, ".part.tag")).ok();
         let known = known.filter(|known| tag.is_none_or(|tag| tag == known));
         let to = To::File {
@@ -97,7 +88,7 @@ impl Part {
                 file.set_len(0)?;
                 let known = beside(path, ".part.tag");
                 match tag {
-                    Some(tag) => std::fs::write(known, tag)?,
+                    Some(tag) => write_tag(&known, tag)?,
                     None => remove(&known)?,
                 }
             }
@@ -165,6 +156,49 @@ impl Part {
     }
 }
 
+/// Opens a file that may be there already, for nobody else.
+fn open_alone(part: &Path) -> io::Result<File> {
+    for _ in 0..OPEN_TRIES {
+        let mut options = options();
+        let file = options.read(true).truncate(false).mode(0o666).open(part)?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::Error(error) => error,
+            TryLockError::WouldBlock => io::Error::other("another download writes to it"),
+        })?;
+        // Another download may have finished, and given it its name, before it was locked here.
+        if is_at(&file, part)? {
+            return Ok(file);
+        }
+    }
+    Err(io::Error::other("other downloads take it away"))
+}
+
+/// Whether the path still leads to this file.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let open = file.metadata()?;
+    match std::fs::symlink_metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (open.dev(), open.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn write_tag(path: &Path, tag: &str) -> io::Result<()> {
+    let mut file = options().truncate(true).open(path)?;
+    file.write_all(tag.as_bytes())
+}
+
+/// To write to a file, not to where a link leads that somebody might have put there.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options
+        .write(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    options
+}
+
 /// Renames to where nothing is, also if something comes there meanwhile.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
@@ -194,4 +228,50 @@ fn read(path: &Path) -> io::Result<String> {
         .take(TAG_BYTES_MAX)
         .read_to_string(&mut text)?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_written_to_where_a_link_leads() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let victim = dir.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        let link = |name: &str| std::os::unix::fs::symlink(&victim, dir.path().join(name));
+        link("a.part.tag").unwrap();
+        let (mut part, _) = Part::open(&path, None, false).unwrap();
+        part.begin(Some("tag")).unwrap_err();
+        drop(part);
+        std::fs::remove_file(dir.path().join("a.part")).unwrap();
+        link("a.part").unwrap();
+        assert!(Part::open(&path, None, false).is_err());
+        assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_tag_is_the_last_one_that_was_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        for tag in ["a long one", "short"] {
+            let (mut part, _) = Part::open(&path, None, false).unwrap();
+            part.begin(Some(tag)).unwrap();
+        }
+        let (_, known) = Part::open(&path, None, false).unwrap();
+        assert_eq!(known.as_deref(), Some("short"));
+    }
+
+    #[test]
+    fn a_file_that_was_taken_away_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.part");
+        let file = open_alone(&path).unwrap();
+        assert!(is_at(&file, &path).unwrap());
+        std::fs::rename(&path, dir.path().join("a")).unwrap();
+        assert!(!is_at(&file, &path).unwrap());
+        let other = open_alone(&path).unwrap();
+        assert!(!is_at(&file, &path).unwrap() && is_at(&other, &path).unwrap());
+    }
 }
