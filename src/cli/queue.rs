@@ -151,7 +151,7 @@ pub(super) async fn run(arguments: Arguments, scope: &Scope) -> Result<(), Comma
         Arguments::Add(add) => &add.common,
         Arguments::Ls(ls) => &ls.common,
         Arguments::Cancel(cancel) => {
-            if cancel.all || cancel.project.is_some() {
+            if cancel.items.is_empty() {
                 cancel.consent.check()?;
             }
             &cancel.common
@@ -320,6 +320,9 @@ impl Cancel {
     async fn run(&self, session: &Session) -> Result<(), CommandError> {
         if let Some(batch) = self.batch {
             let path = format!("/api/queue/batches/{batch}/cancel");
+            // Its project is not known, and so neither is how many these are.
+            let question = format!("Cancel all that is active of batch {batch}?");
+            self.consent.ask(question).await?;
             return many(session, &path, &self.reason.with(json!({}))).await;
         }
         if !self.items.is_empty() {
