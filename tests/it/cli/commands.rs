@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::support::cli::{Cli, objects};
+use crate::support::cli::{Cli, Running, objects};
 use crate::support::export::{Archive, originals};
 use crate::support::jwt::{SECRET, guarded, text_of};
 use crate::support::queue::{Worker, id_of};
@@ -88,6 +88,38 @@ async fn hostile_names_are_shown_escaped() {
         !names[0].contains(['\u{1b}', '\u{202e}', '\u{7}']),
         "{names:?}"
     );
+}
+
+/// As `nohup` has it.
+#[tokio::test]
+async fn a_hangup_that_is_ignored_stays_ignored() {
+    let server = Server::start(&[]).await;
+    let cli = server.cli();
+    let arguments = ["watch", "--project", "default", "--after", "0"];
+    let program = cli.command(&arguments);
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", r#"trap "" HUP; exec "$0" "$@""#])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .current_dir(cli.home())
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let running = Running::of(shell);
+    let before = server.complete(b"pixels").await;
+    running.says(before.id()).await;
+    running.hang_up();
+    let after = server.complete(b"pixels").await;
+    running.says(after.id()).await;
+    running.interrupt();
+    running.finish().await.expect_code(130);
 }
 
 #[tokio::test]
@@ -412,14 +444,15 @@ async fn images_are_enqueued_and_cancelled() {
     assert_eq!(cancelled.expect_code(0).object()["outcome"], "cancelled");
     assert_eq!(server.item(&id_of(&item)).await["cancelReason"], "no");
     let batch = both[0]["batchId"].as_str().unwrap();
-    cli.run(&["queue", "cancel", "--project", "default"])
-        .await
-        .expect_code(2);
+    for unasked in [["--project", "default"], ["--batch", batch]] {
+        let arguments = [&["queue", "cancel"][..], &unasked].concat();
+        cli.run(&arguments).await.expect_code(2);
+    }
     cli.run(&["queue", "cancel", "--all", "--batch", batch, "-y"])
         .await
         .expect_code(2);
     let outcome = cli
-        .run(&["queue", "cancel", "--batch", batch])
+        .run(&["queue", "cancel", "--batch", batch, "-y"])
         .await
         .expect_code(0);
     assert_eq!(outcome.stdout, "2 cancelled\n");

@@ -100,6 +100,11 @@ impl Running {
         self.0.signal(Signal::INT);
     }
 
+    /// What is sent when a terminal is closed.
+    pub(crate) fn hang_up(&self) {
+        self.0.signal(Signal::HUP);
+    }
+
     /// Ends it the way a crash does.
     pub(crate) fn kill(&self) {
         self.0.signal(Signal::KILL);
