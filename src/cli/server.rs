@@ -1,6 +1,7 @@
 //! The server that is spoken to. Its one invariant: requests, and the token with them, go to one
 //! origin, whatever an answer says. Redirects are not followed.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -23,8 +24,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore};
 
+use super::out;
 use super::refusal::Refusal;
 use super::text::clean;
 use super::token::Token;
@@ -104,6 +106,10 @@ pub(super) enum AskError {
     /// It cannot be reached, or went away in between.
     #[error("the server cannot be reached: {0}")]
     Unreachable(String),
+    /// It cannot be reached as it was named, or cannot prove who it is: somebody has to do something
+    /// before it can.
+    #[error("the server cannot be reached: {0}")]
+    Misnamed(String),
     /// It did not answer in time.
     #[error("the server does not answer")]
     Late,
@@ -120,7 +126,11 @@ impl AskError {
     pub(super) fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
-            Self::Unreachable(_) | Self::Late | Self::Strange(_) | Self::Local(_) => None,
+            Self::Unreachable(_)
+            | Self::Misnamed(_)
+            | Self::Late
+            | Self::Strange(_)
+            | Self::Local(_) => None,
         }
     }
 
@@ -138,7 +148,8 @@ impl AskError {
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.is_passing(),
-            Self::Unreachable(_) | Self::Late => true,
+            // A server that was there before is worth waiting for: names and certificates are put right.
+            Self::Unreachable(_) | Self::Misnamed(_) | Self::Late => true,
             Self::Strange(_) | Self::Local(_) => false,
         }
     }
@@ -193,6 +204,34 @@ impl Base {
         host(&self.scheme, &self.authority)
     }
 
+    /// Why it cannot be reached, in the words of whoever can do something about it.
+    fn unreachable(&self, error: &(dyn Error + 'static)) -> AskError {
+        let host = clean(self.authority.as_str());
+        let why = match of_tls(error) {
+            Some(rustls::Error::InvalidMessage(_)) => {
+                format!("{host} does not speak TLS: is it http://{host}?")
+            }
+            Some(rustls::Error::InvalidCertificate(error)) if is_of_authority(error) => {
+                format!(
+                    "the certificate of {host} is that of an authority (CA:TRUE), not of a server"
+                )
+            }
+            Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => format!(
+                "the certificate of {host} is not signed by an authority that this machine trusts: \
+                 see SSL_CERT_FILE"
+            ),
+            Some(rustls::Error::InvalidCertificate(_)) => causes(error),
+            _ => {
+                let why = causes(error);
+                return match is_no_host(&why) {
+                    true => AskError::Misnamed(why),
+                    false => AskError::Unreachable(why),
+                };
+            }
+        };
+        AskError::Misnamed(why)
+    }
+
     /// What an answer to `asked` names as `location` (RFC 9110, section 10.2.2).
     ///
     /// # Errors
@@ -245,8 +284,8 @@ fn host(scheme: &Scheme, authority: &Authority) -> (String, u16) {
 }
 
 impl Server {
-    /// Its connections run in `scope`. Reads the certificates that this machine trusts, which
-    /// blocks.
+    /// Its connections run in `scope`. Reads the certificates that this machine trusts if they are
+    /// needed, which blocks.
     ///
     /// # Errors
     /// TLS cannot be used.
@@ -256,7 +295,7 @@ impl Server {
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECTED_WITHIN));
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(trust()?)
+            .with_tls_config(trust(&base.scheme)?)
             .https_or_http()
             .enable_http1()
             .wrap_connector(connector);
@@ -319,7 +358,7 @@ impl Server {
             fields.insert(AUTHORIZATION, token);
         }
         let answer = self.0.client.request(request).await;
-        let answer = answer.map_err(|error| AskError::Unreachable(causes(&error)))?;
+        let answer = answer.map_err(|error| self.0.base.unreachable(&error))?;
         match answer.status() {
             status if status.is_success() => Ok(answer),
             status if status.is_redirection() && status != StatusCode::NOT_MODIFIED => {
@@ -413,17 +452,67 @@ impl fmt::Debug for Server {
     }
 }
 
-/// Servers are believed whom this machine believes.
-fn trust() -> Result<ClientConfig, TlsError> {
+/// Servers are believed whom this machine believes. Tells why it believes nobody.
+fn trust(scheme: &Scheme) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(load_native_certs().certs);
+    if *scheme == Scheme::HTTPS {
+        let found = load_native_certs();
+        let (count, _) = roots.add_parsable_certificates(found.certs);
+        let why = found.errors.first().map(|error| causes(error));
+        let is_named =
+            ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(|name| std::env::var_os(name).is_some());
+        match (count, why) {
+            (0, why) => {
+                let why = why.unwrap_or_else(|| "there is none".into());
+                let advice = "name a file with some in SSL_CERT_FILE";
+                out::tell(&format!(
+                    "tidegate: no certificate of an authority can be used: {why}; {advice}"
+                ));
+            }
+            (_, Some(why)) if is_named.contains(&true) => out::tell(&format!(
+                "tidegate: not all that SSL_CERT_FILE or SSL_CERT_DIR name can be used: {why}"
+            )),
+            _ => {}
+        }
+    }
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
+/// What TLS has to say of it.
+fn of_tls<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        // What one of these is made of is not its source.
+        let within = error.downcast_ref().and_then(io::Error::get_ref);
+        next = match within {
+            Some(within) => Some(within),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// Whether a certificate is that of an authority, which rustls tells in the words of webpki.
+fn is_of_authority(error: &CertificateError) -> bool {
+    match error {
+        CertificateError::Other(error) => format!("{:?}", error.0) == "CaUsedAsEndEntity",
+        _ => false,
+    }
+}
+
+/// Whether the resolver has said that there is no such host. All that is known of it is a text.
+fn is_no_host(causes: &str) -> bool {
+    let is_passing = ["Temporary failure", "Try again"].map(|words| causes.contains(words));
+    causes.contains("dns error") && !is_passing.contains(&true)
+}
+
 /// An error and what has caused it, in one line that is safe to show.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
+pub(super) fn causes(error: &dyn Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -517,5 +606,75 @@ mod tests {
             let is_refused = matches!(located, Err(AskError::Strange(_)));
             assert!(is_refused || foreign.is_empty(), "{foreign} {located:?}");
         }
+    }
+
+    /// As hyper-rustls and hyper-util wrap it.
+    #[derive(Debug, thiserror::Error)]
+    #[error("client error (Connect)")]
+    struct Wrapped(#[source] io::Error);
+
+    fn told(error: rustls::Error) -> AskError {
+        let error = Wrapped(io::Error::other(io::Error::other(error)));
+        base("https://lab.example:8443").unreachable(&error)
+    }
+
+    #[test]
+    fn what_is_amiss_with_tls_is_told_so_that_somebody_can_help() {
+        use std::sync::Arc;
+        use tokio_rustls::rustls::{InvalidMessage, OtherError};
+        let authority = OtherError(Arc::new(Plain("CaUsedAsEndEntity")));
+        let certificate = rustls::Error::InvalidCertificate;
+        for (error, words) in [
+            (
+                InvalidMessage::InvalidContentType.into(),
+                "is it http://lab.example:8443?",
+            ),
+            (certificate(CertificateError::Other(authority)), "(CA:TRUE)"),
+            (
+                certificate(CertificateError::UnknownIssuer),
+                "SSL_CERT_FILE",
+            ),
+            (certificate(CertificateError::Expired), "expired"),
+        ] {
+            let told = told(error);
+            assert!(matches!(told, AskError::Misnamed(_)), "{told}");
+            assert!(
+                told.to_string()
+                    .to_lowercase()
+                    .contains(&words.to_lowercase()),
+                "{told}"
+            );
+        }
+        let cut_off = told(rustls::Error::HandshakeNotComplete);
+        assert!(matches!(cut_off, AskError::Unreachable(_)), "{cut_off}");
+    }
+
+    /// Shows itself as a variant of webpki's.
+    struct Plain(&'static str);
+
+    impl fmt::Debug for Plain {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl fmt::Display for Plain {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl Error for Plain {}
+
+    #[test]
+    fn a_host_that_is_unknown_is_another_thing_than_a_resolver_that_is_away() {
+        let failed = "client error (Connect): dns error: failed to lookup address information";
+        assert!(is_no_host(&format!("{failed}: Name or service not known")));
+        assert!(!is_no_host(&format!(
+            "{failed}: Temporary failure in name resolution"
+        )));
+        assert!(!is_no_host(
+            "client error (Connect): tcp connect error: refused"
+        ));
     }
 }
