@@ -66,7 +66,7 @@ pub(super) async fn run(arguments: Arguments, scope: &Scope) -> Result<(), Comma
     if arguments.all {
         arguments.consent.check()?;
     }
-    let session = Session::open(&arguments.common, scope)?;
+    let session = Session::open(&arguments.common, scope).await?;
     session
         .unless_interrupted(async {
             if arguments.all {

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tokio::task::spawn_blocking;
 
 use super::error::CommandError;
 use super::server::{Base, Server};
@@ -109,14 +110,18 @@ impl Connect {
             return Ok(Profile::default());
         };
         let profile = file.profiles.get(name).cloned();
-        profile.ok_or_else(|| unusable(format!("there is no profile `{name}`")))
+        let profile = profile.ok_or_else(|| unusable(format!("there is no profile `{name}`")))?;
+        Ok(profile.at(absolute("HOME").as_deref()))
     }
 
     /// The server. `endpoint` is one that was named in another way, and counts before all others.
     ///
     /// # Errors
     /// Something that was said cannot be used.
-    pub(super) fn server(
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a command for the token may run on, and nobody wants what it prints.
+    pub(super) async fn server(
         &self,
         profile: &Profile,
         endpoint: Option<&str>,
@@ -141,8 +146,27 @@ impl Connect {
             },
         ];
         let (base, token) = choose(layers)?;
-        let token = Token::load(token).map_err(|error| CommandError::Usage(error.to_string()))?;
-        Server::new(base, token, scope).map_err(|error| CommandError::Failed(error.to_string()))
+        let opened = spawn_blocking(move || {
+            let token = Token::load(token);
+            let token = token.map_err(|error| CommandError::Usage(error.to_string()))?;
+            Server::new(base, token, scope).map_err(|error| CommandError::Failed(error.to_string()))
+        });
+        let failed = |error: tokio::task::JoinError| CommandError::Failed(error.to_string());
+        opened.await.map_err(failed)?
+    }
+}
+
+impl Profile {
+    /// The same with paths that mean it where they begin with `~/`: no shell has read them.
+    fn at(mut self, home: Option<&Path>) -> Self {
+        for path in [&mut self.token_file, &mut self.state_dir] {
+            if let (Some(path), Some(home)) = (path, home)
+                && let Ok(rest) = path.strip_prefix("~")
+            {
+                *path = home.join(rest);
+            }
+        }
+        self
     }
 }
 
@@ -198,11 +222,13 @@ fn config_file() -> Option<PathBuf> {
 
 /// The directory that the variable names, or else that one in the user's home.
 pub(super) fn home_of(variable: &str, otherwise: &str) -> Option<PathBuf> {
-    let absolute = |name: &str| {
-        let path = std::env::var_os(name).map(PathBuf::from)?;
-        path.is_absolute().then_some(path)
-    };
     absolute(variable).or_else(|| Some(absolute("HOME")?.join(otherwise)))
+}
+
+/// The absolute path that a variable names.
+fn absolute(variable: &str) -> Option<PathBuf> {
+    let path = std::env::var_os(variable).map(PathBuf::from)?;
+    path.is_absolute().then_some(path)
 }
 
 fn read(path: &Path) -> io::Result<String> {
@@ -233,6 +259,30 @@ mod tests {
             "[profiles.lab]\nport = 1",
         ] {
             assert!(toml::from_str::<File>(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_a_profile_may_begin_at_home() {
+        let of = |path: &str, home: Option<&str>| {
+            let profile = Profile {
+                token_file: Some(path.into()),
+                state_dir: Some(path.into()),
+                ..Profile::default()
+            };
+            let profile = profile.at(home.map(Path::new));
+            assert_eq!(profile.token_file, profile.state_dir);
+            profile.token_file.unwrap()
+        };
+        for (path, meant) in [
+            ("~/token", "/home/ann/token"),
+            ("~", "/home/ann"),
+            ("~bob/token", "~bob/token"),
+            ("/run/~/token", "/run/~/token"),
+            ("token", "token"),
+        ] {
+            assert_eq!(of(path, Some("/home/ann")), Path::new(meant));
+            assert_eq!(of(path, None), Path::new(path));
         }
     }
 

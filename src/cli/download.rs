@@ -38,7 +38,7 @@ pub(super) struct Arguments {
 /// # Errors
 /// See [`CommandError`].
 pub(super) async fn run(arguments: Arguments, scope: &Scope) -> Result<(), CommandError> {
-    let session = Session::open(&arguments.common, scope)?;
+    let session = Session::open(&arguments.common, scope).await?;
     let id = arguments.id;
     let path = format!("/api/uploads/{id}");
     let asked = async { Ok(session.server.get::<Answer>(&path).await?) };

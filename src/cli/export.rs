@@ -147,7 +147,7 @@ pub(super) async fn run(arguments: Arguments, scope: &Scope) -> Result<(), Comma
         Arguments::Cancel(cancel) => &cancel.one.place,
         Arguments::Download(download) => &download.one.place,
     };
-    let session = Session::open(&place.common, scope)?;
+    let session = Session::open(&place.common, scope).await?;
     let project = session.project(place.project.as_deref());
     let project = session.unless_interrupted(project).await?;
     let exports = Exports {
@@ -219,7 +219,7 @@ impl Exports<'_> {
         let ended = self.session.unless_interrupted(async {
             loop {
                 let look = async || self.get(id).await;
-                let status = retry::patiently(LOOK_TRIES, AskError::passing, look).await?;
+                let status = retry::patiently(LOOK_TRIES, AskError::passing, |_| {}, look).await?;
                 bar.set_position(status.number("progress").unwrap_or(0).min(100));
                 bar.set_message(status.text("message").unwrap_or_default());
                 let is_on = ["queued", "processing", "cancelling"];

@@ -151,7 +151,7 @@ pub(super) async fn run(arguments: Arguments, scope: &Scope) -> Result<(), Comma
             &rm.common
         }
     };
-    let session = Session::open(common, scope)?;
+    let session = Session::open(common, scope).await?;
     session
         .unless_interrupted(async {
             match &arguments {

@@ -58,29 +58,34 @@ pub(super) async fn while_busy<T>(
     ask: impl AsyncFn() -> Result<T, AskError>,
 ) -> Result<T, AskError> {
     let passing = |error: &AskError| is_busy(error).then(|| error.retry_after());
-    patiently(BUSY_TRIES, passing, ask).await
+    patiently(BUSY_TRIES, passing, |_| {}, ask).await
 }
 
 /// Asks again so often after what is `passing`, which tells for how long the server wants to be left
-/// alone, if it does.
+/// alone, if it does. The first of these errors is `told`, before it is waited.
 ///
 /// # Errors
 /// As `ask`.
 pub(super) async fn patiently<T, E>(
     tries: u32,
     passing: impl Fn(&E) -> Option<Option<Duration>>,
+    told: impl Fn(&E),
     ask: impl AsyncFn() -> Result<T, E>,
 ) -> Result<T, E> {
     let mut backoff = Backoff::new(tries);
+    let mut is_told = false;
     loop {
         let error = match ask().await {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        match passing(&error).and_then(|asked| backoff.next(asked)) {
-            Some(pause) => sleep(pause).await,
-            None => return Err(error),
+        let Some(pause) = passing(&error).and_then(|asked| backoff.next(asked)) else {
+            return Err(error);
+        };
+        if !std::mem::replace(&mut is_told, true) {
+            told(&error);
         }
+        sleep(pause).await;
     }
 }
 

@@ -60,13 +60,16 @@ impl Session {
     ///
     /// # Errors
     /// Something that was said cannot be used.
-    pub(super) fn open(common: &Common, scope: &Scope) -> Result<Self, CommandError> {
+    pub(super) async fn open(common: &Common, scope: &Scope) -> Result<Self, CommandError> {
         let profile = common.connect.profile()?;
         let interrupted = scope.child("work");
         interrupt::listen(scope, &interrupted)?;
-        let server = common
-            .connect
-            .server(&profile, None, scope.child("connections"))?;
+        let connections = scope.child("connections");
+        let server = tokio::select! {
+            server = common.connect.server(&profile, None, connections) => server?,
+            // A command for the token may take as long as it likes; nothing was asked with it yet.
+            _ = interrupted.cancelled() => return Err(CommandError::Interrupted),
+        };
         Ok(Self {
             server,
             json: common.json,

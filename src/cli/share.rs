@@ -88,7 +88,7 @@ pub(super) async fn run(arguments: Arguments, scope: &Scope) -> Result<(), Comma
         Arguments::Ls(ls) => &ls.common,
         Arguments::Accept(one) | Arguments::Rm(one) => &one.common,
     };
-    let session = Session::open(common, scope)?;
+    let session = Session::open(common, scope).await?;
     session
         .unless_interrupted(async {
             match &arguments {

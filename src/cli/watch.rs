@@ -62,7 +62,7 @@ pub(super) struct Arguments {
 /// # Errors
 /// See [`CommandError`]; there is no other end.
 pub(super) async fn run(arguments: Arguments, scope: &Scope) -> Result<(), CommandError> {
-    let session = Session::open(&arguments.common, scope)?;
+    let session = Session::open(&arguments.common, scope).await?;
     session
         .unless_interrupted(async {
             let project = session.named_project(arguments.project.as_deref()).await?;

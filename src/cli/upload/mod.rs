@@ -59,11 +59,11 @@ use self::outcome::{Outcome, SendError, Skipped};
 use self::pace::{Climb, Pace};
 use self::report::{Report, Style, TOLD_EVERY};
 use self::tus::Endpoint;
-use super::connect::home_of;
+use super::connect::{Profile, home_of};
 use super::error::CommandError;
 use super::retry::patiently;
 use super::server::{AskError, Server};
-use super::{interrupt, project, text};
+use super::{interrupt, out, project, text};
 use crate::cancel::{CancelReason, Scope};
 
 const RETRIES: u32 = 10;
@@ -170,12 +170,10 @@ pub(super) async fn run(mut arguments: Arguments, scope: &Scope) -> Result<(), C
     }
     let files = scope.child("files");
     interrupt::listen(scope, &files)?;
-    let connections = scope.child("connections");
-    let endpoint = arguments.endpoint.as_deref();
-    let server = arguments.connect.server(&profile, endpoint, connections)?;
     let retries = arguments.retries.unwrap_or(RETRIES);
     let (endpoint, project) = tokio::select! {
-        found = patiently(retries, passing, async || destination(&server, &arguments).await) => found?,
+        reached = reach(&arguments, &profile, retries, scope) => reached?,
+        // Nothing is begun: there was a question at most, or a command for the token.
         _ = files.cancelled() => return Err(CommandError::Interrupted),
     };
     let mut report = Report::new(style(&arguments), Arc::default());
@@ -243,9 +241,11 @@ fn look(
     (found, None)
 }
 
-/// What may come out otherwise another time, and when.
+/// What may come out otherwise another time, and when. A server that was never there with this name
+/// is not waited for.
 fn passing(error: &CommandError) -> Option<Option<Duration>> {
     match error {
+        CommandError::Ask(AskError::Misnamed(_)) => None,
         CommandError::Ask(error) => error.passing(),
         _ => None,
     }
@@ -278,6 +278,25 @@ fn style(arguments: &Arguments) -> Style {
         (_, true) => Style::Quiet,
         _ => Style::People,
     }
+}
+
+/// Where to send to, and in which project that is, if it was said. Waits for a server that is away.
+async fn reach(
+    arguments: &Arguments,
+    profile: &Profile,
+    retries: u32,
+    scope: &Scope,
+) -> Result<(Endpoint, Option<String>), CommandError> {
+    let (endpoint, connections) = (arguments.endpoint.as_deref(), scope.child("connections"));
+    let server = arguments.connect.server(profile, endpoint, connections);
+    let server = server.await?;
+    let told = |error: &CommandError| {
+        if matches!(style(arguments), Style::People) {
+            out::tell(&format!("tidegate: {error}; trying again"));
+        }
+    };
+    let found = async || destination(&server, arguments).await;
+    patiently(retries, passing, told, found).await
 }
 
 /// Where to send to, and in which project that is, if it was said.
