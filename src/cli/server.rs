@@ -404,39 +404,44 @@ impl Server {
         let body = body.map_err(|error| AskError::Local(error.to_string()))?;
         let body = body.map(Bytes::from);
         let url = self.url(path)?;
-        let mut renewed = false;
-        loop {
-            let token = self.0.token.field();
-            let asked = async {
-                let mut request = Request::builder().method(&method).uri(&url);
-                if body.is_some() {
-                    request = request.header(CONTENT_TYPE, "application/json");
-                }
-                let request = request.body(full(body.clone().unwrap_or_default()));
-                let request = request.map_err(|error| AskError::Local(error.to_string()))?;
-                let answer = self.send(request).await?;
-                let content = Limited::new(answer.into_body(), JSON_BYTES_MAX).collect();
-                let content = content
-                    .await
-                    .map_err(|error| AskError::Unreachable(format!("no whole answer: {error}")))?;
-                let content = content.to_bytes();
-                let parsed = serde_json::from_slice(&content);
-                parsed.map_err(|error| AskError::Strange(format!("no JSON as expected: {error}")))
-            };
-            let answer = timeout(JSON_WITHIN, asked)
-                .await
-                .unwrap_or(Err(AskError::Late));
-            match &answer {
-                Err(AskError::Refused(refusal))
-                    if refusal.status == StatusCode::UNAUTHORIZED && !renewed =>
-                {
-                    renewed = true;
-                    if !self.0.token.renew(token.as_ref()).await {
-                        return answer;
-                    }
-                }
-                _ => return answer,
+        let ask = async || {
+            let mut request = Request::builder().method(&method).uri(&url);
+            if body.is_some() {
+                request = request.header(CONTENT_TYPE, "application/json");
             }
+            let request = request.body(full(body.clone().unwrap_or_default()));
+            let request = request.map_err(|error| AskError::Local(error.to_string()))?;
+            let answer = self.send(request).await?;
+            let content = Limited::new(answer.into_body(), JSON_BYTES_MAX).collect();
+            let content = content
+                .await
+                .map_err(|error| AskError::Unreachable(format!("no whole answer: {error}")))?;
+            let content = content.to_bytes();
+            let parsed = serde_json::from_slice(&content);
+            parsed.map_err(|error| AskError::Strange(format!("no JSON as expected: {error}")))
+        };
+        self.renewing(async || {
+            let answer = timeout(JSON_WITHIN, ask()).await;
+            answer.unwrap_or(Err(AskError::Late))
+        })
+        .await
+    }
+
+    /// Asks again, once, if the token was not good any more and there is another one.
+    ///
+    /// # Errors
+    /// As `ask`.
+    pub(super) async fn renewing<T>(
+        &self,
+        ask: impl AsyncFn() -> Result<T, AskError>,
+    ) -> Result<T, AskError> {
+        let token = self.0.token.field();
+        let answer = ask().await;
+        let refusal = answer.as_ref().err().and_then(AskError::refusal);
+        let is_refused = refusal.is_some_and(|refusal| refusal.status == StatusCode::UNAUTHORIZED);
+        match is_refused && self.0.token.renew(token.as_ref()).await {
+            true => ask().await,
+            false => answer,
         }
     }
 

@@ -185,7 +185,8 @@ impl Endpoint {
             can: Abilities::default(),
         };
         let url = this.url.clone();
-        let answer = this.ask(Method::OPTIONS, &url, &[]).await?;
+        let asked = async || this.ask(Method::OPTIONS, &url, &[]).await;
+        let answer = this.server.renewing(asked).await?;
         this.can = Abilities::read(answer.headers())?;
         Ok(this)
     }
