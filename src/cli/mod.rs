@@ -55,8 +55,8 @@ use self::error::CommandError;
 pub use self::grammar::{Words, describe};
 use crate::cancel::Scope;
 
-/// Threads that may wait for files at once: two for each file that is sent, and some.
-const BLOCKING_THREADS_MAX: usize = 160;
+/// Threads that may wait for files at once.
+const BLOCKING_THREADS_MAX: usize = 64;
 
 /// A command of a client, and what it was told.
 #[derive(Debug)]

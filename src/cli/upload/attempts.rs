@@ -1,17 +1,22 @@
 //! Trying again: what may pass is waited for, everything else is an answer.
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode, Uri};
 use tokio::time::sleep;
 
-use super::Run;
 use super::outcome::SendError;
+use super::pace::Pace;
+use super::tus::Endpoint;
+use super::{Run, settled};
+use crate::cancel::Scope;
 use crate::cli::refusal::Refusal;
 use crate::cli::retry::Backoff;
 use crate::cli::server::AskError;
 
 /// The attempts to get one upload to its end.
 pub(super) struct Attempts<'r> {
-    run: &'r Run,
+    endpoint: &'r Endpoint,
+    scope: &'r Scope,
+    pace: &'r Pace,
     backoff: Backoff,
     tries: u32,
     /// Whether another token was tried since.
@@ -24,9 +29,21 @@ pub(super) struct Attempts<'r> {
 
 impl<'r> Attempts<'r> {
     pub(super) fn new(run: &'r Run) -> Self {
+        Self::of(&run.endpoint, &run.scope, &run.pace, run.retries)
+    }
+
+    /// Without a run.
+    pub(super) fn of(
+        endpoint: &'r Endpoint,
+        scope: &'r Scope,
+        pace: &'r Pace,
+        retries: u32,
+    ) -> Self {
         Self {
-            run,
-            backoff: Backoff::new(run.retries),
+            endpoint,
+            scope,
+            pace,
+            backoff: Backoff::new(retries),
             tries: 0,
             renewed: false,
             was_superseded: false,
@@ -45,6 +62,38 @@ impl<'r> Attempts<'r> {
         self.tries = 0;
         self.renewed = false;
         self.backoff.reset();
+    }
+
+    /// As [`Attempts::again`] for the upload at `url`, or for its creation if there is none yet. The
+    /// server is asked what has become of it if the answer does not say so.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(super) async fn go_on(
+        &mut self,
+        error: AskError,
+        url: Option<&Uri>,
+        token: Option<&HeaderValue>,
+    ) -> Result<(), SendError> {
+        let is_mute = |error: &AskError| {
+            let refusal = error.refusal();
+            refusal.is_some_and(|it| it.status == StatusCode::GONE && it.problem.is_empty())
+        };
+        let error = match url {
+            Some(url) if is_mute(&error) => {
+                match settled(self.scope, self.endpoint.why_gone(url)).await {
+                    // Another server may answer anything to this: the 410 counts.
+                    Ok(refusal) if refusal.status == StatusCode::GONE => AskError::Refused(refusal),
+                    _ => error,
+                }
+            }
+            _ => error,
+        };
+        let what = url.map_or(What::Creation, |_| What::Upload);
+        self.again(what, error, token).await
     }
 
     /// Waits until it makes sense to try `what` again. `token` was sent with what has failed.
@@ -70,7 +119,13 @@ impl<'r> Attempts<'r> {
                     Verdict::Superseded if !std::mem::replace(&mut self.was_superseded, true) => {}
                     Verdict::Superseded | Verdict::Final => return Err(SendError::Ask(error)),
                     Verdict::Denied => {
-                        let is_new = self.run.endpoint.server.token().renew(token).await;
+                        // A token that is read already counts, whoever waits for it.
+                        let is_new = tokio::select! {
+                            is_new = self.endpoint.server.token().renew(token) => is_new,
+                            _ = self.scope.cancelled() => {
+                                return Err(SendError::Interrupted { kept: None });
+                            }
+                        };
                         if !is_new || self.renewed {
                             return Err(SendError::Denied(error));
                         }
@@ -83,18 +138,18 @@ impl<'r> Attempts<'r> {
             None if error.is_passing() => None,
             None => return Err(SendError::Ask(error)),
         };
-        if self.run.scope.reason().is_some() {
+        if self.scope.reason().is_some() {
             return Err(SendError::Interrupted { kept: None });
         }
-        self.run.pace.trouble();
+        self.pace.trouble();
         let Some(pause) = self.backoff.next(asked) else {
             let (tries, last) = (self.tries, error);
             return Err(SendError::GivenUp { tries, last });
         };
         tracing::debug!(%error, ?pause, "trying again");
-        // Nothing is under way in either arm.
+        // Nothing is lost with a wait that is not waited to its end.
         tokio::select! {
-            _ = self.run.scope.cancelled() => Err(SendError::Interrupted { kept: None }),
+            _ = self.scope.cancelled() => Err(SendError::Interrupted { kept: None }),
             () = sleep(pause) => Ok(()),
         }
     }

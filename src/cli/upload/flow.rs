@@ -4,28 +4,36 @@ use std::fs::File;
 use std::io;
 use std::num::NonZeroU64;
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{Stream, StreamExt as _, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use rustix::buffer::spare_capacity;
 use rustix::io::{Errno, pread};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::server::Body;
+use super::tus::ANSWERED_WITHIN;
+use crate::cli::server::{AskError, Body};
 
-/// What is read at a time. One such piece is read ahead.
+/// What is read at a time.
 const READ_BYTES: u64 = 256 * 1024;
+
+/// So many of these are read before they are wanted.
+const READS_AHEAD: usize = 2;
 
 /// So often in a second there is something to send, however low the limit is.
 const TURNS_PER_SECOND: u64 = 8;
+
+/// How often it is looked whether anything moves.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Lets bytes go at a bounded rate. Clones share it.
 #[derive(Clone, Debug)]
@@ -129,18 +137,46 @@ impl Flow {
     /// The bytes of a range as a body. It ends in an error when it is `cut`, or when the file ends
     /// before the range does.
     pub(super) fn body(self, file: Arc<File>, range: Range<u64>, cut: CancellationToken) -> Body {
-        let step = self.limit.as_ref().map_or(READ_BYTES, |limit| {
+        let step = self.step();
+        let starts = (range.start..range.end).step_by(usize::try_from(step).unwrap_or(usize::MAX));
+        let chunks = stream::iter(starts).map(move |at| {
+            let (file, wanted) = (file.clone(), step.min(range.end - at));
+            // Begun here, and taken when it is wanted: no thread waits for a slow line.
+            let reading = spawn_blocking(move || read_at(&file, at, wanted));
+            async { reading.await.map_err(io::Error::other)? }
+        });
+        self.paced(chunks.buffered(READS_AHEAD).boxed(), cut)
+    }
+
+    /// The same of bytes in memory.
+    pub(super) fn held(self, mut bytes: Bytes, cut: CancellationToken) -> Body {
+        let step = usize::try_from(self.step()).unwrap_or(usize::MAX);
+        let slices = std::iter::from_fn(move || {
+            let slice = bytes.split_to(bytes.len().min(step));
+            (!slice.is_empty()).then_some(Ok(slice))
+        });
+        self.paced(stream::iter(slices), cut)
+    }
+
+    /// What goes at a time.
+    fn step(&self) -> u64 {
+        self.limit.as_ref().map_or(READ_BYTES, |limit| {
             let turn = limit.bytes_per_second.get() / TURNS_PER_SECOND;
             turn.clamp(1, READ_BYTES)
-        });
-        let (sender, chunks) = mpsc::channel(1);
-        // Detached: it ends when nobody takes what it reads.
-        drop(spawn_blocking(move || read(&file, range, step, &sender)));
+        })
+    }
+
+    fn paced(
+        self,
+        chunks: impl Stream<Item = io::Result<Bytes>> + Unpin + Send + 'static,
+        cut: CancellationToken,
+    ) -> Body {
         let stream = stream::unfold((self, chunks, cut), async |(flow, mut chunks, cut)| {
+            // A chunk that is not awaited to its end is not sent: the body has ended then.
             let frame = tokio::select! {
                 biased;
                 () = cut.cancelled() => Err(io::Error::other("cut")),
-                chunk = chunks.recv() => match chunk? {
+                chunk = chunks.next() => match chunk? {
                     Ok(bytes) => flow.let_go(bytes, &cut).await,
                     Err(error) => Err(error),
                 },
@@ -153,6 +189,7 @@ impl Flow {
     async fn let_go(&self, bytes: Bytes, cut: &CancellationToken) -> io::Result<Frame<Bytes>> {
         let length = bytes.len() as u64;
         if let Some(limit) = &self.limit {
+            // A turn that is used up in vain holds up nothing but what is cut as well.
             tokio::select! {
                 () = cut.cancelled() => return Err(io::Error::other("cut")),
                 () = limit.pass(length) => {}
@@ -164,37 +201,54 @@ impl Flow {
     }
 }
 
-fn read(file: &File, range: Range<u64>, step: u64, sender: &mpsc::Sender<io::Result<Bytes>>) {
-    let mut at = range.start;
-    while at < range.end {
-        let wanted = (range.end - at).min(step);
-        let chunk = read_at(file, at, usize::try_from(wanted).unwrap_or(1));
-        let (read, is_over) = match &chunk {
-            Ok(bytes) => (bytes.len() as u64, false),
-            Err(_) => (0, true),
-        };
-        if sender.blocking_send(chunk).is_err() || is_over {
-            return;
+/// Waits for the answer to a request whose body moves `position`, for as long as that moves and
+/// somewhat longer. Once it is `stopped`, the body is `cut`, and the answer is still waited for.
+///
+/// # Errors
+/// There is no sound answer.
+///
+/// # Cancel safety
+/// As that of `answer`.
+pub(super) async fn watched<T>(
+    answer: impl Future<Output = Result<T, AskError>>,
+    position: &Position,
+    cut: &CancellationToken,
+    stopped: impl Future<Output = ()>,
+) -> Result<T, AskError> {
+    let (mut answer, mut stopped) = (pin!(answer), pin!(stopped));
+    let mut looks = interval(LOOK_EVERY);
+    let mut moved = (Instant::now(), position.at());
+    loop {
+        // Both futures outlive the loop, and a tick that is not awaited comes again.
+        tokio::select! {
+            told = &mut answer => return told,
+            () = &mut stopped, if !cut.is_cancelled() => cut.cancel(),
+            _ = looks.tick() => {}
         }
-        at += read;
+        if position.at() != moved.1 {
+            moved = (Instant::now(), position.at());
+        }
+        if moved.0.elapsed() >= ANSWERED_WITHIN {
+            return Err(AskError::Late);
+        }
     }
 }
 
-/// At least one byte and at most `wanted`, into memory that nobody has to clear before.
-fn read_at(file: &File, at: u64, wanted: usize) -> io::Result<Bytes> {
+/// All of it, into memory that nobody has to clear before.
+fn read_at(file: &File, at: u64, wanted: u64) -> io::Result<Bytes> {
+    let wanted = usize::try_from(wanted).map_err(io::Error::other)?;
     let mut buffer = Vec::with_capacity(wanted);
-    loop {
-        match pread(file, spare_capacity(&mut buffer), at) {
+    while buffer.len() < wanted {
+        let place = at + buffer.len() as u64;
+        match pread(file, spare_capacity(&mut buffer), place) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => {
-                // The allocator may have given more than was asked for.
-                buffer.truncate(wanted);
-                return Ok(buffer.into());
-            }
-            Err(Errno::INTR) => {}
+            Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
+    // The allocator may have given more than was asked for.
+    buffer.truncate(wanted);
+    Ok(buffer.into())
 }
 
 #[cfg(test)]
@@ -236,6 +290,15 @@ mod tests {
             assert!(all(body).await.unwrap() == content[start..end], "{range:?}");
             assert_eq!(flow.position.at(), range.end);
             assert_eq!(flow.meter.bytes(), range.end - range.start);
+        }
+        for held in [&content[..], &[], &content[..1]] {
+            let flow = flow(Some(1_000_000_000));
+            let body = flow
+                .clone()
+                .held(Bytes::copy_from_slice(held), CancellationToken::new());
+            assert!(all(body).await.unwrap() == held);
+            assert_eq!(flow.position.at(), held.len() as u64);
+            assert_eq!(flow.meter.bytes(), held.len() as u64);
         }
         let beyond = flow(None).body(file, 0..1_000_001, CancellationToken::new());
         let error = all(beyond).await.unwrap_err();

@@ -99,15 +99,7 @@ impl Run {
         &self,
         asked: impl Future<Output = Result<T, AskError>>,
     ) -> Result<T, AskError> {
-        let given_up = async {
-            self.scope.cancelled().await;
-            sleep(SETTLED_WITHIN).await;
-        };
-        tokio::select! {
-            answered = asked => answered,
-            // What the server has made of it is asked by whoever goes on with it.
-            () = given_up => Err(AskError::Late),
-        }
+        settled(&self.scope, asked).await
     }
 
     /// Ends uploads that nobody wants, for as long as anybody likes to wait. Those that may still be
@@ -134,6 +126,22 @@ impl Run {
     }
 }
 
+/// What is asked of the server, which gets a last moment to answer once `scope` is cancelled.
+async fn settled<T>(
+    scope: &Scope,
+    asked: impl Future<Output = Result<T, AskError>>,
+) -> Result<T, AskError> {
+    let given_up = async {
+        scope.cancelled().await;
+        sleep(SETTLED_WITHIN).await;
+    };
+    tokio::select! {
+        answered = asked => answered,
+        // What the server has made of it is asked by whoever goes on with it.
+        () = given_up => Err(AskError::Late),
+    }
+}
+
 /// Does what it is told, in `scope`.
 ///
 /// # Errors
@@ -147,9 +155,8 @@ pub(super) async fn run(mut arguments: Arguments, scope: &Scope) -> Result<(), C
     let search = Search::new(&arguments)?;
     let is_stdin = |path: &PathBuf| path == Path::new("-");
     let has_stdin = arguments.paths.iter().any(is_stdin);
-    if has_stdin && (arguments.paths.len() > 1 || arguments.files_from.is_some()) {
-        let why = "`-` is standard input, and nothing else can be sent beside it";
-        return Err(CommandError::Usage(why.into()));
+    if has_stdin {
+        stdin::check(&arguments)?;
     }
     if let Some(watched) = arguments
         .watch
@@ -203,7 +210,11 @@ pub(super) async fn run(mut arguments: Arguments, scope: &Scope) -> Result<(), C
         }
     }
     if arguments.dry_run {
-        return preview(&run, search, &arguments).await;
+        // It changes nothing, so that it can be dropped anywhere.
+        return tokio::select! {
+            told = preview(&run, search, &arguments) => told,
+            _ = run.scope.cancelled() => Err(CommandError::Interrupted),
+        };
     }
     let left = run.journal.endings().await;
     run.end(left.map_err(|error| CommandError::Failed(error.to_string()))?)

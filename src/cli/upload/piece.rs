@@ -1,25 +1,20 @@
 //! One upload resource: created, asked how far it is, and sent the rest, until all of it is there.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::{HeaderValue, StatusCode, Uri};
-use tokio::time::{Instant, interval, timeout};
+use http::Uri;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::attempts::{Attempts, What};
+use super::attempts::Attempts;
 use super::content::{Content, still_same};
-use super::flow::{Flow, Position};
+use super::flow::{Flow, Position, watched};
 use super::journal::Piece;
 use super::outcome::SendError;
 use super::send::metadata_of;
-use super::tus::{ANSWERED_WITHIN, Creation, Kind, Told};
+use super::tus::{Creation, Kind, Told};
 use super::{LAST_WORDS_WITHIN, Run};
 use crate::cli::server::AskError;
-
-/// How often it is looked whether anything moves.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How far an upload is on the server.
 #[derive(Clone, Debug)]
@@ -96,7 +91,7 @@ pub(super) async fn send_piece(
                     // What a file does not have any more cannot be sent.
                     still_same(content.file).await?;
                 }
-                match again(run, &mut attempts, error, url.as_ref(), token.as_ref()).await {
+                match attempts.go_on(error, url.as_ref(), token.as_ref()).await {
                     Err(SendError::Interrupted { .. }) => {
                         let kept = kept(run, url.as_ref()).await;
                         return Err(SendError::Interrupted { kept });
@@ -107,30 +102,6 @@ pub(super) async fn send_piece(
             }
         };
     }
-}
-
-/// As [`Attempts::again`], for answers that do not say what has become of an upload.
-async fn again(
-    run: &Run,
-    attempts: &mut Attempts<'_>,
-    error: AskError,
-    url: Option<&Uri>,
-    token: Option<&HeaderValue>,
-) -> Result<(), SendError> {
-    let is_mute = |error: &AskError| {
-        let refusal = error.refusal();
-        refusal.is_some_and(|it| it.status == StatusCode::GONE && it.problem.is_empty())
-    };
-    let error = match url {
-        Some(url) if is_mute(&error) => match run.endpoint.why_gone(url).await {
-            // Another server may answer anything to this: the 410 counts.
-            Ok(refusal) if refusal.status == StatusCode::GONE => AskError::Refused(refusal),
-            _ => error,
-        },
-        _ => error,
-    };
-    let what = url.map_or(What::Creation, |_| What::Upload);
-    attempts.again(what, error, token).await
 }
 
 /// Creates the upload, without its bytes: on a bad line that is soon done.
@@ -197,27 +168,15 @@ async fn append(
     let _answered = cut.clone().drop_guard();
     let body = flow.body(content.bytes.clone(), range, cut.clone());
     let request = run.endpoint.append(url, at, Some(length), None, body)?;
-    let watched = async {
-        let mut answer = pin!(run.endpoint.send(request));
-        let mut looks = interval(LOOK_EVERY);
-        let mut moved = (Instant::now(), position.at());
-        loop {
-            // The answer is waited for by reference, and the others only look.
-            tokio::select! {
-                told = &mut answer => return told,
-                _ = run.scope.cancelled(), if !cut.is_cancelled() => cut.cancel(),
-                () = content.stop.cancelled(), if !cut.is_cancelled() => cut.cancel(),
-                _ = looks.tick() => {}
-            }
-            if position.at() != moved.1 {
-                moved = (Instant::now(), position.at());
-            }
-            if moved.0.elapsed() >= ANSWERED_WITHIN {
-                return Err(AskError::Late);
-            }
+    let stopped = async {
+        // Either is enough, and both only look.
+        tokio::select! {
+            _ = run.scope.cancelled() => {}
+            () = content.stop.cancelled() => {}
         }
     };
-    let told = run.settled(watched).await?;
+    let answer = watched(run.endpoint.send(request), position, &cut, stopped);
+    let told = run.settled(answer).await?;
     // What was not sent in this request cannot have come with it.
     let sent = position.at().saturating_sub(piece.start).max(at);
     let at_now = told.offset_within(at..=sent)?;

@@ -40,7 +40,7 @@ const REPEATED_MAX: usize = 50;
 /// What of the results is repeated in lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
-    /// Bars on a terminal, lines otherwise.
+    /// Bars on a terminal, and lines wherever there is none.
     People,
     /// Lines of JSON.
     Json,
@@ -65,6 +65,8 @@ enum Mode {
         all: MultiProgress,
         total: ProgressBar,
         files: HashMap<u64, (ProgressBar, Arc<Position>)>,
+        /// Standard output is not the terminal with the bars: it has its lines.
+        has_lines: bool,
     },
     Lines,
     Json,
@@ -135,13 +137,31 @@ impl Report {
 
     /// A file is begun. `number` names it until it ends.
     pub(super) fn started(&mut self, number: u64, file: &File, position: &Arc<Position>) {
-        if let Mode::Bars { all, total, files } = &mut self.mode
+        if let Mode::Bars {
+            all, total, files, ..
+        } = &mut self.mode
             && file.print.size >= BAR_BYTES_MIN
             && files.len() < BARS_MAX
         {
             let bar = all.insert_before(total, ProgressBar::new(file.print.size));
             bar.set_style(out::style(
                 "{wide_msg} {bytes:>10} {binary_bytes_per_sec:>12} {eta:>4} {bar:20}",
+            ));
+            bar.set_message(text::clean(&file.name).into_owned());
+            files.insert(number, (bar, position.clone()));
+        }
+    }
+
+    /// The one thing to be sent is begun, of which nobody knows how much it is.
+    pub(super) fn streaming(&mut self, number: u64, file: &File, position: &Arc<Position>) {
+        if let Mode::Bars {
+            all, total, files, ..
+        } = &mut self.mode
+        {
+            all.remove(total);
+            let bar = all.add(ProgressBar::no_length());
+            bar.set_style(out::style(
+                "{wide_msg} {bytes:>10} {binary_bytes_per_sec:>12}",
             ));
             bar.set_message(text::clean(&file.name).into_owned());
             files.insert(number, (bar, position.clone()));
@@ -172,7 +192,10 @@ impl Report {
         }
         match &self.mode {
             Mode::Json => return out::json(&event(file, outcome)),
-            Mode::Lines => match outcome {
+            Mode::Lines
+            | Mode::Bars {
+                has_lines: true, ..
+            } => match outcome {
                 Outcome::Sent { .. } => {
                     let name = text::clean(&file.name);
                     out::line(&format!("sent {name} ({})", Bytes(size)))?;
@@ -290,7 +313,7 @@ impl Report {
         }
         let is_silent = matches!(self.mode, Mode::Quiet);
         let failed = counts.failed + counts.cancelled;
-        if failed > 1 && !is_silent {
+        if failed > 0 && !is_silent {
             out::tell("What was not sent:");
             for line in &self.failures {
                 out::tell(&format!("  {line}"));
@@ -390,6 +413,7 @@ fn bars() -> Mode {
         all,
         total,
         files: HashMap::new(),
+        has_lines: !io::stdout().is_terminal(),
     }
 }
 

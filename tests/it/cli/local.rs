@@ -198,7 +198,11 @@ async fn a_file_that_vanishes_while_it_is_sent_is_named() {
     stored(&server, MIB as u64).await;
     std::fs::remove_file(cli.path("d/large")).expect("remove");
     let outcome = running.finish().await.expect_code(1);
-    names(&outcome, "d/large", "has changed or vanished while it was sent");
+    names(
+        &outcome,
+        "d/large",
+        "has changed or vanished while it was sent",
+    );
     assert!(outcome.stderr.contains("1 sent"), "{outcome}");
     assert!(server.uploads("uploading").await.is_empty());
 }

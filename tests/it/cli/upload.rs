@@ -1,14 +1,19 @@
 //! `tidegate upload`: what is sent arrives as it is, under its name, and once.
 
 use std::fs::File;
+use std::io::{PipeWriter, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use super::tree::{KIB, MIB, blob_bytes, expect_file, expect_files, lay, listed, name_of, stored};
+use super::tree::{
+    KIB, MIB, blob_bytes, expect_file, expect_files, half_sent, lay, listed, name_of, stored,
+};
 use crate::support::cli::{Cli, Running};
-use crate::support::content;
+use crate::support::hook::{Hook, Reply, status, text};
 use crate::support::server::Server;
+use crate::support::{content, eventually};
 
 /// As if it had been written at another time.
 fn touch(cli: &Cli, name: &str, seconds: u64) {
@@ -207,6 +212,187 @@ async fn standard_input_arrives_without_a_length() {
     expect_file(&server, &uploads[0], &bytes).await;
 }
 
+/// Sends what is in a file called `source` as standard input.
+fn piped(cli: &Cli, more: &[&str]) -> Running {
+    let mut command = cli.command(&[&["upload", "-", "--json"], more].concat());
+    command.stdin(File::open(cli.path("source")).expect("open"));
+    Running::of(command)
+}
+
+/// Sends a standard input that does not end before the writer is dropped.
+fn open_ended(cli: &Cli) -> (Running, PipeWriter) {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let mut command = cli.command(&["upload", "-", "--json"]);
+    command.stdin(reader);
+    (Running::of(command), writer)
+}
+
+#[tokio::test]
+async fn standard_input_is_sent_evenly_and_told_meanwhile() {
+    let server = Server::start(&[]).await;
+    let cli = server.cli();
+    let bytes = content(6, 4 * MIB);
+    cli.write("source", &bytes);
+    let began = Instant::now();
+    let running = piped(&cli, &["--limit-rate", "2M"]);
+    stored(&server, MIB as u64).await;
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "it came in bursts"
+    );
+    let sent = running.finish().await.expect_code(0);
+    let took = began.elapsed();
+    // Without what may go at once.
+    assert!(took >= Duration::from_millis(1800), "{took:?}");
+    let told = sent.objects();
+    let progress: Vec<_> = told
+        .iter()
+        .filter(|object| object["event"] == "progress")
+        .collect();
+    let first = progress.first().expect("progress");
+    let moved = first["bytesSent"].as_u64().expect("bytes");
+    assert!((1..4 * MIB as u64).contains(&moved), "{first}");
+    assert_eq!(first["running"], 1, "{first}");
+    let uploads = listed(&server, "default").await;
+    expect_file(&server, &uploads[0], &bytes).await;
+}
+
+#[tokio::test]
+async fn an_interrupt_ends_an_idle_standard_input() {
+    let server = Server::start(&[]).await;
+    let cli = server.cli();
+    let (running, mut writer) = open_ended(&cli);
+    writer.write_all(b"and then?").expect("write");
+    eventually("the upload is there", async || {
+        (server.uploads("uploading").await.len() == 1).then_some(())
+    })
+    .await;
+    let began = Instant::now();
+    running.interrupt();
+    let outcome = running.finish().await.expect_code(130);
+    assert!(began.elapsed() < Duration::from_secs(5), "{outcome}");
+    assert_eq!(outcome.told("stdin")["state"], "interrupted", "{outcome}");
+    assert_eq!(outcome.told("stdin")["kept"], 0, "{outcome}");
+    assert!(server.uploads("uploading").await.is_empty());
+}
+
+#[tokio::test]
+async fn an_interrupt_ends_a_standard_input_that_no_server_takes() {
+    let server = Server::start(&[]).await;
+    let cli = server.cli();
+    cli.write("source", content(6, 4 * MIB));
+    let running = piped(&cli, &["--limit-rate", "1M"]);
+    stored(&server, MIB as u64).await;
+    server.sigstop();
+    let began = Instant::now();
+    running.interrupt();
+    let outcome = running.finish().await.expect_code(130);
+    assert!(began.elapsed() < Duration::from_secs(12), "{outcome}");
+    server.sigcont();
+    cli.write("source", b"hello");
+    // One after the other, and none of them is answered.
+    for silent in ["POST", "PATCH"] {
+        let mut hook = answering(move |method| match method {
+            "DELETE" => Some(None),
+            _ => (method == silent).then_some(None),
+        })
+        .await;
+        let server = format!("http://{}", hook.addr());
+        let running = piped(&cli, &["--server", &server]);
+        while !hook.next().await.line.starts_with(silent) {}
+        let began = Instant::now();
+        running.interrupt();
+        let outcome = running.finish().await.expect_code(130);
+        assert!(began.elapsed() < Duration::from_secs(12), "{outcome}");
+    }
+}
+
+#[tokio::test]
+async fn a_standard_input_that_somebody_cancels_is_cancelled() {
+    let server = Server::start(&[]).await;
+    let cli = server.cli();
+    cli.write("source", content(6, 6 * MIB));
+    let running = piped(&cli, &["--limit-rate", "2M"]);
+    stored(&server, MIB as u64).await;
+    let (upload, _) = half_sent(&server).await;
+    let cancel = ["cancel", upload.id(), "--reason", "wrong plate"];
+    cli.run(&cancel).await.expect_code(0);
+    let outcome = running.finish().await.expect_code(1);
+    assert_eq!(outcome.told("stdin")["state"], "cancelled", "{outcome}");
+    assert_eq!(outcome.told("stdin")["reason"], "wrong plate", "{outcome}");
+}
+
+/// A server that has two bytes of five and takes the others, unless it has another answer to a method.
+async fn answering(other: impl Fn(&str) -> Option<Reply> + Send + Sync + 'static) -> Hook {
+    Hook::open(move |sent| {
+        let method = sent.line.split(' ').next().unwrap_or_default();
+        if let Some(reply) = other(method) {
+            return reply;
+        }
+        let (line, fields) = match method {
+            "OPTIONS" => (
+                "204 X",
+                "Tus-Version: 1.0.0\r\nTus-Extension: creation,creation-defer-length,termination",
+            ),
+            "POST" => ("201 X", "Location: /files/1\r\nContent-Length: 0"),
+            "HEAD" => ("200 X", "Upload-Offset: 2"),
+            "PATCH" => ("204 X", "Upload-Offset: 5"),
+            _ => return status(204),
+        };
+        Some(format!("HTTP/1.1 {line}\r\n{fields}\r\n\r\n"))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_answers_mean_for_files_they_mean_for_standard_input() {
+    let cli = Cli::new("http://127.0.0.1:1");
+    cli.write("source", b"hello");
+    let file = cli.write("token", "old");
+    let token = file.to_str().expect("a name").to_owned();
+    let problem = |status: u16, problem: &str| {
+        let body = format!(r#"{{"type": "/problems/{problem}"}}"#);
+        text(status, &body)
+    };
+    let cases = [
+        (409, "offset-mismatch", 0, "sent"),
+        (401, "unauthorized", 0, "sent"),
+        (410, "upload-expired", 1, "failed"),
+        (410, "upload-failed", 1, "failed"),
+        (410, "upload-cancelled", 1, "cancelled"),
+        (403, "forbidden", 1, "failed"),
+    ];
+    for (status, name, code, state) in cases {
+        std::fs::write(&file, "old").expect("a token");
+        let renewed = file.clone();
+        let patches = AtomicUsize::new(0);
+        let mut hook = answering(move |method| {
+            let is_first = method == "PATCH" && patches.fetch_add(1, Ordering::Relaxed) == 0;
+            is_first.then(|| {
+                std::fs::write(&renewed, "new").expect("another token");
+                problem(status, name)
+            })
+        })
+        .await;
+        let server = format!("http://{}", hook.addr());
+        let arguments = ["--server", &server, "--token-file", &token];
+        let outcome = piped(&cli, &arguments).finish().await.expect_code(code);
+        assert_eq!(outcome.told("stdin")["state"], state, "{name}: {outcome}");
+        let sent = hook.all();
+        let has = |method: &str| sent.iter().any(|it| it.line.starts_with(method));
+        assert_eq!(has("DELETE"), state == "failed", "{name}: {sent:?}");
+        let last = sent.last().expect("a request");
+        if state == "sent" {
+            assert_eq!(last.body, "llo", "{name}");
+            assert_eq!(last.field("upload-offset"), "2", "{name}");
+            assert_eq!(last.field("upload-length"), "5", "{name}");
+        }
+        if status == 401 {
+            assert_eq!(last.field("authorization"), "Bearer new");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_rate_is_bounded_for_all_files_together() {
     let server = Server::start(&[]).await;
@@ -283,7 +469,7 @@ async fn the_exit_code_tells_what_has_become_of_it() {
     let cli = server.cli();
     lay(&cli, &[("d/a", 1)]);
     std::fs::create_dir(cli.path("empty")).expect("a directory");
-    let cases: [(&[&str], i32, &str); 12] = [
+    let cases: [(&[&str], i32, &str); 17] = [
         (&["d"], 0, "1 sent"),
         (&["d", "gone"], 1, "gone: No such file"),
         (&["empty"], 3, "nothing matches"),
@@ -293,6 +479,11 @@ async fn the_exit_code_tells_what_has_become_of_it() {
         (&["d", "--exclude", "[z-a]"], 2, "[z-a]"),
         (&["d", "--jobs", "0"], 2, "--jobs"),
         (&["d", "-"], 2, "standard input"),
+        (&["-", "--dry-run"], 2, "`--dry-run` is about files"),
+        (&["-", "--if-absent"], 2, "`--if-absent` is about files"),
+        (&["-", "--checksum"], 2, "`--checksum` is about files"),
+        (&["-", "--parallel", "2"], 2, "`--parallel` is about files"),
+        (&["-", "--files-from", "d"], 2, "standard input"),
         (&["d", "--limit-rate", "0"], 2, "--limit-rate"),
         (&["d", "--server", "http://u:p@127.0.0.1"], 2, "no user"),
         (&["d", "--server", "ftp://127.0.0.1"], 2, "http://"),
