@@ -1,10 +1,18 @@
 //! Where `tidegate upload` sends to and as whom: profile, and tokens that expire.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use serde_json::json;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
 use super::tree::{MIB, lay};
 use crate::support::cli::{Cli, Running};
-use crate::support::hook::{Hook, text};
+use crate::support::eventually;
+use crate::support::hook::{Hook, Sent, text};
 use crate::support::jwt::{claims, claims_with, guarded, now};
 use crate::support::server::Server;
 use crate::support::wire::Req;
@@ -180,6 +188,107 @@ async fn a_token_is_renewed_after_other_failures_as_well() {
         tokens,
         ["Bearer 1", "Bearer 1", "Bearer 1", "Bearer 1", "Bearer 2"]
     );
+}
+
+/// The first thing that is asked renews it as well.
+#[tokio::test]
+async fn a_token_that_is_refused_at_the_start_is_renewed() {
+    let hook = Hook::open(|sent| match sent.field("authorization") {
+        "Bearer 1" => text(401, ""),
+        _ if sent.line.starts_with("OPTIONS") => Some(ABLE.into()),
+        _ => Some(CREATED.into()),
+    })
+    .await;
+    let cli = Cli::new(format!("http://{}", hook.addr()));
+    cli.write("a", "hello");
+    let command = "echo x >> n; wc -l < n | tr -d ' '";
+    let arguments = ["upload", "a", "--token-command", command];
+    cli.run(&arguments).await.expect_code(0);
+    let runs = std::fs::read_to_string(cli.path("n")).expect("it has run");
+    assert_eq!(runs, "x\nx\n");
+}
+
+#[tokio::test]
+async fn a_command_for_a_token_that_hangs_is_interrupted() {
+    let cli = Cli::new("http://127.0.0.1:1");
+    cli.write("a", "hello");
+    let command = "mkfifo hang 2>&-; echo asked >&2; exec cat hang 2>&-";
+    for arguments in [&["ls"][..], &["upload", "a"]] {
+        let arguments = [arguments, &["--token-command", command]].concat();
+        let running = cli.spawn(&arguments);
+        eventually("it asks for a token", async || {
+            running.stderr().contains("asked").then_some(())
+        })
+        .await;
+        running.interrupt();
+        running.finish().await.expect_code(130);
+        // The command ends as well.
+        std::fs::write(cli.path("hang"), "").expect("it reads");
+    }
+}
+
+/// A server whose certificate signs itself, and a file with that.
+async fn secure(cli: &Cli, is_ca: rcgen::IsCa) -> (Hook, String) {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::new([String::from("localhost")]).expect("params");
+    params.is_ca = is_ca;
+    let certificate = params.self_signed(&key).expect("signed");
+    let file = cli.write("ca.pem", certificate.pem());
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key.into())
+        .expect("a certificate and its key");
+    let tls = TlsAcceptor::from(Arc::new(config));
+    let able = |sent: &Sent| match sent.line.starts_with("OPTIONS") {
+        true => Some(ABLE.into()),
+        false => Some(CREATED.into()),
+    };
+    let hook = Hook::open_at(([127, 0, 0, 1], 0).into(), Some(tls), able).await;
+    (hook, file.display().to_string())
+}
+
+/// What will not pass by waiting is told at once.
+#[tokio::test]
+async fn what_is_amiss_with_tls_is_told() {
+    let cli = Cli::new("http://127.0.0.1:1");
+    cli.write("a", "hello");
+    let send = async |addr: SocketAddr, trusted: &str| {
+        let url = format!("https://localhost:{}", addr.port());
+        let mut command = cli.command(&["upload", "a", "--server", &url, "--retries", "99"]);
+        command.env("SSL_CERT_FILE", trusted);
+        Running::of(command).finish().await
+    };
+    let (hook, good) = secure(&cli, rcgen::IsCa::NoCa).await;
+    send(hook.addr(), &good).await.expect_code(0);
+    let none = send(hook.addr(), "/nonexistent/ca.pem")
+        .await
+        .expect_code(1);
+    for words in ["/nonexistent/ca.pem", "not signed by an authority"] {
+        assert!(none.stderr.contains(words), "{none}");
+    }
+    let constraints = rcgen::BasicConstraints::Unconstrained;
+    let (hook, authority) = secure(&cli, rcgen::IsCa::Ca(constraints)).await;
+    let refused = send(hook.addr(), &authority).await.expect_code(1);
+    assert!(refused.stderr.contains("CA:TRUE"), "{refused}");
+    let plain = Server::start(&[]).await;
+    let refused = send(plain.addr(), &authority).await.expect_code(1);
+    assert!(refused.stderr.contains("is it http://"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_waited_for_aloud() {
+    // Nobody listens there.
+    let cli = Cli::new("http://127.0.0.1:1");
+    cli.write("a", "hello");
+    for (more, times) in [(&[][..], 1), (&["--quiet"], 0), (&["--json"], 0)] {
+        let arguments = [&["upload", "a", "--retries", "2"][..], more].concat();
+        let outcome = cli.run(&arguments).await.expect_code(1);
+        let told = outcome.stderr.matches("; trying again").count();
+        assert_eq!(told, times, "{outcome}");
+    }
 }
 
 const ABLE: &str = "HTTP/1.1 204 X\r\nTus-Version: 1.0.0\r\n\
