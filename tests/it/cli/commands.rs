@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::support::cli::{Cli, Running, objects};
+use crate::support::cli::{Cli, objects};
 use crate::support::export::{Archive, originals};
 use crate::support::jwt::{SECRET, guarded, text_of};
 use crate::support::queue::{Worker, id_of};
@@ -88,38 +88,6 @@ async fn hostile_names_are_shown_escaped() {
         !names[0].contains(['\u{1b}', '\u{202e}', '\u{7}']),
         "{names:?}"
     );
-}
-
-/// As `nohup` has it.
-#[tokio::test]
-async fn a_hangup_that_is_ignored_stays_ignored() {
-    let server = Server::start(&[]).await;
-    let cli = server.cli();
-    let arguments = ["watch", "--project", "default", "--after", "0"];
-    let program = cli.command(&arguments);
-    let mut shell = std::process::Command::new("sh");
-    shell
-        .args(["-c", r#"trap "" HUP; exec "$0" "$@""#])
-        .arg(program.get_program())
-        .args(program.get_args())
-        .current_dir(cli.home())
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
-    for (name, value) in program.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
-    let running = Running::of(shell);
-    let before = server.complete(b"pixels").await;
-    running.says(before.id()).await;
-    running.hang_up();
-    let after = server.complete(b"pixels").await;
-    running.says(after.id()).await;
-    running.interrupt();
-    running.finish().await.expect_code(130);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! `tidegate upload` that is ended before its time: by Ctrl-C, by somebody who cancels, by the clock.
+//! Clients that are ended before their time: by Ctrl-C, by somebody who cancels, by the clock.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -264,4 +264,36 @@ async fn what_has_expired_is_begun_anew() {
     let uploads = server.uploads("completed").await;
     assert_eq!(uploads.len(), 1);
     expect_file(&server, &uploads[0], &files["d/large"]).await;
+}
+
+/// As `nohup` has it.
+#[tokio::test]
+async fn a_hangup_that_is_ignored_stays_ignored() {
+    let server = Server::start(&[]).await;
+    let cli = server.cli();
+    let arguments = ["watch", "--project", "default", "--after", "0"];
+    let program = cli.command(&arguments);
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", r#"trap "" HUP; exec "$0" "$@""#])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .current_dir(cli.home())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let running = Running::of(shell);
+    let before = server.complete(b"pixels").await;
+    running.says(before.id()).await;
+    running.hang_up();
+    let after = server.complete(b"pixels").await;
+    running.says(after.id()).await;
+    running.interrupt();
+    running.finish().await.expect_code(130);
 }
