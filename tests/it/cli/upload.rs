@@ -219,10 +219,10 @@ fn piped(cli: &Cli, more: &[&str]) -> Running {
     Running::of(command)
 }
 
-/// Sends a standard input that does not end before the writer is dropped.
-fn open_ended(cli: &Cli) -> (Running, PipeWriter) {
+/// A command whose standard input does not end before the writer is dropped.
+fn open_ended(cli: &Cli, arguments: &[&str]) -> (Running, PipeWriter) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    let mut command = cli.command(&["upload", "-", "--json"]);
+    let mut command = cli.command(&[&["upload", "--json"], arguments].concat());
     command.stdin(reader);
     (Running::of(command), writer)
 }
@@ -261,7 +261,7 @@ async fn standard_input_is_sent_evenly_and_told_meanwhile() {
 async fn an_interrupt_ends_an_idle_standard_input() {
     let server = Server::start(&[]).await;
     let cli = server.cli();
-    let (running, mut writer) = open_ended(&cli);
+    let (running, mut writer) = open_ended(&cli, &["-"]);
     writer.write_all(b"and then?").expect("write");
     eventually("the upload is there", async || {
         (server.uploads("uploading").await.len() == 1).then_some(())
@@ -274,6 +274,21 @@ async fn an_interrupt_ends_an_idle_standard_input() {
     assert_eq!(outcome.told("stdin")["state"], "interrupted", "{outcome}");
     assert_eq!(outcome.told("stdin")["kept"], 0, "{outcome}");
     assert!(server.uploads("uploading").await.is_empty());
+}
+
+#[tokio::test]
+async fn an_interrupt_ends_a_dry_run() {
+    let server = Server::start(&[]).await;
+    let cli = server.cli();
+    lay(&cli, &[("d/a", 1)]);
+    let arguments = ["--files-from", "-", "--dry-run"];
+    let (running, mut writer) = open_ended(&cli, &arguments);
+    writer.write_all(b"d/a\n").expect("write");
+    running.says("wouldSend").await;
+    let began = Instant::now();
+    running.interrupt();
+    let outcome = running.finish().await.expect_code(130);
+    assert!(began.elapsed() < Duration::from_secs(5), "{outcome}");
 }
 
 #[tokio::test]
