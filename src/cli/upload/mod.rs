@@ -153,28 +153,19 @@ pub(super) async fn run(mut arguments: Arguments, scope: &Scope) -> Result<(), C
     let profile = arguments.connect.profile()?;
     arguments.complete(&profile)?;
     let search = Search::new(&arguments)?;
-    let is_stdin = |path: &PathBuf| path == Path::new("-");
-    let has_stdin = arguments.paths.iter().any(is_stdin);
+    let has_stdin = arguments.paths.iter().any(|path| path == Path::new("-"));
     if has_stdin {
         stdin::check(&arguments)?;
     }
-    if let Some(watched) = arguments
-        .watch
-        .as_deref()
-        .filter(|watched| !watched.is_dir())
-    {
+    let mut watched = arguments.watch.iter();
+    if let Some(watched) = watched.find(|watched| !watched.is_dir()) {
         let why = format!(
             "{} is no directory that could be watched",
             text::path(watched)
         );
         return Err(CommandError::Usage(why));
     }
-    // Each file that is sent takes two descriptors, and each part of one takes one more.
-    let mut descriptors = getrlimit(Resource::Nofile);
-    descriptors.current = descriptors.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, descriptors) {
-        tracing::debug!(%error, "as many descriptors as before");
-    }
+    raise_descriptors();
     let files = scope.child("files");
     interrupt::listen(scope, &files)?;
     let retries = arguments.retries.unwrap_or(RETRIES);
@@ -183,8 +174,8 @@ pub(super) async fn run(mut arguments: Arguments, scope: &Scope) -> Result<(), C
         // Nothing is begun: there was a question at most, or a command for the token.
         _ = files.cancelled() => return Err(CommandError::Interrupted),
     };
-    let mut report = Report::new(style(&arguments), Arc::default());
     if has_stdin {
+        let mut report = Report::new(style(&arguments), Arc::default());
         return stdin::send(&endpoint, &arguments, &files, &mut report).await;
     }
     let journal = open_journal(&arguments, &endpoint, scope).await?;
@@ -216,15 +207,33 @@ pub(super) async fn run(mut arguments: Arguments, scope: &Scope) -> Result<(), C
             _ = run.scope.cancelled() => Err(CommandError::Interrupted),
         };
     }
+    send_all(&run, search, &arguments).await
+}
+
+/// Each file that is sent takes two descriptors, and each part of one takes one more.
+fn raise_descriptors() {
+    let mut descriptors = getrlimit(Resource::Nofile);
+    descriptors.current = descriptors.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, descriptors) {
+        tracing::debug!(%error, "as many descriptors as before");
+    }
+}
+
+/// Sends what is found, after what earlier runs have left to be ended.
+async fn send_all(
+    run: &Arc<Run>,
+    search: Search,
+    arguments: &Arguments,
+) -> Result<(), CommandError> {
     let left = run.journal.endings().await;
-    run.end(left.map_err(|error| CommandError::Failed(error.to_string()))?)
-        .await;
+    let left = left.map_err(|error| CommandError::Failed(error.to_string()))?;
+    run.end(left).await;
     let census = Arc::default();
-    report = Report::new(style(&arguments), Arc::clone(&census));
+    let mut report = Report::new(style(arguments), Arc::clone(&census));
     report.destination(&run.endpoint.url().to_string())?;
-    let (found, again) = look(&run, search, &arguments, &report, &census);
-    let ended = Driver::new(&run, &mut report, again).drive(found).await;
-    conclude(&run, &mut report, ended)
+    let (found, again) = look(run, search, arguments, &report, &census);
+    let ended = Driver::new(run, &mut report, again).drive(found).await;
+    conclude(run, &mut report, ended)
 }
 
 /// Starts to look for files, and returns where they come from; if files that have failed are looked
