@@ -19,8 +19,11 @@ const FILE_BYTES: u64 = 64 * 1024;
 /// By how much it has to become faster.
 const GAIN: f64 = 1.05;
 
+/// Looks without a gain before it settles: one slow moment says little.
+const MISSES: u32 = 3;
+
 /// Looks until another number is tried.
-const HOLD: u32 = 20;
+const HOLD: u32 = 8;
 
 /// The number of files at once.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub(super) struct Pace {
 pub(super) struct Climb {
     /// The best that was seen, and with how many files at once.
     best: (f64, usize),
+    /// Looks since with no gain.
+    misses: u32,
     /// Looks to come before the next try.
     hold: u32,
 }
@@ -73,6 +78,7 @@ impl Pace {
         let next = if is_troubled {
             climb.hold = HOLD;
             climb.best = (0.0, 0);
+            climb.misses = 0;
             (target / 2).max(1)
         } else if is_idle {
             target
@@ -97,8 +103,14 @@ impl Climb {
         }
         if done > best * GAIN {
             self.best = (done, target);
+            self.misses = 0;
             return (target * 2).min(MOST);
         }
+        self.misses += 1;
+        if self.misses < MISSES {
+            return target;
+        }
+        self.misses = 0;
         self.hold = HOLD;
         match at {
             0 => target,
