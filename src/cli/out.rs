@@ -21,7 +21,7 @@ pub(super) fn line(line: &str) -> io::Result<()> {
 /// A result as one line of JSON.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub(super) fn json(value: &impl Serialize) -> io::Result<()> {
     let text = serde_json::to_string(value).map_err(io::Error::other)?;
     line(&text)
@@ -43,7 +43,7 @@ impl<const N: usize> Table<N> {
     }
 
     /// # Errors
-    /// As [`line`].
+    /// As [`line()`].
     pub(super) fn print(&mut self, rows: &[[String; N]]) -> io::Result<()> {
         for row in rows {
             for (width, cell) in self.widths.iter_mut().zip(row) {
