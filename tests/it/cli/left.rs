@@ -9,7 +9,7 @@ use crate::support::hook::{Hook, Reply, Sent, status};
 use crate::support::server::Server;
 use crate::support::{content, eventually};
 
-/// More than are sent before the server can be stopped.
+/// More than are sent, at that rate, before the server can be stopped.
 const FILES: usize = 500;
 
 /// The later of two runs begins the changed file anew, and ends what the first one sends. That one must
@@ -70,7 +70,15 @@ async fn what_nobody_has_heard_of_is_ended_as_well() {
     let names: Vec<_> = (0..FILES).map(|nth| format!("d/{nth}")).collect();
     let old: Vec<_> = names.iter().map(|name| (name.as_str(), 1000)).collect();
     lay(&cli, &old);
-    let running = cli.spawn(&["upload", "d", "--json", "--jobs", "8"]);
+    let running = cli.spawn(&[
+        "upload",
+        "d",
+        "--json",
+        "--jobs",
+        "8",
+        "--limit-rate",
+        "200k",
+    ]);
     running.says(r#""state":"sent""#).await;
     server.sigstop();
     // Told once a second: then all of its requests are on their way.
