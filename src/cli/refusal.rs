@@ -1,11 +1,11 @@
 //! What a server says when it does not do what it is asked.
 
 use std::fmt;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
+use tidegate_protocol::field::date::retry_after;
 
 use super::text::clean;
 use crate::clock;
@@ -56,7 +56,7 @@ impl Refusal {
             problem: slug.to_owned(),
             detail: clean(detail).into_owned(),
             reason: problem.reason.map(|reason| clean(&reason).into_owned()),
-            retry_after: retry_after(headers, clock::unix_ms() / 1000),
+            retry_after: asked(headers, clock::unix_ms() / 1000),
         }
     }
 
@@ -81,22 +81,16 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Seconds or a date (RFC 9110, section 10.2.3). `now` is in seconds since the Unix epoch.
-fn retry_after(headers: &HeaderMap, now: u64) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let time = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = httpdate::parse_http_date(text).ok()?;
-            let date = date.duration_since(UNIX_EPOCH).ok()?;
-            date.saturating_sub(Duration::from_secs(now))
-        }
-    };
-    Some(time.min(RETRY_AFTER_MAX))
+/// For how long the server wants to be left alone, as far as that is granted. `now` is in seconds since
+/// the Unix epoch.
+fn asked(headers: &HeaderMap, now: u64) -> Option<Duration> {
+    retry_after(headers, now).map(|time| time.min(RETRY_AFTER_MAX))
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header::RETRY_AFTER;
+
     use super::*;
 
     fn of(status: u16, body: &str) -> Refusal {
@@ -143,7 +137,7 @@ mod tests {
         let asked = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(RETRY_AFTER, value.parse().unwrap());
-            retry_after(&headers, 1_767_225_600).map(|time| time.as_secs())
+            asked(&headers, 1_767_225_600).map(|time| time.as_secs())
         };
         assert_eq!(asked(" 5 "), Some(5));
         assert_eq!(asked("Thu, 01 Jan 2026 00:00:30 GMT"), Some(30));

@@ -1,11 +1,12 @@
 //! One attempt to deliver one event.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::Full;
+use tidegate_protocol::field::date::retry_after;
 
 use super::endpoint::Endpoint;
 use super::sign::signatures;
@@ -101,19 +102,10 @@ fn verdict(status: StatusCode, headers: &HeaderMap, now: u64) -> Verdict {
     }
 }
 
-/// Seconds or a date (RFC 9110, section 10.2.3). `now` is in seconds since the Unix epoch.
-fn retry_after(headers: &HeaderMap, now: u64) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(text).ok()?;
-    let date = date.duration_since(UNIX_EPOCH).ok()?;
-    Some(date.saturating_sub(Duration::from_secs(now)))
-}
-
 #[cfg(test)]
 mod tests {
+    use http::header::RETRY_AFTER;
+
     use super::*;
 
     const NOW: u64 = 1_767_225_600;

@@ -1,11 +1,11 @@
-//! Dates in fields: `Upload-Expires`, `Last-Modified`, `If-Range` (RFC 9110, section 5.6.7; row
-//! H11).
+//! Dates in fields: `Upload-Expires`, `Last-Modified`, `If-Range`, `Retry-After` (RFC 9110, section
+//! 5.6.7; row H11).
 //!
 //! Here and at every caller a time is a number of seconds since the Unix epoch.
 
 use std::time::{Duration, SystemTime};
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, header};
 
 /// The last second of the year 9999, past which the format ends.
 pub const MAX: u64 = 253_402_300_799;
@@ -28,4 +28,16 @@ pub fn parse(value: &[u8]) -> Option<u64> {
     time.duration_since(SystemTime::UNIX_EPOCH)
         .ok()
         .map(|since| since.as_secs())
+}
+
+/// `Retry-After` (RFC 9110, section 10.2.3): how long to wait, from seconds or from a date. `now` is in
+/// seconds since the Unix epoch. `None`: the field is absent or means nothing.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap, now: u64) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = parse(text.as_bytes())?;
+    Some(Duration::from_secs(until.saturating_sub(now)))
 }
