@@ -57,7 +57,7 @@ pub(super) use self::hash::{Mark, hex};
 use self::journal::{Ending, Journal};
 use self::outcome::{Outcome, SendError, Skipped};
 use self::pace::{Climb, Pace};
-use self::report::{Report, Style, TOLD_EVERY};
+use self::report::{Preview, Report, Style, TOLD_EVERY};
 use self::tus::Endpoint;
 use super::connect::{Profile, home_of};
 use super::error::CommandError;
@@ -365,30 +365,34 @@ async fn open_journal(
 async fn preview(run: &Run, search: Search, arguments: &Arguments) -> Result<(), CommandError> {
     let (sender, mut found) = mpsc::channel(FOUND_AHEAD);
     drop(spawn_blocking(move || search.run(&sender)));
-    let mut counts = (0_u64, 0_u64, 0_u64, 0_u64);
+    let mut counts = Preview::default();
     while let Some(found) = found.recv().await {
         match found {
             Found::File(file) => {
                 let skipped = send::would_skip(run, &file).await;
                 match skipped.map_err(|error| CommandError::Failed(error.to_string()))? {
-                    true => counts.2 += 1,
+                    true => counts.skipped += 1,
                     false => {
-                        counts.0 += 1;
-                        counts.1 += file.print.size;
+                        counts.files += 1;
+                        counts.bytes += file.print.size;
                         report::would_send(&file, arguments.json)?;
                     }
                 }
             }
             Found::Unfit { path, why } => {
-                counts.3 += 1;
+                counts.failed += 1;
                 report::would_not_send(&path, &why, arguments.json)?;
             }
         }
     }
     report::preview(counts, arguments.json)?;
     match counts {
-        (_, _, _, 1..) => Err(CommandError::Some),
-        (0, _, 0, _) => Err(CommandError::Nothing("nothing matches".into())),
+        Preview { failed: 1.., .. } => Err(CommandError::Some),
+        Preview {
+            files: 0,
+            skipped: 0,
+            ..
+        } => Err(CommandError::Nothing("nothing matches".into())),
         _ => Ok(()),
     }
 }

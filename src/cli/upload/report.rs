@@ -218,9 +218,7 @@ impl Report {
         self.counts.failed += 1;
         let why = text::clean(why);
         if matches!(self.mode, Mode::Json) {
-            return out::json(&json!({
-                "event": "file", "path": path.to_string_lossy(), "state": "failed", "error": why,
-            }));
+            return out::json(&unfit_event(path, &why));
         }
         self.failed(path, &why);
         Ok(())
@@ -405,6 +403,12 @@ fn event(file: &File, outcome: &Outcome) -> Value {
     event
 }
 
+fn unfit_event(path: &Path, why: &str) -> Value {
+    json!({
+        "event": "file", "path": path.to_string_lossy(), "state": "failed", "error": why,
+    })
+}
+
 fn bars() -> Mode {
     let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(5));
     let total = all.add(ProgressBar::new(0));
@@ -437,9 +441,7 @@ pub(super) fn would_send(file: &File, as_json: bool) -> io::Result<()> {
 pub(super) fn would_not_send(path: &Path, why: &str, as_json: bool) -> io::Result<()> {
     let why = text::clean(why);
     match as_json {
-        true => out::json(&json!({
-            "event": "file", "path": path.to_string_lossy(), "state": "failed", "error": why,
-        })),
+        true => out::json(&unfit_event(path, &why)),
         false => {
             out::tell(&format!("{}: {why}", text::path(path)));
             Ok(())
@@ -447,9 +449,24 @@ pub(super) fn would_not_send(path: &Path, why: &str, as_json: bool) -> io::Resul
     }
 }
 
-/// How much that is: files, their bytes, files that are sent already, and what would not be sent.
-pub(super) fn preview(counts: (u64, u64, u64, u64), as_json: bool) -> io::Result<()> {
-    let (files, bytes, skipped, failed) = counts;
+/// What a run would do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Preview {
+    pub(super) files: u64,
+    /// Of these.
+    pub(super) bytes: u64,
+    pub(super) skipped: u64,
+    pub(super) failed: u64,
+}
+
+/// How much that is.
+pub(super) fn preview(counts: Preview, as_json: bool) -> io::Result<()> {
+    let Preview {
+        files,
+        bytes,
+        skipped,
+        failed,
+    } = counts;
     if as_json {
         return out::json(&json!({
             "event": "preview", "files": files, "bytes": bytes, "skipped": skipped, "failed": failed,

@@ -77,11 +77,8 @@ pub(super) async fn send(
 
 /// Whether [`send`] would have nothing to do. Changes nothing.
 pub(super) async fn would_skip(run: &Run, file: &File) -> Result<bool, SendError> {
-    if run.sends_absent_only {
-        let present = run.journal.present(&file.name, file.print.size).await?;
-        if !present.is_empty() {
-            return Ok(true);
-        }
+    if run.sends_absent_only && is_present(run, file).await? {
+        return Ok(true);
     }
     if run.compares_contents
         && let Some(sent) = run.journal.sent(file).await?
@@ -108,19 +105,20 @@ async fn needless(run: &Run, file: &File) -> Result<Option<Skipped>, SendError> 
             run.journal.forget(file).await?;
         }
     }
-    if !run.sends_absent_only {
-        return Ok(None);
-    }
-    let present = run.journal.present(&file.name, file.print.size).await?;
-    let is_present = if run.compares_contents && !present.is_empty() {
-        let here = hex(&Content::open(file).await?.sum().await?);
-        // What a server tells no SHA-256 of is taken for what it is called.
-        let is_here = |there: &Option<String>| there.as_ref().is_none_or(|there| *there == here);
-        present.iter().any(is_here)
-    } else {
-        !present.is_empty()
-    };
+    let is_present = run.sends_absent_only && is_present(run, file).await?;
     Ok(is_present.then_some(Skipped::Present))
+}
+
+/// Whether the destination has it already, whoever has sent it.
+async fn is_present(run: &Run, file: &File) -> Result<bool, SendError> {
+    let present = run.journal.present(&file.name, file.print.size).await?;
+    if !run.compares_contents || present.is_empty() {
+        return Ok(!present.is_empty());
+    }
+    let here = hex(&Content::open(file).await?.sum().await?);
+    // What a server tells no SHA-256 of is taken for what it is called.
+    let is_here = |there: &Option<String>| there.as_ref().is_none_or(|there| *there == here);
+    Ok(present.iter().any(is_here))
 }
 
 /// What the end of a transfer means for the journal and for what the server has of it. `None`: begin
