@@ -1,0 +1,4 @@
+export { type Ask, type ClientOptions, type List, Tidegate } from './client.js'
+export type { FeedOptions, FeedState, Subscription } from './feed.js'
+export { parseProblem, TidegateError } from './problem.js'
+export type * from './types.js'

@@ -1,0 +1,35 @@
+import type { Problem } from './types.js'
+
+/** The server has refused. */
+export class TidegateError extends Error {
+  override readonly name = 'TidegateError'
+  readonly status: number
+  readonly problem: Problem
+  /** The name of the request in the server's log. */
+  readonly requestId: string | null
+
+  constructor(problem: Problem, requestId: string | null = null) {
+    super(problem.detail ?? problem.title)
+    this.status = problem.status
+    this.problem = problem
+    this.requestId = requestId
+  }
+
+  static async of(answer: Response): Promise<TidegateError> {
+    const problem = parseProblem(await answer.text(), answer.status)
+    return new TidegateError(problem, answer.headers.get('X-Request-Id'))
+  }
+}
+
+/** What a refusal says. One that is not of the server's, such as a proxy's page, gets words of its own. */
+export function parseProblem(text: string, status: number): Problem {
+  try {
+    const problem: unknown = JSON.parse(text)
+    if (typeof problem === 'object' && problem !== null && 'code' in problem && 'title' in problem) {
+      return problem as Problem
+    }
+  } catch {
+    // Not JSON.
+  }
+  return { type: 'about:blank', title: `The server has answered ${status}`, status, code: 'UNKNOWN' }
+}

@@ -1,0 +1,16 @@
+import { defineConfig } from 'vite'
+
+// A server to develop against: `TIDEGATE=http://127.0.0.1:7070 npm run dev`.
+const server = process.env.TIDEGATE ?? 'http://127.0.0.1:7070'
+
+export default defineConfig({
+  base: '/',
+  build: {
+    target: 'es2022',
+    // The server sends nothing inline, and its policy lets a page have nothing inline.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    reportCompressedSize: true,
+  },
+  server: { proxy: { '/api': { target: server, ws: true }, '/files': server, '/problems': server } },
+})
