@@ -1,0 +1,76 @@
+import { useEffect } from 'preact/hooks'
+
+import { EventsPanel } from '../events/EventsPanel.js'
+import { ExportPanel } from '../export/ExportPanel.js'
+import { ImagesPanel } from '../images/ImagesPanel.js'
+import { OperationsPanel } from '../operations/OperationsPanel.js'
+import { ProjectPanel } from '../project/ProjectPanel.js'
+import { text } from '../text.js'
+import { UploadPanel } from '../upload/UploadPanel.js'
+import { epoch, follow } from './feed.js'
+import { Header } from './Header.js'
+import { Notices } from './Notices.js'
+import { attempt } from './notices.js'
+import { loadOperations } from './operations.js'
+import { loadProjects, projectId, projects } from './projects.js'
+import { route } from './route.js'
+import { SignIn } from './SignIn.js'
+import { login } from './session.js'
+
+export function App() {
+  return (
+    <>
+      <a class="skip" href="#content">
+        {text.skip}
+      </a>
+      <Header />
+      <main id="content" tabIndex={-1}>
+        <Content />
+      </main>
+      <Notices />
+    </>
+  )
+}
+
+function Content() {
+  if (login.value === 'unknown') return <p class="empty">{text.loading}</p>
+  if (login.value === 'out') return <SignIn />
+  return <Project />
+}
+
+function Project() {
+  useEffect(() => {
+    attempt(loadProjects)
+  }, [])
+  const id = projectId.value
+  useEffect(() => (id === undefined ? undefined : follow(id)), [id])
+  const anew = epoch.value
+  useEffect(() => {
+    if (id === undefined || anew === 0) return
+    const reading = new AbortController()
+    attempt(() => loadOperations(id, reading.signal))
+    return () => reading.abort()
+  }, [id, anew])
+  if (projects.value === undefined) return <p class="empty">{text.loading}</p>
+  return <Panels />
+}
+
+/** The one that is open. Uploads go on while another one is. */
+function Panels() {
+  const { panel } = route.value
+  const isOpen = projectId.value !== undefined
+  const hidden = panel !== 'transfers' || !isOpen
+  return (
+    <>
+      <div class="transfers" hidden={hidden}>
+        <UploadPanel />
+        <OperationsPanel />
+      </div>
+      {isOpen && panel === 'images' && <ImagesPanel />}
+      {isOpen && panel === 'export' && <ExportPanel />}
+      {/* What was told while another panel was open is there as well. */}
+      {isOpen && panel === 'events' && <EventsPanel />}
+      {(panel === 'project' || !isOpen) && <ProjectPanel />}
+    </>
+  )
+}

@@ -1,0 +1,18 @@
+import { text } from '../text.js'
+import { dismiss, notices } from './notices.js'
+
+/** Read out as they come. */
+export function Notices() {
+  return (
+    <section class="notices" aria-label={text.notices} aria-live="polite">
+      {notices.value.map(({ id, kind, text: words }) => (
+        <p key={id} class={`notice ${kind}`}>
+          <span>{words}</span>
+          <button type="button" class="quiet" aria-label={text.dismiss} onClick={() => dismiss(id)}>
+            ✕
+          </button>
+        </p>
+      ))}
+    </section>
+  )
+}

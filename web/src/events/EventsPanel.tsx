@@ -1,0 +1,3 @@
+export function EventsPanel() {
+  return <h1>Events</h1>
+}

@@ -1,0 +1,3 @@
+export function ImagesPanel() {
+  return <h1>Images</h1>
+}

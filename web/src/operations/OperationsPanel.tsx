@@ -1,0 +1,3 @@
+export function OperationsPanel() {
+  return <h1>Operations</h1>
+}

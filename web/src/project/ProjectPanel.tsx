@@ -1,0 +1,3 @@
+export function ProjectPanel() {
+  return <h1>Project</h1>
+}

@@ -1,0 +1,3 @@
+export function UploadPanel() {
+  return <h1>Upload</h1>
+}
