@@ -243,7 +243,7 @@ function wordsOf(type: string): [Kind, string] | undefined {
   return undefined
 }
 
-/** Waits for the confirmation of cancels that were answered with `cancelling`. */
+/** Whoever waits for the confirmation of a cancel. */
 const awaited = new Map<string, (freed: number) => void>()
 
 listen((event) => {
@@ -261,10 +261,7 @@ listen((event) => {
   // What has just ended goes to the end, and the oldest of those are forgotten first.
   if (!isActive(operation)) known.delete(key)
   known.set(key, operation)
-  if (verb === 'cancelled') {
-    awaited.get(key)?.(operation.freed ?? 0)
-    awaited.delete(key)
-  }
+  if (verb === 'cancelled') awaited.get(key)?.(operation.freed ?? 0)
   changed()
 })
 
@@ -309,20 +306,34 @@ export interface Stopped {
   inMs: number
 }
 
-/**
- * Cancels an operation. The answer comes with the confirmation, which is the server's answer or, if that was quicker
- * than the disk, the event which follows; `undefined` if it had ended before.
- */
+/** A confirmation that does not come in this time is told by the feed alone. */
+const CONFIRMED_WITHIN_MS = 30_000
+
+/** Tells how much was freed as soon as the feed says that nothing is left. */
+function confirmation(operation: Operation): Promise<number> {
+  return new Promise((resolve) => {
+    const key = `${operation.kind}/${operation.id}`
+    const giveUp = setTimeout(() => settle(operation.received ?? 0), CONFIRMED_WITHIN_MS)
+    const settle = (freed: number) => {
+      clearTimeout(giveUp)
+      awaited.delete(key)
+      resolve(freed)
+    }
+    awaited.set(key, settle)
+  })
+}
+
+/** Cancels one. `undefined` if it had ended before. */
 export async function cancel(operation: Operation, projectId: string, reason?: string): Promise<Stopped | undefined> {
   const begun = performance.now()
-  const key = `${operation.kind}/${operation.id}`
-  const confirmed = new Promise<number>((resolve) => awaited.set(key, resolve))
+  const confirmed = confirmation(operation)
   const ended = await ask(operation, projectId, reason)
-  let freed = ended.releasedBytes
-  if (ended.outcome === 'cancelling') freed = await confirmed
-  awaited.delete(key)
   if (ended.outcome.startsWith('already')) return undefined
-  const inMs = performance.now() - begun
+  const freed = ended.outcome === 'cancelled' ? ended.releasedBytes : await confirmed
+  return stopped(operation, freed, performance.now() - begun)
+}
+
+function stopped(operation: Operation, freed: number, inMs: number): Stopped {
   operation.stoppedInMs = inMs
   operation.freed = freed
   changed()
@@ -333,4 +344,46 @@ function ask({ kind, id }: Operation, projectId: string, reason?: string): Promi
   if (kind === 'upload') return client.cancelUpload(id, reason)
   if (kind === 'queue') return client.cancelItem(id, reason)
   return client.cancelExport(projectId, id, reason)
+}
+
+/** What a cancel of several came to. */
+export interface StoppedAll extends Stopped {
+  count: number
+  /** Why the others were not. */
+  refused: unknown[]
+}
+
+/** Cancels several at once: the uploads in one call, everything else in as many as there are. */
+export async function cancelAll(chosen: Operation[], projectId: string, reason?: string): Promise<StoppedAll> {
+  const begun = performance.now()
+  const uploads = chosen.filter(({ kind }) => kind === 'upload')
+  const others = chosen.filter(({ kind }) => kind !== 'upload')
+  const results = await Promise.allSettled([
+    ...(uploads.length > 0 ? [cancelUploads(uploads, projectId, reason)] : []),
+    ...others.map(async (operation) => [await cancel(operation, projectId, reason)]),
+  ])
+  const done = results.flatMap((result) => (result.status === 'fulfilled' ? result.value : []))
+  const ended = done.filter((one) => one !== undefined)
+  return {
+    count: ended.length,
+    freed: ended.reduce((sum, { freed }) => sum + freed, 0),
+    inMs: performance.now() - begun,
+    refused: results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : [])),
+  }
+}
+
+async function cancelUploads(uploads: Operation[], projectId: string, reason?: string): Promise<Stopped[]> {
+  const begun = performance.now()
+  const confirmed = new Map(uploads.map((upload) => [upload.id, confirmation(upload)]))
+  const ids = uploads.map(({ id }) => id)
+  const { results } = await client.cancelUploads(projectId, ids, reason)
+  const accepted = results.filter(({ outcome }) => outcome === 'cancelled' || outcome === 'cancelling')
+  return Promise.all(
+    accepted.map(async ({ id }) => {
+      const freed = (await confirmed.get(id)) ?? 0
+      const operation = known.get(`upload/${id}`)
+      const inMs = performance.now() - begun
+      return operation === undefined ? { freed, inMs } : stopped(operation, freed, inMs)
+    }),
+  )
 }

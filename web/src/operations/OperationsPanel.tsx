@@ -1,3 +1,146 @@
+import { useSignal } from '@preact/signals'
+import { useState } from 'preact/hooks'
+
+import './operations.css'
+
+import { attempt } from '../app/notices.js'
+import { isActive, isCancellable, type Operation, operations, unlisted } from '../app/operations.js'
+import { useSeconds } from '../app/ticking.js'
+import { text } from '../text.js'
+import { BulkCancel } from './BulkCancel.js'
+import { keyOf, OperationRow, stop } from './OperationRow.js'
+
+const FILTERS = ['active', 'ended', 'all'] as const
+type Filter = (typeof FILTERS)[number]
+
+const STEP = 100
+
 export function OperationsPanel() {
-  return <h1>Operations</h1>
+  useSeconds()
+  const [filter, setFilter] = useState<Filter>('active')
+  const [reason, setReason] = useState('')
+  const [shown, setShown] = useState(STEP)
+  const [asking, setAsking] = useState<Operation[]>([])
+  const selected = useSignal<ReadonlySet<string>>(new Set())
+  const rows = operations.value.filter((one) => filter === 'all' || isActive(one) === (filter === 'active')).reverse()
+  const chosen = rows.filter((one) => isCancellable(one) && selected.value.has(keyOf(one)))
+  const stated = reason.trim() || undefined
+  return (
+    <section class="card operations" aria-labelledby="operations-title">
+      <div class="card-head">
+        <h1 id="operations-title">{text.operations.title}</h1>
+        <Filters filter={filter} onChange={setFilter} />
+      </div>
+      <p class="faint">{text.operations.lead}</p>
+      <div class="row tools">
+        <label class="reason">
+          <span>{text.operations.reason}</span>
+          <input
+            value={reason}
+            maxLength={200}
+            placeholder={text.operations.reasonHint}
+            onInput={(event) => setReason(event.currentTarget.value)}
+          />
+        </label>
+        <button type="button" class="danger" disabled={chosen.length === 0} onClick={() => setAsking(chosen)}>
+          {text.operations.bulk(chosen.length)}
+        </button>
+      </div>
+      <Table
+        rows={rows.slice(0, shown)}
+        selected={selected.value}
+        onSelect={(keys) => {
+          selected.value = keys
+        }}
+        onCancel={(operation) => attempt(() => stop(operation, stated))}
+      />
+      {rows.length === 0 && <p class="empty">{text.operations.none[filter]}</p>}
+      {rows.length > shown && (
+        <button type="button" onClick={() => setShown(shown + STEP)}>
+          {text.more(Math.min(STEP, rows.length - shown))}
+        </button>
+      )}
+      {unlisted.value > 0 && filter !== 'ended' && <p class="faint">{text.operations.unlisted(unlisted.value)}</p>}
+      {asking.length > 0 && <BulkCancel chosen={asking} reason={stated} onClose={() => setAsking([])} />}
+    </section>
+  )
+}
+
+function Filters({ filter, onChange }: { filter: Filter; onChange: (filter: Filter) => void }) {
+  const count = operations.value.filter(isActive).length
+  return (
+    <fieldset class="filters">
+      <legend class="visually-hidden">{text.operations.filter}</legend>
+      {FILTERS.map((one) => (
+        <label key={one} class="check">
+          <input type="radio" name="operations" checked={one === filter} onChange={() => onChange(one)} />
+          {text.operations.filters[one]}
+          {one === 'active' && <span class="count">{count}</span>}
+        </label>
+      ))}
+    </fieldset>
+  )
+}
+
+interface TableProps {
+  rows: Operation[]
+  selected: ReadonlySet<string>
+  onSelect: (keys: ReadonlySet<string>) => void
+  onCancel: (operation: Operation) => void
+}
+
+function Table({ rows, selected, onSelect, onCancel }: TableProps) {
+  const cancellable = rows.filter(isCancellable).map(keyOf)
+  const isAll = cancellable.length > 0 && cancellable.every((key) => selected.has(key))
+  const toggle = (key: string) => {
+    const next = new Set(selected)
+    if (!next.delete(key)) next.add(key)
+    onSelect(next)
+  }
+  const { columns } = text.operations
+  return (
+    <table class="cards">
+      <caption class="visually-hidden">{text.operations.title}</caption>
+      <thead>
+        <tr>
+          <th scope="col" class="select">
+            <input
+              type="checkbox"
+              aria-label={text.operations.selectAll}
+              checked={isAll}
+              disabled={cancellable.length === 0}
+              onChange={() => onSelect(new Set(isAll ? [] : cancellable))}
+            />
+          </th>
+          <th scope="col">{columns.what}</th>
+          <th scope="col" class="state">
+            {columns.state}
+          </th>
+          <th scope="col" class="wide">
+            {columns.progress}
+          </th>
+          <th scope="col" class="number rate">
+            {columns.rate}
+          </th>
+          <th scope="col" class="number moved">
+            {columns.moved}
+          </th>
+          <th scope="col" class="number act">
+            {columns.actions}
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map((operation) => (
+          <OperationRow
+            key={keyOf(operation)}
+            operation={operation}
+            isSelected={selected.has(keyOf(operation))}
+            onToggle={() => toggle(keyOf(operation))}
+            onCancel={() => onCancel(operation)}
+          />
+        ))}
+      </tbody>
+    </table>
+  )
 }

@@ -1,3 +1,57 @@
+import Dashboard from '@uppy/dashboard'
+import { useEffect, useRef } from 'preact/hooks'
+
+import '@uppy/core/css/style.min.css'
+import '@uppy/dashboard/css/style.min.css'
+import './upload.css'
+
+import { projectId } from '../app/projects.js'
+import { text } from '../text.js'
+import { isReady, sendTo, startSending, uppy } from './sending.js'
+import { Transfers } from './Transfers.js'
+
+const HEIGHT = 240
+
 export function UploadPanel() {
-  return <h1>Upload</h1>
+  const id = projectId.value
+  const isStarted = useRef(false)
+  useEffect(() => {
+    if (id === undefined) return
+    if (isStarted.current) sendTo(id)
+    else startSending(id)
+    isStarted.current = true
+  }, [id])
+  return (
+    <section class="card upload" aria-labelledby="upload-title">
+      <h1 id="upload-title">{text.upload.title}</h1>
+      <div class="drop-zone">{isReady.value && <DropZone />}</div>
+      <Transfers />
+    </section>
+  )
+}
+
+/** Uppy's own, for choosing files; how far they are is told below, one row each. */
+function DropZone() {
+  const target = useRef<HTMLDivElement>(null)
+  useEffect(() => {
+    if (target.current === null) return
+    uppy.use(Dashboard, {
+      inline: true,
+      target: target.current,
+      width: '100%',
+      height: HEIGHT,
+      theme: 'auto',
+      note: text.upload.note,
+      fileManagerSelectionType: 'both',
+      proudlyDisplayPoweredByUppy: false,
+      showSelectedFiles: false,
+      disableThumbnailGenerator: true,
+      disableStatusBar: true,
+    })
+    return () => {
+      const dashboard = uppy.getPlugin('Dashboard')
+      if (dashboard !== undefined) uppy.removePlugin(dashboard)
+    }
+  }, [])
+  return <div ref={target} />
 }

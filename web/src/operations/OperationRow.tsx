@@ -1,0 +1,115 @@
+import { imageName } from '../app/names.js'
+import { notify } from '../app/notices.js'
+import { cancel, isActive, isCancellable, type Operation } from '../app/operations.js'
+import { projectId } from '../app/projects.js'
+import { duration, rate, shortId } from '../format.js'
+import { text } from '../text.js'
+import { Bar } from '../ui/Bar.js'
+
+/** An upload that has not moved for so long, in seconds, is said to stand still. */
+const STALLED_S = 3
+
+export function keyOf({ kind, id }: Operation): string {
+  return `${kind}/${id}`
+}
+
+export function nameOf({ kind, id, name, imageId }: Operation): string {
+  if (kind === 'queue' && imageId !== undefined) {
+    return imageName(imageId) ?? `${text.operations.image} ${shortId(imageId)}`
+  }
+  return name ?? `${text.operations.unnamed} ${shortId(id)}`
+}
+
+/** Cancels one, and tells how long that took. */
+export async function stop(operation: Operation, reason?: string): Promise<void> {
+  const project = projectId.peek()
+  if (project === undefined) return
+  const name = nameOf(operation)
+  const stopped = await cancel(operation, project, reason)
+  if (stopped === undefined) notify(text.operations.late(name))
+  else notify(text.operations.told(name, stopped.inMs, stopped.freed))
+}
+
+interface Props {
+  operation: Operation
+  isSelected: boolean
+  onToggle: () => void
+  onCancel: () => void
+}
+
+export function OperationRow({ operation, isSelected, onToggle, onCancel }: Props) {
+  const name = nameOf(operation)
+  const isLive = isActive(operation)
+  const canCancel = isCancellable(operation)
+  const speed = isLive && operation.kind === 'upload' ? operation.meter.rate : undefined
+  return (
+    <tr>
+      <td class="select">
+        <input
+          type="checkbox"
+          aria-label={text.operations.select(name)}
+          checked={isSelected && canCancel}
+          disabled={!canCancel}
+          onChange={onToggle}
+        />
+      </td>
+      <td class="what">
+        <span class="kind">{text.operations.kinds[operation.kind]}</span> <span class="file-name">{name}</span>
+      </td>
+      <td class="whole">
+        <Standing operation={operation} />
+      </td>
+      <td class="whole">
+        <Bar label={name} share={operation.share} quiet={!isLive} />
+        <span class="faint">{amount(operation)}</span>
+      </td>
+      <td class="number">{speed === undefined ? '' : rate(speed)}</td>
+      <td class="number">{isLive ? <Moved operation={operation} /> : ''}</td>
+      <td class="number whole">
+        {isLive && (
+          <button
+            type="button"
+            class="danger"
+            disabled={!canCancel}
+            aria-label={text.operations.cancel(name)}
+            onClick={onCancel}
+          >
+            {text.cancel}
+          </button>
+        )}
+      </td>
+    </tr>
+  )
+}
+
+function amount({ kind, received, length, message }: Operation): string {
+  if (kind !== 'upload') return message ?? ''
+  return text.upload.of(received ?? 0, length ?? null)
+}
+
+/** The state, and what there is to say of it. */
+function Standing({ operation }: { operation: Operation }) {
+  const { state, interrupted, reason } = operation
+  const isWaiting = interrupted && state === 'uploading'
+  return (
+    <>
+      <span class={`badge ${isWaiting ? 'interrupted' : state}`}>
+        {isWaiting ? text.operations.interrupted : text.operations.states[state]}
+      </span>
+      {reason !== undefined && <span class="told">“{reason}”</span>}
+      {state === 'cancelled' && <span class="told">{end(operation)}</span>}
+    </>
+  )
+}
+
+function end({ stoppedInMs, freed = 0 }: Operation): string {
+  return stoppedInMs === undefined ? text.operations.freed(freed) : text.operations.stopped(stoppedInMs, freed)
+}
+
+/** How long it has stood still. */
+function Moved({ operation }: { operation: Operation }) {
+  const seconds = operation.meter.stalledFor
+  if (seconds < STALLED_S) return <>{text.operations.now}</>
+  const isStalled = operation.state === 'uploading'
+  return <span class={isStalled ? 'stalled' : ''}>{text.operations.ago(duration(seconds))}</span>
+}

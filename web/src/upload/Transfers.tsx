@@ -1,0 +1,184 @@
+import { useState } from 'preact/hooks'
+
+import { duration, rate } from '../format.js'
+import { text } from '../text.js'
+import { Bar } from '../ui/Bar.js'
+import {
+  clearFinished,
+  files,
+  finished,
+  forget,
+  type Lost,
+  lost,
+  meterOf,
+  type Sent,
+  type Standing,
+  standing,
+  uppy,
+} from './sending.js'
+
+const STEP = 50
+
+/** What moves comes first, what is over last. */
+const ORDER: readonly Standing[] = ['failed', 'missing', 'sending', 'paused', 'waiting', 'done']
+
+export function Transfers() {
+  const [shown, setShown] = useState(STEP)
+  const all = [...files.value].sort((a, b) => ORDER.indexOf(standing(a)) - ORDER.indexOf(standing(b)))
+  const count = all.length + lost.value.length
+  if (count === 0) return null
+  const rest = all.length - shown
+  return (
+    <div class="sending">
+      <Controls count={count} />
+      <table class="cards">
+        <caption class="visually-hidden">{text.upload.files}</caption>
+        <thead>
+          <tr>
+            <th scope="col">{text.upload.columns.name}</th>
+            <th scope="col" class="wide">
+              {text.upload.columns.progress}
+            </th>
+            <th scope="col" class="number">
+              {text.upload.columns.rate}
+            </th>
+            <th scope="col" class="number">
+              {text.upload.columns.eta}
+            </th>
+            <th scope="col" class="number">
+              {text.upload.columns.actions}
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {lost.value.map((one) => (
+            <LostRow key={`lost ${one.id}`} one={one} />
+          ))}
+          {all.slice(0, shown).map((file) => (
+            <Row key={file.id} file={file} />
+          ))}
+        </tbody>
+      </table>
+      {rest > 0 && (
+        <button type="button" onClick={() => setShown(shown + STEP)}>
+          {text.more(Math.min(STEP, rest))}
+        </button>
+      )}
+    </div>
+  )
+}
+
+function Controls({ count }: { count: number }) {
+  const standings = files.value.map(standing)
+  const isAny = (...wanted: Standing[]) => standings.some((one) => wanted.includes(one))
+  return (
+    <div class="row controls">
+      <p role="status">{text.upload.summary(count, standings.filter((one) => one === 'done').length)}</p>
+      <button type="button" disabled={!isAny('sending', 'waiting')} onClick={() => uppy.pauseAll()}>
+        {text.upload.pauseAll}
+      </button>
+      <button type="button" disabled={!isAny('paused')} onClick={resumeAll}>
+        {text.upload.resumeAll}
+      </button>
+      <button type="button" class="danger" disabled={standings.every((one) => one === 'done')} onClick={cancelAll}>
+        {text.upload.cancelAll}
+      </button>
+      <button type="button" disabled={finished.value === 0} onClick={clearFinished}>
+        {text.upload.clear}
+      </button>
+    </div>
+  )
+}
+
+/** After a reload nothing is sent before that is confirmed. */
+function resumeAll(): void {
+  if (uppy.getState().recoveredState === null) uppy.resumeAll()
+  else uppy.emit('restore-confirmed')
+}
+
+/** What is uploaded stays, here and on the server. */
+function cancelAll(): void {
+  uppy.removeFiles(
+    uppy
+      .getFiles()
+      .filter((file) => standing(file) !== 'done')
+      .map(({ id }) => id),
+  )
+}
+
+function Row({ file }: { file: Sent }) {
+  const name = nameOf(file)
+  const state = standing(file)
+  const sent = state === 'done' ? (file.size ?? 0) : Number(file.progress.bytesUploaded) || 0
+  const share = file.size ? sent / file.size : state === 'done' ? 1 : 0
+  const meter = meterOf(file)
+  const left = meter?.secondsTo(file.size)
+  return (
+    <tr>
+      <td class="whole">
+        <span class="file-name">{name}</span> <span class={`badge ${state}`}>{text.upload.state[state]}</span>
+        {state === 'failed' && <p class="error">{file.error}</p>}
+      </td>
+      <td class="whole">
+        <Bar label={name} share={share} quiet={state !== 'sending'} />
+        <span class="faint">{text.upload.of(sent, file.size)}</span>
+      </td>
+      <td class="number">{meter?.rate === undefined ? '' : rate(meter.rate)}</td>
+      <td class="number">{left === undefined ? '' : duration(left)}</td>
+      <td class="number whole">
+        <Actions file={file} name={name} state={state} />
+      </td>
+    </tr>
+  )
+}
+
+function Actions({ file: { id }, name, state }: { file: Sent; name: string; state: Standing }) {
+  const remove = () => uppy.removeFile(id)
+  if (state === 'done') return <Act label={text.upload.remove(name)} sign="✕" onClick={remove} />
+  const isMoving = state === 'sending' || state === 'waiting'
+  return (
+    <>
+      {isMoving && <Act label={text.upload.pause(name)} sign="⏸" onClick={() => uppy.pauseResume(id)} />}
+      {state === 'paused' && <Act label={text.upload.resume(name)} sign="▶" onClick={() => resume(id)} />}
+      {state === 'failed' && <Act label={text.upload.retry(name)} sign="↻" onClick={() => uppy.retryUpload(id)} />}
+      <button type="button" class="danger" aria-label={text.upload.cancel(name)} onClick={remove}>
+        {text.cancel}
+      </button>
+    </>
+  )
+}
+
+function resume(id: string): void {
+  if (uppy.getState().recoveredState === null) uppy.pauseResume(id)
+  else resumeAll()
+}
+
+function Act({ label, sign, onClick }: { label: string; sign: string; onClick: () => void }) {
+  return (
+    <button type="button" class="quiet" aria-label={label} title={label} onClick={onClick}>
+      <span aria-hidden="true">{sign}</span>
+    </button>
+  )
+}
+
+function LostRow({ one: { id, name, size, reason } }: { one: Lost }) {
+  return (
+    <tr class="lost">
+      <td class="whole">
+        <span class="file-name">{name}</span> <span class="badge cancelled">{text.upload.state.cancelled}</span>
+      </td>
+      <td class="whole" colSpan={3}>
+        {text.upload.cancelledBy(reason)} <span class="faint">{size === null ? '' : text.upload.of(0, size)}</span>
+      </td>
+      <td class="number whole">
+        <Act label={text.upload.remove(name)} sign="✕" onClick={() => forget(id)} />
+      </td>
+    </tr>
+  )
+}
+
+/** With the folder that it was in, if it was. */
+function nameOf({ name, meta }: Sent): string {
+  const path = meta.relativePath
+  return typeof path === 'string' && path !== '' ? path : (name ?? text.operations.unnamed)
+}

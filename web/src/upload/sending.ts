@@ -1,0 +1,156 @@
+// The uploads of this page, by Uppy: what it sends, and what the page shows of it.
+
+import { computed, signal } from '@preact/signals'
+import { type TidegateBody, type TidegateMeta, TidegateUploads } from '@tidegate/client/uppy'
+import Uppy, { type UppyFile } from '@uppy/core'
+import GoldenRetriever from '@uppy/golden-retriever'
+
+import { listen } from '../app/feed.js'
+import { Meter } from '../app/meter.js'
+import { notify } from '../app/notices.js'
+import { client } from '../app/session.js'
+import { text } from '../text.js'
+import { takeSlot } from './slot.js'
+
+export type Sent = UppyFile<TidegateMeta, TidegateBody>
+
+const MIB = 1024 * 1024
+
+/** Copies of files up to this are kept by the browser until they are sent, so that a reload goes on without asking. */
+const KEPT = { name: 'uppy-blobs', maxFileSize: 1024 * MIB, maxTotalSize: 4096 * MIB }
+
+/** Over HTTP/1.1 a browser has six connections to a server, for everything that all of its tabs do. */
+const AT_ONCE_HTTP1 = 3
+const AT_ONCE_HTTP2 = 6
+
+export type Standing = 'waiting' | 'sending' | 'paused' | 'done' | 'failed' | 'missing'
+
+/** A file that somebody else has cancelled: it is not Uppy's any more, so nothing can send it again. */
+export interface Lost {
+  id: string
+  name: string
+  size: number | null
+  reason: string | null
+}
+
+export const uppy = new Uppy<TidegateMeta, TidegateBody>({
+  id: 'tidegate',
+  autoProceed: true,
+  // A file that is uploaded can be chosen again; one that is on its way, not.
+  onBeforeFileAdded: (file, files) => {
+    const before = files[file.id]
+    return before === undefined || before.isGhost || isDone(before)
+  },
+})
+
+export const files = signal<Sent[]>([])
+export const lost = signal<Lost[]>([])
+const meters = new Map<string, Meter>()
+
+export const finished = computed(() => files.value.filter(isDone).length + lost.value.length)
+
+function isDone(file: Pick<Sent, 'progress'>): boolean {
+  return file.progress.uploadComplete === true
+}
+
+export function standing(file: Sent): Standing {
+  if (isDone(file)) return 'done'
+  if (file.isGhost) return 'missing'
+  if (file.error) return 'failed'
+  if ('isPaused' in file && file.isPaused) return 'paused'
+  return meters.get(file.id)?.rate === undefined ? 'waiting' : 'sending'
+}
+
+/** How fast a file is sent, if it is. */
+export function meterOf(file: Sent): Meter | undefined {
+  return standing(file) === 'sending' ? meters.get(file.id) : undefined
+}
+
+/** Whether files can be chosen. */
+export const isReady = signal(false)
+
+/** Prepares Uppy once: new files go into the project, whichever is open when they are added. */
+export async function startSending(projectId: string): Promise<void> {
+  const { nextHopProtocol } = performance.getEntriesByType('navigation')[0] as PerformanceNavigationTiming
+  const limit = nextHopProtocol === 'h2' ? AT_ONCE_HTTP2 : AT_ONCE_HTTP1
+  uppy.use(TidegateUploads, { client, projectId, limit, subscribe: false })
+  const plugin = uppy.getPlugin<TidegateUploads<TidegateMeta, TidegateBody>>('TidegateUploads')
+  listen((event) => plugin?.handle(event))
+  // It keeps its files under the id of its Uppy.
+  uppy.setOptions({ id: `tidegate-${await takeSlot()}` })
+  uppy.use(GoldenRetriever, { indexedDB: KEPT })
+  isReady.value = true
+}
+
+export function sendTo(projectId: string): void {
+  uppy.getPlugin('TidegateUploads')?.setOptions({ projectId })
+}
+
+let isDue = false
+
+uppy.on('state-update', () => {
+  if (isDue) return
+  isDue = true
+  requestAnimationFrame(() => {
+    isDue = false
+    files.value = uppy.getFiles()
+  })
+})
+
+uppy.on('upload-progress', (file, { bytesUploaded }) => {
+  if (file === undefined || typeof bytesUploaded !== 'number') return
+  const meter = meters.get(file.id) ?? new Meter(bytesUploaded)
+  meters.set(file.id, meter)
+  meter.reach(bytesUploaded)
+})
+
+for (const over of ['upload-success', 'upload-error', 'file-removed'] as const) {
+  uppy.on(over, (file?: { id: string }) => {
+    if (file !== undefined) meters.delete(file.id)
+  })
+}
+
+uppy.on('upload-pause', (file, isPaused) => {
+  if (isPaused && file !== undefined) meters.delete(file.id)
+})
+
+uppy.on('tidegate:cancelled', (file, { reason }) => {
+  const name = file.name ?? text.operations.unnamed
+  lost.value = [...lost.peek(), { id: file.id, name, size: file.size, reason }]
+  notify(text.upload.tellCancelled(name, reason), 'bad')
+})
+
+// After a reload: what the browser has kept goes on by itself. The rest waits for its file to be chosen again, and is
+// then the same upload still.
+const missing = new Set<string>()
+
+uppy.on('restored', () => {
+  const ghosts = uppy.getFiles().filter(({ isGhost }) => isGhost)
+  for (const { id } of ghosts) missing.add(id)
+  const uploads = Object.entries(uppy.getState().currentUploads).map(([id, upload]) => {
+    const fileIDs = upload.fileIDs.filter((fileID) => !missing.has(fileID))
+    return [id, { ...upload, fileIDs }] as const
+  })
+  uppy.setState({ currentUploads: Object.fromEntries(uploads.filter(([, { fileIDs }]) => fileIDs.length > 0)) })
+  const isPaused = uppy.getFiles().some((file) => standing(file) === 'paused')
+  if (uploads.length > 0 && !isPaused) uppy.emit('restore-confirmed')
+})
+
+uppy.on('file-added', ({ id }) => {
+  if (missing.delete(id)) uppy.retryUpload(id)
+})
+
+/** Forgets what is uploaded or was cancelled by somebody else. */
+export function clearFinished(): void {
+  lost.value = []
+  uppy.removeFiles(
+    uppy
+      .getFiles()
+      .filter(isDone)
+      .map(({ id }) => id),
+  )
+}
+
+export function forget(id: string): void {
+  lost.value = lost.peek().filter((one) => one.id !== id)
+}
