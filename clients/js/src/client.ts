@@ -15,6 +15,9 @@ export interface Ask {
   /** Sent as JSON. */
   body?: unknown
   query?: Record<string, string | number | undefined>
+  headers?: Record<string, string>
+  /** Without the login: something in the query takes its place. */
+  anonymous?: boolean
   signal?: AbortSignal
 }
 
@@ -70,7 +73,7 @@ export class Tidegate {
 
   /** Any call. The answer is as it came; what is no success rejects. */
   async fetch(method: string, path: string, ask: Ask = {}): Promise<Response> {
-    const headers: Record<string, string> = this.headers()
+    const headers: Record<string, string> = { ...(ask.anonymous ? {} : this.headers()), ...ask.headers }
     const init: RequestInit = { method, headers, signal: ask.signal ?? null }
     if (ask.body !== undefined) {
       headers['Content-Type'] = 'application/json'
