@@ -1,4 +1,5 @@
 import { text } from '../text.js'
+import { Icon } from '../ui/Icon.js'
 import { dismiss, notices } from './notices.js'
 
 /** Read out as they come. */
@@ -9,7 +10,7 @@ export function Notices() {
         <p key={id} class={`notice ${kind}`}>
           <span>{words}</span>
           <button type="button" class="quiet" aria-label={text.dismiss} onClick={() => dismiss(id)}>
-            ✕
+            <Icon name="close" />
           </button>
         </p>
       ))}

@@ -49,6 +49,8 @@ export interface Operation {
   /** What the server says of it: an export's stage, an error. */
   message?: string | undefined
   freed?: number | undefined
+  /** When the feed has told its end, by `performance.now()`. */
+  endedAt?: number
   /** From the click to the confirmation that nothing of it is left. */
   stoppedInMs?: number
 }
@@ -62,6 +64,14 @@ const ENDED_MAX = 500
 
 export function isActive({ state }: Operation): boolean {
   return ACTIVE.includes(state)
+}
+
+/** What went wrong or was ended stays among the active ones for a moment, so that it can be seen. */
+const SEEN_FOR_MS = 12_000
+
+/** Whether it ended just now, and not by being done. */
+export function hasJustEnded({ state, endedAt }: Operation): boolean {
+  return state !== 'completed' && endedAt !== undefined && performance.now() - endedAt < SEEN_FOR_MS
 }
 
 /** Whether a cancel of it makes sense. */
@@ -259,7 +269,10 @@ listen((event) => {
   const operation = known.get(key) ?? begin(kind, data)
   apply(operation, verb, data)
   // What has just ended goes to the end, and the oldest of those are forgotten first.
-  if (!isActive(operation)) known.delete(key)
+  if (!isActive(operation)) {
+    operation.endedAt = performance.now()
+    known.delete(key)
+  }
   known.set(key, operation)
   if (verb === 'cancelled') awaited.get(key)?.(operation.freed ?? 0)
   changed()

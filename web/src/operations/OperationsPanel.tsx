@@ -4,7 +4,7 @@ import { useState } from 'preact/hooks'
 import './operations.css'
 
 import { attempt } from '../app/notices.js'
-import { isActive, isCancellable, type Operation, operations, unlisted } from '../app/operations.js'
+import { hasJustEnded, isActive, isCancellable, type Operation, operations, unlisted } from '../app/operations.js'
 import { useSeconds } from '../app/ticking.js'
 import { text } from '../text.js'
 import { BulkCancel } from './BulkCancel.js'
@@ -22,7 +22,7 @@ export function OperationsPanel() {
   const [shown, setShown] = useState(STEP)
   const [asking, setAsking] = useState<Operation[]>([])
   const selected = useSignal<ReadonlySet<string>>(new Set())
-  const rows = operations.value.filter((one) => filter === 'all' || isActive(one) === (filter === 'active')).reverse()
+  const rows = operations.value.filter((one) => isShown(one, filter)).reverse()
   const chosen = rows.filter((one) => isCancellable(one) && selected.value.has(keyOf(one)))
   const stated = reason.trim() || undefined
   return (
@@ -64,6 +64,11 @@ export function OperationsPanel() {
       {asking.length > 0 && <BulkCancel chosen={asking} reason={stated} onClose={() => setAsking([])} />}
     </section>
   )
+}
+
+function isShown(operation: Operation, filter: Filter): boolean {
+  if (filter === 'active') return isActive(operation) || hasJustEnded(operation)
+  return filter === 'all' || !isActive(operation)
 }
 
 function Filters({ filter, onChange }: { filter: Filter; onChange: (filter: Filter) => void }) {

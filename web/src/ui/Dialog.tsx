@@ -2,6 +2,7 @@ import type { ComponentChildren } from 'preact'
 import { useEffect, useId, useRef } from 'preact/hooks'
 
 import { text } from '../text.js'
+import { Icon } from './Icon.js'
 
 interface Props {
   title: string
@@ -26,7 +27,7 @@ export function Dialog({ title, onClose, children, wide = false }: Props) {
       <header class="dialog-head">
         <h2 id={heading}>{title}</h2>
         <button type="button" class="quiet" aria-label={text.close} onClick={() => dialog.current?.close()}>
-          ✕
+          <Icon name="close" />
         </button>
       </header>
       {children}

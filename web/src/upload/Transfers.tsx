@@ -1,8 +1,10 @@
+import type { ComponentProps } from 'preact'
 import { useState } from 'preact/hooks'
 
 import { duration, rate } from '../format.js'
 import { text } from '../text.js'
 import { Bar } from '../ui/Bar.js'
+import { Icon } from '../ui/Icon.js'
 import {
   clearFinished,
   files,
@@ -134,13 +136,13 @@ function Row({ file }: { file: Sent }) {
 
 function Actions({ file: { id }, name, state }: { file: Sent; name: string; state: Standing }) {
   const remove = () => uppy.removeFile(id)
-  if (state === 'done') return <Act label={text.upload.remove(name)} sign="✕" onClick={remove} />
+  if (state === 'done') return <Act label={text.upload.remove(name)} icon="close" onClick={remove} />
   const isMoving = state === 'sending' || state === 'waiting'
   return (
     <>
-      {isMoving && <Act label={text.upload.pause(name)} sign="⏸" onClick={() => uppy.pauseResume(id)} />}
-      {state === 'paused' && <Act label={text.upload.resume(name)} sign="▶" onClick={() => resume(id)} />}
-      {state === 'failed' && <Act label={text.upload.retry(name)} sign="↻" onClick={() => uppy.retryUpload(id)} />}
+      {isMoving && <Act label={text.upload.pause(name)} icon="pause" onClick={() => uppy.pauseResume(id)} />}
+      {state === 'paused' && <Act label={text.upload.resume(name)} icon="play" onClick={() => resume(id)} />}
+      {state === 'failed' && <Act label={text.upload.retry(name)} icon="again" onClick={() => uppy.retryUpload(id)} />}
       <button type="button" class="danger" aria-label={text.upload.cancel(name)} onClick={remove}>
         {text.cancel}
       </button>
@@ -153,10 +155,16 @@ function resume(id: string): void {
   else resumeAll()
 }
 
-function Act({ label, sign, onClick }: { label: string; sign: string; onClick: () => void }) {
+interface ActProps {
+  label: string
+  icon: ComponentProps<typeof Icon>['name']
+  onClick: () => void
+}
+
+function Act({ label, icon, onClick }: ActProps) {
   return (
     <button type="button" class="quiet" aria-label={label} title={label} onClick={onClick}>
-      <span aria-hidden="true">{sign}</span>
+      <Icon name={icon} />
     </button>
   )
 }
@@ -171,7 +179,7 @@ function LostRow({ one: { id, name, size, reason } }: { one: Lost }) {
         {text.upload.cancelledBy(reason)} <span class="faint">{size === null ? '' : text.upload.of(0, size)}</span>
       </td>
       <td class="number whole">
-        <Act label={text.upload.remove(name)} sign="✕" onClick={() => forget(id)} />
+        <Act label={text.upload.remove(name)} icon="close" onClick={() => forget(id)} />
       </td>
     </tr>
   )

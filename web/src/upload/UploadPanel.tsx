@@ -10,7 +10,7 @@ import { text } from '../text.js'
 import { isReady, sendTo, startSending, uppy } from './sending.js'
 import { Transfers } from './Transfers.js'
 
-const HEIGHT = 240
+const HEIGHT = 200
 
 export function UploadPanel() {
   const id = projectId.value
@@ -23,7 +23,10 @@ export function UploadPanel() {
   }, [id])
   return (
     <section class="card upload" aria-labelledby="upload-title">
-      <h1 id="upload-title">{text.upload.title}</h1>
+      <div class="card-head">
+        <h1 id="upload-title">{text.upload.title}</h1>
+        <p class="faint">{text.upload.note}</p>
+      </div>
       <div class="drop-zone">{isReady.value && <DropZone />}</div>
       <Transfers />
     </section>
@@ -41,7 +44,6 @@ function DropZone() {
       width: '100%',
       height: HEIGHT,
       theme: 'auto',
-      note: text.upload.note,
       fileManagerSelectionType: 'both',
       proudlyDisplayPoweredByUppy: false,
       showSelectedFiles: false,
