@@ -118,7 +118,8 @@ export const text = {
     title: 'Live operations',
     lead: 'Everything that runs in this project, whoever has started it. A cancel stops it at once and leaves nothing.',
     filter: 'Show',
-    filters: { active: 'Active', ended: 'Ended', all: 'All' },
+    filters: { group: 'Groups', active: 'Active', ended: 'Ended', all: 'All', state: 'In the state' },
+    running: (count: number) => (count === 0 ? 'Nothing runs' : `${count} running`),
     kinds: { upload: 'Upload', queue: 'Segmentation', export: 'Export' } satisfies Record<Operation, string>,
     states: {
       uploading: 'uploading',
@@ -144,6 +145,7 @@ export const text = {
       active: 'Nothing is running. Drop a file above, and it appears here.',
       ended: 'Nothing has ended since this page was opened.',
       all: 'Nothing has happened since this page was opened.',
+      state: 'Nothing is in this state.',
     },
     unnamed: 'Unnamed upload',
     image: 'Image',

@@ -19,15 +19,18 @@ import { client } from './session.js'
 export type { Kind }
 
 /** States of all three kinds of operations. */
-export type State =
-  | 'uploading'
-  | 'queued'
-  | 'processing'
-  | 'cancelling'
-  | 'completed'
-  | 'cancelled'
-  | 'failed'
-  | 'expired'
+export const STATES = [
+  'uploading',
+  'queued',
+  'processing',
+  'cancelling',
+  'completed',
+  'cancelled',
+  'failed',
+  'expired',
+] as const
+
+export type State = (typeof STATES)[number]
 
 export interface Operation {
   kind: Kind

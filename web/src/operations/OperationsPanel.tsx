@@ -4,14 +4,26 @@ import { useState } from 'preact/hooks'
 import './operations.css'
 
 import { attempt } from '../app/notices.js'
-import { hasJustEnded, isActive, isCancellable, type Operation, operations, unlisted } from '../app/operations.js'
+import {
+  hasJustEnded,
+  isActive,
+  isCancellable,
+  type Operation,
+  operations,
+  STATES,
+  type State,
+  unlisted,
+} from '../app/operations.js'
 import { useSeconds } from '../app/ticking.js'
 import { text } from '../text.js'
 import { BulkCancel } from './BulkCancel.js'
 import { keyOf, OperationRow, stop } from './OperationRow.js'
 
-const FILTERS = ['active', 'ended', 'all'] as const
-type Filter = (typeof FILTERS)[number]
+const GROUPS = ['active', 'ended', 'all'] as const
+type Group = (typeof GROUPS)[number]
+
+/** All of a group, or those in one state. */
+type Filter = Group | State
 
 const STEP = 100
 
@@ -29,7 +41,10 @@ export function OperationsPanel() {
     <section class="card operations" aria-labelledby="operations-title">
       <div class="card-head">
         <h1 id="operations-title">{text.operations.title}</h1>
-        <Filters filter={filter} onChange={setFilter} />
+        <p role="status" class="faint">
+          {text.operations.running(operations.value.filter(isActive).length)}
+        </p>
+        <FilterChoice filter={filter} onChange={setFilter} />
       </div>
       <p class="faint">{text.operations.lead}</p>
       <div class="row tools">
@@ -54,7 +69,7 @@ export function OperationsPanel() {
         }}
         onCancel={(operation) => attempt(() => stop(operation, stated))}
       />
-      {rows.length === 0 && <p class="empty">{text.operations.none[filter]}</p>}
+      {rows.length === 0 && <p class="empty">{noneOf(filter)}</p>}
       {rows.length > shown && (
         <button type="button" onClick={() => setShown(shown + STEP)}>
           {text.more(Math.min(STEP, rows.length - shown))}
@@ -68,22 +83,37 @@ export function OperationsPanel() {
 
 function isShown(operation: Operation, filter: Filter): boolean {
   if (filter === 'active') return isActive(operation) || hasJustEnded(operation)
-  return filter === 'all' || !isActive(operation)
+  if (filter === 'ended') return !isActive(operation)
+  return filter === 'all' || filter === operation.state
 }
 
-function Filters({ filter, onChange }: { filter: Filter; onChange: (filter: Filter) => void }) {
-  const count = operations.value.filter(isActive).length
+function noneOf(filter: Filter): string {
+  const { none } = text.operations
+  return filter in none ? none[filter as Group] : none.state
+}
+
+function FilterChoice({ filter, onChange }: { filter: Filter; onChange: (filter: Filter) => void }) {
+  const { filters, states } = text.operations
   return (
-    <fieldset class="filters">
-      <legend class="visually-hidden">{text.operations.filter}</legend>
-      {FILTERS.map((one) => (
-        <label key={one} class="check">
-          <input type="radio" name="operations" checked={one === filter} onChange={() => onChange(one)} />
-          {text.operations.filters[one]}
-          {one === 'active' && <span class="count">{count}</span>}
-        </label>
-      ))}
-    </fieldset>
+    <label class="row filter">
+      <span>{text.operations.filter}</span>
+      <select value={filter} onChange={(event) => onChange(event.currentTarget.value as Filter)}>
+        <optgroup label={filters.group}>
+          {GROUPS.map((group) => (
+            <option key={group} value={group}>
+              {filters[group]}
+            </option>
+          ))}
+        </optgroup>
+        <optgroup label={filters.state}>
+          {STATES.map((state) => (
+            <option key={state} value={state}>
+              {states[state]}
+            </option>
+          ))}
+        </optgroup>
+      </select>
+    </label>
   )
 }
 
