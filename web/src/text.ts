@@ -107,10 +107,11 @@ export const text = {
     resumeAll: 'Resume all',
     cancelAll: 'Cancel all',
     clear: 'Clear finished',
-    cancelledBy: (reason: string | null) =>
-      reason === null ? 'cancelled by somebody else' : `cancelled by somebody else: ${reason}`,
-    tellCancelled: (name: string, reason: string | null) =>
-      `${name} was cancelled by somebody else${reason === null ? '.' : `: ${reason}`}`,
+    cancelledBy: (reason: string | undefined) =>
+      reason === undefined ? 'cancelled by somebody else' : `cancelled by somebody else: ${reason}`,
+    cancelledHere: 'cancelled here',
+    tellCancelled: (name: string, reason: string | undefined) =>
+      `${name} was cancelled by somebody else${reason === undefined ? '.' : `: ${reason}`}`,
     summary: (files: number, done: number) => `${done} of ${plural(files, 'file')} uploaded`,
   },
 

@@ -356,7 +356,15 @@ function stopped(operation: Operation, freed: number, inMs: number): Stopped {
   return { freed, inMs }
 }
 
+/** What was cancelled in this page, and so not by somebody else. */
+const ours = new Set<string>()
+
+export function isOurs(id: string): boolean {
+  return ours.has(id)
+}
+
 function ask({ kind, id }: Operation, projectId: string, reason?: string): Promise<Cancelled> {
+  ours.add(id)
   if (kind === 'upload') return client.cancelUpload(id, reason)
   if (kind === 'queue') return client.cancelItem(id, reason)
   return client.cancelExport(projectId, id, reason)
@@ -392,6 +400,7 @@ async function cancelUploads(uploads: Operation[], projectId: string, reason?: s
   const begun = performance.now()
   const confirmed = new Map(uploads.map((upload) => [upload.id, confirmation(upload)]))
   const ids = uploads.map(({ id }) => id)
+  for (const id of ids) ours.add(id)
   const { results } = await client.cancelUploads(projectId, ids, reason)
   const accepted = results.filter(({ outcome }) => outcome === 'cancelled' || outcome === 'cancelling')
   return Promise.all(

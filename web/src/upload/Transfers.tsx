@@ -1,7 +1,7 @@
 import type { ComponentProps } from 'preact'
 import { useState } from 'preact/hooks'
 
-import { duration, rate } from '../format.js'
+import { bytes, duration, rate } from '../format.js'
 import { text } from '../text.js'
 import { Bar } from '../ui/Bar.js'
 import { Icon } from '../ui/Icon.js'
@@ -169,14 +169,15 @@ function Act({ label, icon, onClick }: ActProps) {
   )
 }
 
-function LostRow({ one: { id, name, size, reason } }: { one: Lost }) {
+function LostRow({ one: { id, name, size, reason, isElsewhere } }: { one: Lost }) {
   return (
     <tr class="lost">
       <td class="whole">
         <span class="file-name">{name}</span> <span class="badge cancelled">{text.upload.state.cancelled}</span>
       </td>
       <td class="whole" colSpan={3}>
-        {text.upload.cancelledBy(reason)} <span class="faint">{size === null ? '' : text.upload.of(0, size)}</span>
+        {isElsewhere ? text.upload.cancelledBy(reason) : text.upload.cancelledHere}{' '}
+        <span class="faint">{size === null ? '' : bytes(size)}</span>
       </td>
       <td class="number whole">
         <Act label={text.upload.remove(name)} icon="close" onClick={() => forget(id)} />

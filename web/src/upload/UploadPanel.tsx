@@ -49,6 +49,8 @@ function DropZone() {
       showSelectedFiles: false,
       disableThumbnailGenerator: true,
       disableStatusBar: true,
+      // Its words come with the other notices.
+      disableInformer: true,
     })
     return () => {
       const dashboard = uppy.getPlugin('Dashboard')

@@ -1,18 +1,19 @@
 // The uploads of this page, by Uppy: what it sends, and what the page shows of it.
 
 import { computed, signal } from '@preact/signals'
-import { type TidegateBody, type TidegateMeta, TidegateUploads } from '@tidegate/client/uppy'
-import Uppy, { type UppyFile } from '@uppy/core'
+import { TidegateUploads, type TidegateUploadsOptions } from '@tidegate/client/uppy'
+import Uppy, { type Body, type Meta, type UppyFile } from '@uppy/core'
 import GoldenRetriever from '@uppy/golden-retriever'
 
 import { listen } from '../app/feed.js'
 import { Meter } from '../app/meter.js'
 import { notify } from '../app/notices.js'
+import { isOurs } from '../app/operations.js'
 import { client } from '../app/session.js'
 import { text } from '../text.js'
 import { takeSlot } from './slot.js'
 
-export type Sent = UppyFile<TidegateMeta, TidegateBody>
+export type Sent = UppyFile<Meta, Body>
 
 const MIB = 1024 * 1024
 
@@ -25,15 +26,17 @@ const AT_ONCE_HTTP2 = 6
 
 export type Standing = 'waiting' | 'sending' | 'paused' | 'done' | 'failed' | 'missing'
 
-/** A file that somebody else has cancelled: it is not Uppy's any more, so nothing can send it again. */
+/** A file that was cancelled where it was not sent: it is not Uppy's any more, so nothing can send it again. */
 export interface Lost {
   id: string
   name: string
   size: number | null
-  reason: string | null
+  reason: string | undefined
+  /** By somebody else, or in the table of what runs. */
+  isElsewhere: boolean
 }
 
-export const uppy = new Uppy<TidegateMeta, TidegateBody>({
+export const uppy = new Uppy<Meta, Body>({
   id: 'tidegate',
   autoProceed: true,
   // A file that is uploaded can be chosen again; one that is on its way, not.
@@ -74,8 +77,7 @@ export async function startSending(projectId: string): Promise<void> {
   const { nextHopProtocol } = performance.getEntriesByType('navigation')[0] as PerformanceNavigationTiming
   const limit = nextHopProtocol === 'h2' ? AT_ONCE_HTTP2 : AT_ONCE_HTTP1
   uppy.use(TidegateUploads, { client, projectId, limit, subscribe: false })
-  const plugin = uppy.getPlugin<TidegateUploads<TidegateMeta, TidegateBody>>('TidegateUploads')
-  listen((event) => plugin?.handle(event))
+  listen((event) => uppy.getPlugin('TidegateUploads')?.handle(event))
   // It keeps its files under the id of its Uppy.
   uppy.setOptions({ id: `tidegate-${await takeSlot()}` })
   uppy.use(GoldenRetriever, { indexedDB: KEPT })
@@ -83,7 +85,8 @@ export async function startSending(projectId: string): Promise<void> {
 }
 
 export function sendTo(projectId: string): void {
-  uppy.getPlugin('TidegateUploads')?.setOptions({ projectId })
+  const change: Partial<TidegateUploadsOptions> = { projectId }
+  uppy.getPlugin('TidegateUploads')?.setOptions(change)
 }
 
 let isDue = false
@@ -114,10 +117,16 @@ uppy.on('upload-pause', (file, isPaused) => {
   if (isPaused && file !== undefined) meters.delete(file.id)
 })
 
-uppy.on('tidegate:cancelled', (file, { reason }) => {
+uppy.on('tidegate:cancelled', (file, { id, reason }) => {
   const name = file.name ?? text.operations.unnamed
-  lost.value = [...lost.peek(), { id: file.id, name, size: file.size, reason }]
-  notify(text.upload.tellCancelled(name, reason), 'bad')
+  const isElsewhere = !isOurs(id)
+  lost.value = [...lost.peek(), { id: file.id, name, size: file.size, reason, isElsewhere }]
+  if (isElsewhere) notify(text.upload.tellCancelled(name, reason), 'bad')
+})
+
+uppy.on('info-visible', () => {
+  const info = uppy.getState().info?.at(-1)
+  if (info?.type === 'error') notify(info.message, 'bad')
 })
 
 // After a reload: what the browser has kept goes on by itself. The rest waits for its file to be chosen again, and is
