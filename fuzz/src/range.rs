@@ -9,7 +9,7 @@ use crate::{split_line, split_number};
 
 const VALIDATORS: Validators<'_> = Validators {
     etag: "\"tag\"",
-    modified: 784_111_777,
+    modified: Some(784_111_777),
 };
 
 /// Takes the first line as the content's length, and the others as `Range` and `If-Range`.

@@ -54,7 +54,7 @@ impl Representation {
         let length = self.length;
         let validators = Validators {
             etag: &self.etag,
-            modified: self.modified,
+            modified: Some(self.modified),
         };
         match precondition::evaluate(&head.headers, &validators) {
             Verdict::Proceed => {}

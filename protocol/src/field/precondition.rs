@@ -7,13 +7,14 @@ use http::{HeaderMap, HeaderValue};
 
 use super::date;
 
-/// What identifies the content. Finished content never changes, so both are strong validators.
+/// What identifies the content. It never changes, so both are strong validators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validators<'a> {
     /// The strong entity tag, with its quotes, as answered in `ETag`.
     pub etag: &'a str,
-    /// When the content became complete, in seconds since the Unix epoch, as in `Last-Modified`.
-    pub modified: u64,
+    /// When the content became complete, in seconds since the Unix epoch, as in `Last-Modified`; `None`
+    /// where that is not told, and dates do not count (RFC 9110, sections 13.1.3 and 13.1.4).
+    pub modified: Option<u64>,
 }
 
 /// What the conditions of a GET or HEAD amount to.
@@ -35,7 +36,9 @@ pub fn evaluate(headers: &HeaderMap, validators: &Validators<'_>) -> Verdict {
         if !names(headers, &IF_MATCH, validators.etag, Comparison::Strong) {
             return Verdict::Failed;
         }
-    } else if date_of(headers, &IF_UNMODIFIED_SINCE).is_some_and(|date| validators.modified > date)
+    } else if let (Some(modified), Some(date)) =
+        (validators.modified, date_of(headers, &IF_UNMODIFIED_SINCE))
+        && modified > date
     {
         return Verdict::Failed;
     }
@@ -43,7 +46,10 @@ pub fn evaluate(headers: &HeaderMap, validators: &Validators<'_>) -> Verdict {
         if names(headers, &IF_NONE_MATCH, validators.etag, Comparison::Weak) {
             return Verdict::NotModified;
         }
-    } else if date_of(headers, &IF_MODIFIED_SINCE).is_some_and(|date| validators.modified <= date) {
+    } else if let (Some(modified), Some(date)) =
+        (validators.modified, date_of(headers, &IF_MODIFIED_SINCE))
+        && modified <= date
+    {
         return Verdict::NotModified;
     }
     Verdict::Proceed
@@ -57,7 +63,8 @@ pub fn range_applies(headers: &HeaderMap, validators: &Validators<'_>) -> bool {
     match (lines.next(), lines.next()) {
         (None, _) => true,
         (Some(value), None) => {
-            value == validators.etag || date::parse(value.as_bytes()) == Some(validators.modified)
+            let date = date::parse(value.as_bytes());
+            value == validators.etag || (date.is_some() && date == validators.modified)
         }
         (Some(_), Some(_)) => false,
     }

@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 
 use super::headers;
-use crate::field::precondition::{Comparison, Validators, Verdict, evaluate, lists};
+use crate::field::precondition::{Comparison, Validators, Verdict, evaluate, lists, range_applies};
 
 const CONTENT: Validators<'static> = Validators {
     etag: "\"abc\"",
-    modified: 784_111_777,
+    modified: Some(784_111_777),
 };
 const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
 const SAME: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -70,6 +70,27 @@ fn entity_tags_win_over_dates_and_match_over_none_match() {
     for (lines, expected) in cases {
         assert_eq!(evaluate(&headers(&lines), &CONTENT), expected, "{lines:?}");
     }
+}
+
+#[test]
+fn dates_do_not_count_where_none_is_told() {
+    let undated = Validators {
+        modified: None,
+        ..CONTENT
+    };
+    for name in ["if-unmodified-since", "if-modified-since"] {
+        for date in [BEFORE, SAME] {
+            let headers = headers(&[(name, date)]);
+            assert_eq!(evaluate(&headers, &undated), Verdict::Proceed, "{name}");
+        }
+    }
+    for line in ["", "yesterday", SAME] {
+        assert!(!range_applies(&headers(&[("if-range", line)]), &undated));
+    }
+    assert!(range_applies(
+        &headers(&[("if-range", "\"abc\"")]),
+        &undated
+    ));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::field::range::{RANGES_MAX, Selection, requested, satisfied, select, u
 
 const CONTENT: Validators<'static> = Validators {
     etag: "\"abc\"",
-    modified: 784_111_777,
+    modified: Some(784_111_777),
 };
 
 #[expect(clippy::single_range_in_vec_init, reason = "a list of one part")]
