@@ -1,7 +1,7 @@
 //! Every parser of a header field's value that has no target of its own.
 
 use http::header::{
-    CONTENT_TYPE, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+    ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
 };
 use http::{HeaderMap, HeaderValue};
 use tidegate_protocol::field::checksum::{Algorithm, Checksum};
@@ -10,7 +10,7 @@ use tidegate_protocol::field::id::Id;
 use tidegate_protocol::field::length::Length;
 use tidegate_protocol::field::media::MediaType;
 use tidegate_protocol::field::precondition::{Comparison, Validators, Verdict, evaluate, lists};
-use tidegate_protocol::field::{date, display, disposition, media, name, offset, structured};
+use tidegate_protocol::field::{coding, date, display, disposition, media, name, offset, structured};
 use tidegate_protocol::problem::Problem;
 
 /// Gives the input to all of them.
@@ -25,6 +25,7 @@ pub fn field(data: &[u8]) {
     concatenation(data);
     dates(data);
     preconditions(data);
+    codings(data);
     media_types(data);
     shown(data);
     structured_fields(data);
@@ -175,7 +176,7 @@ fn dates(value: &[u8]) {
 fn preconditions(value: &[u8]) {
     let validators = Validators {
         etag: "\"tag\"",
-        modified: 784_111_777,
+        modified: Some(784_111_777),
     };
     let strong = lists(value, validators.etag, Comparison::Strong);
     let weak = lists(value, validators.etag, Comparison::Weak);
@@ -192,6 +193,20 @@ fn preconditions(value: &[u8]) {
             let verdict = evaluate(&headers, &validators);
             assert!(verdict == Verdict::Proceed || verdict == other);
         }
+    }
+}
+
+fn codings(value: &[u8]) {
+    if let Some(mut headers) = section(ACCEPT_ENCODING, value) {
+        let names_one = value.contains(&b'*')
+            || value.windows(4).any(|four| four.eq_ignore_ascii_case(b"gzip"));
+        assert!(names_one || !coding::prefers_gzip(&headers));
+        // What is said first counts.
+        let refusal = HeaderValue::from_static("gzip;q=0");
+        if let Some(said) = headers.insert(ACCEPT_ENCODING, refusal) {
+            headers.append(ACCEPT_ENCODING, said);
+        }
+        assert!(!coding::prefers_gzip(&headers));
     }
 }
 

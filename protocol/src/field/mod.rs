@@ -17,12 +17,14 @@
 //! | `Range`, `Content-Range` | [`range`] | RFC 9110, section 14 |
 //! | `If-Match` and its like | [`precondition`] | RFC 9110, section 13 |
 //! | `Content-Type` | [`media`] | RFC 9110, section 8.3 |
+//! | `Accept-Encoding` | [`coding`] | RFC 9110, section 12.5.3 |
 //! | `Content-Disposition` | [`disposition`] | RFC 6266 |
 //! | every field of the IETF draft, digests | [`structured`] | RFC 9651, RFC 9530 |
 
 use http::{HeaderMap, HeaderValue};
 
 pub mod checksum;
+pub mod coding;
 pub mod concat;
 pub mod date;
 pub mod display;

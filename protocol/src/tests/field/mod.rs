@@ -1,6 +1,7 @@
 //! Header fields: a table per row of the specification, then properties over arbitrary input.
 
 mod checksum;
+mod coding;
 mod concat;
 mod date;
 mod display;
