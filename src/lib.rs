@@ -11,6 +11,7 @@
 //! | [`export`] | module: archives of a project |
 //! | [`feed`] | module: what happens, told to whoever listens |
 //! | [`webhook`] | module: what happens, sent to whoever is to know |
+//! | [`page`] | module: the page for browsers |
 //! | [`ops`] | module: health, metrics, problem pages |
 //! | [`module`] | what a module hands to the composition root |
 //! | [`http`] | mechanism: transport; knows no domain |
@@ -40,6 +41,7 @@ pub mod http;
 pub mod id;
 pub mod module;
 pub mod ops;
+pub mod page;
 pub mod project;
 pub mod queue;
 pub mod units;

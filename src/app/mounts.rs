@@ -13,7 +13,7 @@ use crate::http::StallLimits;
 use crate::http::telemetry::Metrics;
 use crate::module::Mount;
 use crate::webhook::Endpoints;
-use crate::{export, feed, ops, project, queue, upload, webhook};
+use crate::{export, feed, ops, page, project, queue, upload, webhook};
 
 /// Mounts all of them.
 ///
@@ -78,6 +78,7 @@ pub(super) fn all(
         projects(config, opened, contents),
         feed::mount(feeds(config, opened, cancels, auth)),
         webhook::mount(webhooks)?,
+        page::mount(),
         ops::mount(ops::Deps {
             metrics: metrics.clone(),
             probes: opened.probes(),

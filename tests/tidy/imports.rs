@@ -6,7 +6,7 @@ use super::{Finding, assert_none, root, sample, sources};
 const LEAVES: &[&str] = &["auth", "cancel", "clock", "id", "units"];
 const MECHANISMS: &[&str] = &["http", "blob", "db", "event", "access", "work"];
 const MODULES: &[&str] = &[
-    "project", "upload", "export", "queue", "feed", "webhook", "ops",
+    "project", "upload", "export", "queue", "feed", "webhook", "page", "ops",
 ];
 
 /// A top-level module, and what it may import beside itself and the protocol crate.
