@@ -32,7 +32,9 @@ export const text = {
     memory: 'The token is kept in this page only and is gone when you close or reload it.',
     out: 'Sign out',
     as: (user: string) => `Signed in as ${user}`,
-    away: 'The server cannot be reached.',
+    away: 'The server does not answer as it should.',
+    stillSending: (count: number) => `${plural(count, 'file')} on the way: signing out cancels them.`,
+    outAndCancel: 'Cancel them and sign out',
   },
 
   feed: {
@@ -122,6 +124,8 @@ export const text = {
     filters: { group: 'Groups', active: 'Active', ended: 'Ended', all: 'All', state: 'In the state' },
     running: (count: number) => (count === 0 ? 'Nothing runs' : `${count} running`),
     kinds: { upload: 'Upload', queue: 'Segmentation', export: 'Export' } satisfies Record<Operation, string>,
+    kindOf: (kind: Operation, user: string | null): string =>
+      user === null ? text.operations.kinds[kind] : `${text.operations.kinds[kind]} of ${user}`,
     states: {
       uploading: 'uploading',
       queued: 'queued',

@@ -15,7 +15,7 @@ import { loadOperations } from './operations.js'
 import { loadProjects, projectId, projects } from './projects.js'
 import { route } from './route.js'
 import { SignIn } from './SignIn.js'
-import { login } from './session.js'
+import { askAgain, login, refusal } from './session.js'
 
 export function App() {
   return (
@@ -35,12 +35,28 @@ export function App() {
 function Content() {
   if (login.value === 'unknown') return <p class="empty">{text.loading}</p>
   if (login.value === 'out') return <SignIn />
+  if (login.value === 'away') return <Away />
   return <Project />
+}
+
+function Away() {
+  return (
+    <div class="empty" role="alert">
+      <p>{text.signIn.away}</p>
+      <p>{refusal.value}</p>
+      <button type="button" onClick={askAgain}>
+        {text.retry}
+      </button>
+    </div>
+  )
 }
 
 function Project() {
   useEffect(() => {
     attempt(loadProjects)
+    return () => {
+      projects.value = undefined
+    }
   }, [])
   const id = projectId.value
   useEffect(() => (id === undefined ? undefined : follow(id)), [id])

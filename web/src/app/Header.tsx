@@ -2,7 +2,8 @@ import { text } from '../text.js'
 import { feedState } from './feed.js'
 import { project, projects } from './projects.js'
 import { go, href, PANELS, route } from './route.js'
-import { hasToken, login, signOut, userOfToken } from './session.js'
+import { SignOut } from './SignOut.js'
+import { hasToken, login, userOfToken } from './session.js'
 
 export function Header() {
   return (
@@ -18,7 +19,7 @@ export function Header() {
       </div>
       {login.value === 'in' && <ProjectChoice />}
       {login.value === 'in' && <Connection />}
-      {hasToken() && <User />}
+      {hasToken() && login.value === 'in' && <User />}
       {login.value === 'in' && <Tabs />}
     </header>
   )
@@ -68,9 +69,7 @@ function User() {
   return (
     <span class="user">
       <span>{user === undefined ? '' : text.signIn.as(user)}</span>
-      <button type="button" onClick={signOut}>
-        {text.signIn.out}
-      </button>
+      <SignOut />
     </span>
   )
 }

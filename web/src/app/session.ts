@@ -3,12 +3,13 @@
 import { signal } from '@preact/signals'
 import { Tidegate, TidegateError } from '@tidegate/client'
 
-export type Login = 'unknown' | 'in' | 'out'
+/** `away`: nobody knows, since the server does not answer. */
+export type Login = 'unknown' | 'in' | 'out' | 'away'
 
 /** Whether the server takes what we ask as somebody's. */
 export const login = signal<Login>('unknown')
 
-/** What is wrong with the last token, in the server's words. */
+/** Why it is not so, in the server's words. */
 export const refusal = signal<string | undefined>(undefined)
 
 /** The token is here and nowhere else: it does not outlive the page. */
@@ -16,7 +17,7 @@ const token = signal<string | undefined>(undefined)
 
 async function send(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
   const answer = await fetch(input, init)
-  if (answer.status === 401) signOut()
+  if (answer.status === 401) login.value = 'out'
   return answer
 }
 
@@ -48,15 +49,20 @@ export async function signIn(pasted?: string): Promise<void> {
     await client.list('/api/projects', { limit: 1 })
     login.value = 'in'
   } catch (error) {
-    login.value = 'out'
-    token.value = undefined
-    if (pasted !== undefined || !(error instanceof TidegateError && error.status === 401)) {
-      refusal.value = String(error instanceof Error ? error.message : error)
-    }
+    const isRefused = error instanceof TidegateError && error.status === 401
+    login.value = isRefused ? 'out' : 'away'
+    if (isRefused) token.value = undefined
+    if (pasted !== undefined || !isRefused) refusal.value = String(error instanceof Error ? error.message : error)
   }
 }
 
+/** Forgets the token, and what is only in memory for its sake. */
 export function signOut(): void {
   token.value = undefined
   login.value = 'out'
+}
+
+/** Asks once more, with the same token. */
+export function askAgain(): Promise<void> {
+  return signIn(token.peek())
 }

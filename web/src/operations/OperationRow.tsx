@@ -2,6 +2,7 @@ import { imageName } from '../app/names.js'
 import { notify } from '../app/notices.js'
 import { cancel, isActive, isCancellable, type Operation } from '../app/operations.js'
 import { projectId } from '../app/projects.js'
+import { hasToken } from '../app/session.js'
 import { duration, rate, shortId } from '../format.js'
 import { text } from '../text.js'
 import { Bar } from '../ui/Bar.js'
@@ -54,7 +55,8 @@ export function OperationRow({ operation, isSelected, onToggle, onCancel }: Prop
         />
       </td>
       <td class="what">
-        <span class="kind">{text.operations.kinds[operation.kind]}</span> <span class="file-name">{name}</span>
+        <span class="kind">{text.operations.kindOf(operation.kind, hasToken() ? operation.userId : null)}</span>{' '}
+        <span class="file-name">{name}</span>
       </td>
       <td class="whole">
         <Standing operation={operation} />
@@ -63,7 +65,7 @@ export function OperationRow({ operation, isSelected, onToggle, onCancel }: Prop
         <Bar label={name} share={operation.share} quiet={!isLive} />
         <span class="faint">{amount(operation)}</span>
       </td>
-      <td class="number">{speed === undefined ? '' : rate(speed)}</td>
+      <td class="number rate">{speed === undefined ? '' : rate(speed)}</td>
       <td class="number">{isLive ? <Moved operation={operation} /> : ''}</td>
       <td class="number whole">
         {isLive && (

@@ -7,20 +7,17 @@ import './upload.css'
 
 import { projectId } from '../app/projects.js'
 import { text } from '../text.js'
-import { isReady, sendTo, startSending, uppy } from './sending.js'
+import { goOn, isReady, sendTo, uppy } from './sending.js'
 import { Transfers } from './Transfers.js'
 
 const HEIGHT = 200
 
 export function UploadPanel() {
   const id = projectId.value
-  const isStarted = useRef(false)
   useEffect(() => {
-    if (id === undefined) return
-    if (isStarted.current) sendTo(id)
-    else startSending(id)
-    isStarted.current = true
+    if (id !== undefined) sendTo(id)
   }, [id])
+  useEffect(goOn, [])
   return (
     <section class="card upload" aria-labelledby="upload-title">
       <div class="card-head">

@@ -9,7 +9,7 @@ import { listen } from '../app/feed.js'
 import { Meter } from '../app/meter.js'
 import { notify } from '../app/notices.js'
 import { isOurs } from '../app/operations.js'
-import { client } from '../app/session.js'
+import { client, signOut, userOfToken } from '../app/session.js'
 import { text } from '../text.js'
 import { takeSlot } from './slot.js'
 
@@ -50,6 +50,7 @@ export const files = signal<Sent[]>([])
 export const lost = signal<Lost[]>([])
 const meters = new Map<string, Meter>()
 
+export const unfinished = computed(() => files.value.filter((file) => !isDone(file)).length)
 export const finished = computed(() => files.value.filter(isDone).length + lost.value.length)
 
 function isDone(file: Pick<Sent, 'progress'>): boolean {
@@ -72,21 +73,46 @@ export function meterOf(file: Sent): Meter | undefined {
 /** Whether files can be chosen. */
 export const isReady = signal(false)
 
-/** Prepares Uppy once: new files go into the project, whichever is open when they are added. */
-export async function startSending(projectId: string): Promise<void> {
+/** Whose files the browser keeps, and where. */
+let keptAs: string | undefined
+
+/** New files go into this project from now on. */
+export async function sendTo(projectId: string): Promise<void> {
+  const plugin = uppy.getPlugin('TidegateUploads')
+  if (plugin === undefined) start(projectId)
+  else plugin.setOptions({ projectId } as Partial<TidegateUploadsOptions>)
+  await keep()
+  isReady.value = true
+}
+
+function start(projectId: string): void {
   const { nextHopProtocol } = performance.getEntriesByType('navigation')[0] as PerformanceNavigationTiming
   const limit = nextHopProtocol === 'h2' ? AT_ONCE_HTTP2 : AT_ONCE_HTTP1
   uppy.use(TidegateUploads, { client, projectId, limit, subscribe: false })
   listen((event) => uppy.getPlugin('TidegateUploads')?.handle(event))
-  // It keeps its files under the id of its Uppy.
-  uppy.setOptions({ id: `tidegate-${await takeSlot()}` })
-  uppy.use(GoldenRetriever, { indexedDB: KEPT })
-  isReady.value = true
 }
 
-export function sendTo(projectId: string): void {
-  const change: Partial<TidegateUploadsOptions> = { projectId }
-  uppy.getPlugin('TidegateUploads')?.setOptions(change)
+/** Golden Retriever keeps files under the id of its Uppy. Nobody is to go on with those of another user. */
+async function keep(): Promise<void> {
+  const id = ['tidegate', userOfToken(), await takeSlot()].filter(Boolean).join('-')
+  if (id === keptAs) return
+  keptAs = id
+  const before = uppy.getPlugin('GoldenRetriever')
+  if (before !== undefined) uppy.removePlugin(before)
+  uppy.setOptions({ id })
+  uppy.use(GoldenRetriever, { indexedDB: KEPT })
+}
+
+/** Ends what is on its way, here and on the server, and signs out. */
+export function leave(): void {
+  uppy.removeFiles(uppy.getFiles().map(({ id }) => id))
+  lost.value = []
+  signOut()
+}
+
+/** Sends again what was refused while nobody was signed in. */
+export function goOn(): void {
+  if (uppy.getFiles().some(({ error }) => error)) uppy.retryAll()
 }
 
 let isDue = false

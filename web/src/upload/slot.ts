@@ -2,8 +2,15 @@
 
 const SLOTS = 16
 
+let taken: Promise<string> | undefined
+
 /** A tab that is closed or reloaded gives its place back, and the next one goes on with what is there. */
-export async function takeSlot(): Promise<string> {
+export function takeSlot(): Promise<string> {
+  taken ??= firstFree()
+  return taken
+}
+
+async function firstFree(): Promise<string> {
   // Browsers have locks on secure pages only (HTTPS, or this very machine).
   if (navigator.locks === undefined) return ofTab()
   for (let slot = 0; slot < SLOTS; slot += 1) {
