@@ -15,6 +15,7 @@ import {
 import { listen } from './feed.js'
 import { Meter } from './meter.js'
 import { client } from './session.js'
+import { soon } from './soon.js'
 
 export type { Kind }
 
@@ -85,7 +86,7 @@ export function isCancellable(operation: Operation): boolean {
 const known = new Map<string, Operation>()
 const version = signal(0)
 
-/** All of them, the newest last. Anew at most once a frame. */
+/** All of them, the newest last. */
 export const operations = computed<readonly Operation[]>(() => {
   version.value
   return [...known.values()]
@@ -97,17 +98,10 @@ export const features = signal({ queue: true, export: true })
 /** Active operations that were there before the page and are too many to be listed. */
 export const unlisted = signal(0)
 
-let isDue = false
-
-function changed(): void {
-  if (isDue) return
-  isDue = true
-  requestAnimationFrame(() => {
-    isDue = false
-    forgetOld()
-    version.value += 1
-  })
-}
+const changed = soon(() => {
+  forgetOld()
+  version.value += 1
+})
 
 function forgetOld(): void {
   const ended = [...known].filter(([, operation]) => !isActive(operation))

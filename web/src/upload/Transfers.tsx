@@ -26,7 +26,8 @@ const ORDER: readonly Standing[] = ['failed', 'missing', 'sending', 'paused', 'w
 
 export function Transfers() {
   const [shown, setShown] = useState(STEP)
-  const all = [...files.value].sort((a, b) => ORDER.indexOf(standing(a)) - ORDER.indexOf(standing(b)))
+  const sorted = Map.groupBy(files.value, standing)
+  const all = ORDER.flatMap((one) => sorted.get(one) ?? [])
   const count = all.length + lost.value.length
   if (count === 0) return null
   const rest = all.length - shown

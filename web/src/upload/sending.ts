@@ -10,6 +10,7 @@ import { Meter } from '../app/meter.js'
 import { notify } from '../app/notices.js'
 import { isOurs } from '../app/operations.js'
 import { client, signOut, userOfToken } from '../app/session.js'
+import { soon } from '../app/soon.js'
 import { text } from '../text.js'
 import { takeSlot } from './slot.js'
 
@@ -115,16 +116,12 @@ export function goOn(): void {
   if (uppy.getFiles().some(({ error }) => error)) uppy.retryAll()
 }
 
-let isDue = false
-
-uppy.on('state-update', () => {
-  if (isDue) return
-  isDue = true
-  requestAnimationFrame(() => {
-    isDue = false
+uppy.on(
+  'state-update',
+  soon(() => {
     files.value = uppy.getFiles()
-  })
-})
+  }),
+)
 
 uppy.on('upload-progress', (file, { bytesUploaded }) => {
   if (file === undefined || typeof bytesUploaded !== 'number') return
