@@ -34,7 +34,7 @@ const FIELDS: [(HeaderName, &str); 6] = [
         HeaderName::from_static("cross-origin-resource-policy"),
         "same-origin",
     ),
-    (header::VARY, "accept-encoding"),
+    (header::VARY, "Accept-Encoding"),
 ];
 
 /// Every file of the page.
@@ -221,7 +221,7 @@ mod tests {
             assert_eq!(answer.status(), status, "{lines:?}");
             if status == 304 {
                 let fields = answer.headers();
-                assert_eq!(fields[header::VARY], "accept-encoding");
+                assert_eq!(fields[header::VARY], "Accept-Encoding");
                 assert_eq!(fields[header::CACHE_CONTROL], file.caching());
                 assert!(fields.contains_key(header::ETAG));
                 assert!(!fields.contains_key(header::CONTENT_TYPE));

@@ -13,6 +13,7 @@ use tidegate_protocol::problem::{ALL_SLUGS, types};
 use crate::support::eventually;
 use crate::support::form::{self, Form};
 use crate::support::jwt::{claims, guarded};
+use crate::support::page;
 use crate::support::queue::{self, Worker};
 use crate::support::server::{Server, run, temp_dir};
 use crate::support::tus;
@@ -131,8 +132,13 @@ async fn every_operation_of_the_openapi_page_is_served_and_answers_a_status_that
 fn every_path_that_is_served_is_in_the_openapi_page_and_every_one_there_is_served() {
     let rows = ROUTES.lines().filter(|line| !line.starts_with('#'));
     let routes = rows.filter_map(|row| row.split_whitespace().nth(1));
-    // A slash at the end changes nothing.
-    let served: BTreeSet<_> = routes.map(|path| path.trim_end_matches('/')).collect();
+    // A slash at the end changes nothing, where there is something before it.
+    let served: BTreeSet<_> = routes
+        .map(|path| match path {
+            "/" => path,
+            path => path.trim_end_matches('/'),
+        })
+        .collect();
     let operations = operations();
     let documented: BTreeSet<_> = operations.keys().map(|(path, _)| &**path).collect();
     assert_eq!(
@@ -419,6 +425,7 @@ fn operations() -> BTreeMap<(String, String), BTreeSet<String>> {
 fn filled(path: &str, upload: &str) -> String {
     let target = path.replace("{id}", upload).replace("{project}", "default");
     let target = target.replace("{slug}", "offset-mismatch");
+    let target = target.replace("{name}", &page::assets()[0]);
     // Any UUID: what is asked there does not look for it.
     let mut target = target.replace("{worker}", "w1");
     for name in ["{share}", "{image}", "{item}", "{batch}"] {

@@ -34,6 +34,7 @@ mod leave;
 mod limits;
 mod matrix;
 mod ops;
+mod page;
 mod power_cut;
 mod project;
 mod reload;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::support::eventually;
 use crate::support::form;
 use crate::support::jwt::{Signer, claims, claims_with, guarded, now};
+use crate::support::page;
 use crate::support::queue::{self, Worker, call, id_of};
 use crate::support::rufh;
 use crate::support::server::Server;
@@ -263,7 +264,8 @@ impl Scene {
             false => self.upload.id(),
         };
         let path = path.replace("{id}", id).replace("{share}", share);
-        let mut path = path.replace("{slug}", "not-found");
+        let path = path.replace("{slug}", "not-found");
+        let mut path = path.replace("{name}", &page::assets()[0]);
         for (name, value) in self.work.names(row.path) {
             path = path.replace(name, &value);
         }

@@ -2,6 +2,7 @@
 something new, which no other request changes; and header fields that have to fit something else are
 made to fit it."""
 
+import re
 from collections import defaultdict
 from itertools import count
 from urllib.parse import parse_qsl, urlsplit
@@ -102,6 +103,8 @@ class Scene:
             names["share"] = self.share(is_invited=operation == "acceptShare")
         if "slug" in names:
             names["slug"] = "not-found"
+        if "name" in names:
+            names["name"] = self.asset()
         if "image" in names:
             names["image"] = self.result() if operation.startswith("findResult") else self.image()
         if "item" in names and operation != "finish":
@@ -172,6 +175,10 @@ class Scene:
         project = self.project(token)
         shared = self.send("POST", f"/api/projects/{project}/shares", token, json={"userId": user})
         return shared.json()["data"]["id"]
+
+    def asset(self):
+        """The name of one that the page has."""
+        return re.search('"/assets/([^"]+)"', self.send("GET", "/").text)[1]
 
     def image(self, project=None):
         return self.upload(project, is_complete=True)

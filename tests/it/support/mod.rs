@@ -7,6 +7,7 @@ pub(crate) mod h2c;
 pub(crate) mod hook;
 pub(crate) mod hostile;
 pub(crate) mod jwt;
+pub(crate) mod page;
 pub(crate) mod postgres;
 pub(crate) mod queue;
 pub(crate) mod relay;
