@@ -16,7 +16,7 @@ WITH_POSTGRES := tests/support/postgres.sh
 .DEFAULT_GOAL := help
 # The parts share one build directory and two cores: they are fastest one after the other.
 .NOTPARALLEL:
-.PHONY: help serve build install test deps fmt lint tidy doc purity deny unit it clients workers fuzz-smoke fuzz bench
+.PHONY: help serve build install web test deps fmt lint js tidy doc purity deny unit it clients workers fuzz-smoke fuzz bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +38,11 @@ install: ## put the program, its manual pages and completions under PREFIX (/usr
 	target/release/tidegate completions zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_tidegate
 	target/release/tidegate completions fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/tidegate.fish
 
-test: deps fmt lint tidy doc purity deny unit it workers fuzz-smoke ## the whole check
+# What it makes is committed, so that nothing but this and `make js` needs Node.js.
+web: ## build the page for browsers anew, into web/dist (after `make deps`)
+	@tests/support/page.sh build
+
+test: deps fmt lint js tidy doc purity deny unit it workers fuzz-smoke ## the whole check
 	@echo 'all checks passed'
 
 deps: ## install what the tests need beside Rust, as far as it is missing
@@ -51,6 +55,9 @@ fmt: ## the formatting of the code
 lint: ## clippy, with warnings as errors
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy --manifest-path fuzz/Cargo.toml --all-targets --locked -- -D warnings
+
+js: ## Biome and types of the TypeScript, and that web/dist is built from it (after `make deps`)
+	@tests/support/page.sh check
 
 tidy: ## the house rules
 	$(CARGO) test --locked --test tidy

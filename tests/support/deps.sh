@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Rust, as far as it is missing: Debian packages, and the
-# clients that the server is tested with. Needs root or sudo only if a Debian package is missing.
+# Installs what the tests need beside Rust, as far as it is missing: Debian packages, the clients
+# that the server is tested with, and what builds the page. Needs root or sudo only if a Debian package is missing.
 
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -70,6 +70,11 @@ npm_packages() {
     )
 }
 
+# What builds and checks the page. It runs on the Node.js of the test clients: tests/support/page.sh.
+page_packages() {
+    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+}
+
 python_packages() {
     python3 -m venv --clear tests/clients/.venv &&
         tests/clients/.venv/bin/python -m pip install --quiet --requirement tests/clients/requirements.txt
@@ -84,5 +89,6 @@ worker_packages() {
 
 install_packages
 once_for tests/clients/package-lock.json tests/clients/node_modules/.installed npm_packages
+once_for package-lock.json node_modules/.installed page_packages
 once_for tests/clients/requirements.txt tests/clients/.venv/.installed python_packages
 once_for workers/python/requirements.txt workers/python/.venv/.installed worker_packages
