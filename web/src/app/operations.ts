@@ -215,7 +215,7 @@ function ofItem({ id, imageId, userId, state, progress, error, model }: QueueIte
   }
 }
 
-function ofExport({ id, projectName, userId, state, progress, message }: Export): Operation {
+export function ofExport({ id, projectName, userId, state, progress, message }: Export): Operation {
   const share = progress / 100
   return {
     kind: 'export',
