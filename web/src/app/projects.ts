@@ -1,9 +1,11 @@
 // The projects of the user, and the one that is open.
 
-import { computed, signal } from '@preact/signals'
+import { computed, effect, signal } from '@preact/signals'
 
+import { feedState, listen } from './feed.js'
+import { attempt } from './notices.js'
 import { go, route } from './route.js'
-import { client } from './session.js'
+import { client, login } from './session.js'
 
 export interface Project {
   id: string
@@ -45,6 +47,18 @@ export async function loadProjects(): Promise<void> {
   projects.value = await every<Project>('/api/projects')
 }
 
+// Somebody has renamed it.
+listen(({ type }) => {
+  if (type === 'project.updated') attempt(loadProjects)
+})
+
+/** The feed is refused for good: the project is gone, or no longer shared with the user. */
+const isLost = computed(() => feedState.value?.problem !== undefined)
+
+effect(() => {
+  if (isLost.value && login.peek() === 'in') attempt(loadProjects)
+})
+
 /** All pages of a list, as far as is sensible. */
 export async function every<T>(path: string): Promise<T[]> {
   const found: T[] = []
@@ -60,8 +74,8 @@ export function path(...parts: string[]): string {
   return ['', 'api', ...parts.map(encodeURIComponent)].join('/')
 }
 
-export async function createProject(title: string): Promise<void> {
-  const made = await client.call<Project>('POST', '/api/projects', { body: { title } })
+export async function createProject(title: string, description?: string): Promise<void> {
+  const made = await client.call<Project>('POST', '/api/projects', { body: { title, description } })
   await loadProjects()
   go({ project: made.id })
 }
