@@ -120,7 +120,7 @@ pub(super) async fn own_stats(queue: Arc<Queue>, request: Request) -> Response {
 /// `GET /api/queue/health`.
 pub(super) async fn health(queue: Arc<Queue>, request: Request) -> Response {
     let health = queue.store.health(STUCK_AFTER).await;
-    let health = health.map(|health| HealthView::of(health, &queue.crew));
+    let health = health.map(|health| HealthView::of(health, &queue.crew, &queue.config.models));
     answer(
         &request,
         StatusCode::OK,

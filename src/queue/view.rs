@@ -151,6 +151,8 @@ pub(super) struct HealthView {
     oldest_queued_item: Option<String>,
     ml_service_healthy: bool,
     workers: Vec<String>,
+    /// With which images may be processed; the first one is for whoever names none.
+    models: Vec<String>,
     issues: Vec<String>,
 }
 
@@ -170,7 +172,7 @@ const QUEUED_MANY: i64 = 100;
 const QUEUED_LONG: i64 = 30 * 60_000;
 
 impl HealthView {
-    pub(super) fn of(health: Health, crew: &Crew) -> Self {
+    pub(super) fn of(health: Health, crew: &Crew, models: &[String]) -> Self {
         let [queued, processing, cancelling, completed, failed, cancelled] = health.items;
         let is_there = crew.is_there();
         let waited = health.oldest_queued_at.map_or(0, |at| health.now - at);
@@ -202,6 +204,7 @@ impl HealthView {
             oldest_queued_item: health.oldest_queued_at.map(rfc3339),
             ml_service_healthy: is_there,
             workers: crew.workers(),
+            models: models.to_vec(),
             issues,
         }
     }

@@ -123,6 +123,7 @@ async fn health_tells_whether_a_worker_is_there() {
     let alone = server.data("/api/queue/health").await;
     assert_eq!(alone["healthy"], true, "nothing is to be done: {alone}");
     assert_eq!(alone["mlServiceHealthy"], false, "{alone}");
+    assert_eq!(alone["models"], json!(["otsu", "local"]), "{alone}");
     let (image, item) = server.enqueued(json!({})).await;
     let health = server.data("/api/queue/health").await;
     assert_eq!(
