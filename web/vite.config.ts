@@ -12,5 +12,7 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     reportCompressedSize: true,
   },
+  // Modules, so that a decoder is loaded with the first file that needs it.
+  worker: { format: 'es' },
   server: { proxy: { '/api': { target: server, ws: true }, '/files': server, '/problems': server } },
 })

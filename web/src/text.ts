@@ -1,10 +1,12 @@
 // Every word of the page, in English. A translation is another file like this one.
 
-import type { Operation } from '@tidegate/client'
+import type { Operation, SegmentationStatus } from '@tidegate/client'
 
 import { bytes, milliseconds } from './format.js'
 
 const plural = (count: number, one: string, many = `${one}s`) => `${count} ${count === 1 ? one : many}`
+
+const areas = new Intl.NumberFormat('en-GB', { maximumFractionDigits: 1 })
 
 export const text = {
   name: 'Tidegate',
@@ -208,6 +210,73 @@ export const text = {
 
   images: {
     title: 'Images',
+    none: 'There is no image yet.',
+    uploadSome: 'Upload some on the tab Uploads',
+    unread: 'The images could not be read.',
+    shown: (shown: number, total: number) =>
+      shown < total ? `${shown} of ${plural(total, 'image')}` : plural(total, 'image'),
+    status: {
+      no_segmentation: 'not segmented',
+      queued: 'waiting',
+      processing: 'processing',
+      segmented: 'segmented',
+      failed: 'failed',
+    } satisfies Record<SegmentationStatus, string>,
+    open: (name: string) => `Open ${name}`,
+    select: (name: string) => `Select ${name}`,
+    selectAll: 'Select all shown',
+    unshown: { large: 'too large to be shown', other: 'no picture' },
+    file: 'file',
+    progress: (name: string) => `How far ${name} is`,
+    segment: 'Segment',
+    again: 'Segment again',
+    segmentName: (name: string) => `Segment ${name}`,
+    segmentSelected: (count: number) => (count === 0 ? 'Segment selected' : `Segment ${count} selected`),
+    stop: 'Cancel',
+    stopName: (name: string) => `Cancel the segmentation of ${name}`,
+    stopped: (name: string, inMs: number) => `${name}: stopped in ${milliseconds(inMs)}`,
+    late: (name: string) => `${name}: nothing was left to be stopped.`,
+    enqueued: (queued: number, skipped: number) =>
+      `${plural(queued, 'image')} on the way to be segmented${skipped === 0 ? '' : `; ${skipped} were already`}`,
+    settings: 'How to segment',
+    model: 'Model',
+    threshold: 'Threshold',
+    noWorker: 'No worker is there; images wait until one is. Start one with',
+    workerCommand: (server: string) => `tidegate-segment --server ${server}`,
+    deleted: (name: string) => `${name} was deleted.`,
+    viewer: {
+      previous: 'Previous',
+      next: 'Next',
+      place: (place: number, total: number) => `${place} of ${total}`,
+      outlines: 'Show outlines',
+      objectKey: 'object',
+      holeKey: 'hole',
+      download: 'Download',
+      downloadName: (name: string) => `Download ${name}`,
+      unshown: {
+        large: 'This picture is too large to be shown here.',
+        other: 'This file cannot be shown as a picture here.',
+      },
+      unread: 'The image could not be read.',
+      noResult: 'Nothing has been found in it yet.',
+      alone: (name: string) => `${name}, without outlines`,
+      summary: (name: string, objects: number, holes: number) =>
+        `${name} with the outlines of ${plural(objects, 'object')} and ${plural(holes, 'hole')}`,
+      facts: {
+        objects: 'Objects',
+        holes: 'Holes',
+        totalArea: 'Total area',
+        meanArea: 'Mean area',
+        size: 'Size',
+        model: 'Model',
+        threshold: 'Threshold',
+        time: 'Found',
+        took: 'Took',
+      },
+      area: (pixels: number) => `${areas.format(pixels)} px²`,
+      size: (width: number, height: number) => `${width} × ${height} px`,
+      took: milliseconds,
+    },
   },
 
   exports: {

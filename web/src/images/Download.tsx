@@ -1,0 +1,45 @@
+import { useState } from 'preact/hooks'
+
+import { attempt } from '../app/notices.js'
+import { client, hasToken } from '../app/session.js'
+import { text } from '../text.js'
+import { nameOf } from './gallery.js'
+import type { ProjectImage } from './types.js'
+
+const words = text.images.viewer
+
+/** A link cannot carry a token, so with one the page reads the file itself. */
+export function Download({ image }: { image: ProjectImage }) {
+  const [isBusy, setBusy] = useState(false)
+  const name = nameOf(image)
+  if (!hasToken()) {
+    return (
+      <a class="button" href={client.url(image.url).href} download={name} aria-label={words.downloadName(name)}>
+        {words.download}
+      </a>
+    )
+  }
+  const save = async () => {
+    setBusy(true)
+    await attempt(() => download(image))
+    setBusy(false)
+  }
+  return (
+    <button type="button" disabled={isBusy} aria-label={words.downloadName(name)} onClick={save}>
+      {words.download}
+    </button>
+  )
+}
+
+/** Long enough for a browser to begin with it. */
+const KEPT_MS = 60_000
+
+async function download(image: ProjectImage): Promise<void> {
+  const answer = await client.fetch('GET', image.url)
+  const url = URL.createObjectURL(await answer.blob())
+  const link = document.createElement('a')
+  link.href = url
+  link.download = nameOf(image)
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(url), KEPT_MS)
+}
