@@ -1,3 +1,5 @@
+import { fileURLToPath } from 'node:url'
+
 import { defineConfig } from 'vite'
 
 // A server to develop against: `TIDEGATE=http://127.0.0.1:7070 npm run dev`.
@@ -5,6 +7,15 @@ const server = process.env.TIDEGATE ?? 'http://127.0.0.1:7070'
 
 export default defineConfig({
   base: '/',
+  resolve: {
+    // These decoders of `geotiff` are WebAssembly, which the server's policy does not let a page have.
+    alias: [
+      {
+        find: /^(zstddec|zstddec\/stream|lerc)$/,
+        replacement: fileURLToPath(new URL('./src/images/absent.ts', import.meta.url)),
+      },
+    ],
+  },
   build: {
     target: 'es2022',
     // The server sends nothing inline, and its policy lets a page have nothing inline.

@@ -10,7 +10,7 @@ const words = text.images.viewer
 /** What was found, in numbers. */
 export function Facts({ result }: { result: Result | null | undefined }) {
   const facts = useMemo(() => (result ? factsOf(result) : []), [result])
-  if (!result) return <p class="viewer-facts faint">{result === null ? words.noResult : text.loading}</p>
+  if (!result) return <p class="viewer-nothing faint">{result === null ? words.noResult : text.loading}</p>
   return (
     <dl class="viewer-facts">
       {facts.map(([name, value]) => (
@@ -34,7 +34,7 @@ function factsOf(result: Result): Fact[] {
     ['meanArea', meanArea === undefined ? undefined : words.area(meanArea)],
     ['size', words.size(result.imageSize.width, result.imageSize.height)],
     ['model', result.model],
-    ['threshold', String(result.threshold)],
+    ['threshold', result.threshold.toFixed(2)],
     ['time', dateTime(result.createdAt)],
     ['took', result.processingTimeMs === undefined ? undefined : words.took(result.processingTimeMs)],
   ]

@@ -15,9 +15,11 @@ export function SegmentButton({ entry, project }: Props) {
   const image = entry.image.value
   const name = nameOf(image)
   const runs = isActive(image.segmentationStatus)
+  // Not `disabled`, which would take the focus away.
+  const isAsked = entry.asked.value === (runs ? 'stop' : 'segment')
   const press = (event: MouseEvent) => {
     // The second click of a double one was not meant for what the button has become.
-    if (event.detail > 1) return
+    if (isAsked || event.detail > 1) return
     attempt(() => (runs ? tellStopped(entry, project) : segment(entry)))
   }
   const again = image.segmentationStatus === 'segmented' ? words.again : words.segment
@@ -26,7 +28,7 @@ export function SegmentButton({ entry, project }: Props) {
       type="button"
       class={runs ? 'danger' : ''}
       aria-label={runs ? words.stopName(name) : words.segmentName(name)}
-      disabled={entry.asked.value === (runs ? 'stop' : 'segment')}
+      aria-disabled={isAsked}
       onClick={press}
     >
       {runs ? words.stop : again}

@@ -21,7 +21,7 @@ const [REDUCED, MASK] = [1, 4]
 
 export async function readTiff({ url, headers, longest }: TiffAsk, signal: AbortSignal): Promise<Told<TiffAnswer>> {
   const tiff = await fromUrl(url, { headers, ...BLOCKS }, signal)
-  const whole = await tiff.getImage(0)
+  const whole = await imageOf(tiff, 0)
   const [width, height] = [whole.getWidth(), whole.getHeight()]
   const image = Math.max(width, height) > longest ? await overview(tiff, whole, longest) : whole
   if (image.getWidth() * image.getHeight() > PIXELS_MAX || blockBytes(image) > BLOCK_BYTES_MAX) return { why: 'large' }
@@ -31,12 +31,24 @@ export async function readTiff({ url, headers, longest }: TiffAsk, signal: Abort
   return { bitmap: await createImageBitmap(shrinker.paint()), width, height }
 }
 
+const BITS_PER_SAMPLE = 258
+
+/** The library takes a field to be there that may be left out in a picture of black and white. */
+async function imageOf(tiff: GeoTIFF, index: number): Promise<GeoTIFFImage> {
+  const image = await tiff.getImage(index)
+  const { fileDirectory } = image
+  if (!fileDirectory.hasTag(BITS_PER_SAMPLE)) {
+    fileDirectory.actualizedFields.set(BITS_PER_SAMPLE, new Array(image.getSamplesPerPixel()).fill(1))
+  }
+  return image
+}
+
 /** The smallest one that is as large as is wanted. They follow the picture that they are of. */
 async function overview(tiff: GeoTIFF, whole: GeoTIFFImage, longest: number): Promise<GeoTIFFImage> {
   let best = whole
   const shape = whole.getWidth() / whole.getHeight()
   for (let index = 1; index <= OVERVIEWS_MAX; index += 1) {
-    const image = await tiff.getImage(index).catch(() => undefined)
+    const image = await imageOf(tiff, index).catch(() => undefined)
     const kind = Number(image?.fileDirectory.getValue('NewSubfileType') ?? 0)
     if (image === undefined || !(kind & (REDUCED | MASK))) break
     const [width, height] = [image.getWidth(), image.getHeight()]

@@ -53,7 +53,9 @@ export function useImageResult(entry: Entry): Result | null | undefined {
     const show = (result: Result | null) => {
       if (!signal.aborted) setRead({ entry, result })
     }
-    readResult(entry.id, signal).then(show, () => show(null))
+    // Without a result there is nothing to be asked for.
+    if (entry.image.peek().segmentationStatus === 'no_segmentation') show(null)
+    else readResult(entry.id, signal).then(show, () => show(null))
     return () => reading.abort()
   }, [entry, results, anew])
   return read?.entry === entry ? read.result : undefined
