@@ -70,9 +70,11 @@ npm_packages() {
     )
 }
 
-# What builds and checks the page. It runs on the Node.js of the test clients: tests/support/page.sh.
+# What builds and checks the page. It runs on the Node.js of the test clients, and an npm that runs on
+# an older one leaves parts of it out without a word.
 page_packages() {
-    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+    PATH=$PWD/tests/clients/node_modules/.bin:$PATH \
+        npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 }
 
 python_packages() {
