@@ -88,7 +88,7 @@ struct Package {
     source: Option<String>,
 }
 
-fn deny_toml() -> String {
+pub(super) fn deny_toml() -> String {
     std::fs::read_to_string(root().join("deny.toml")).expect("read deny.toml")
 }
 
@@ -162,7 +162,7 @@ fn foreign_sources(path: &str, packages: &[Package]) -> Vec<Finding> {
 }
 
 /// The array `allow` of the table `[licenses]`.
-fn allowed_licences(deny: &str) -> Vec<String> {
+pub(super) fn allowed_licences(deny: &str) -> Vec<String> {
     let table = deny.split_once("[licenses]").map_or("", |(_, table)| table);
     let array = table.split_once("allow = [").map_or("", |(_, array)| array);
     let array = array.split_once(']').map_or(array, |(array, _)| array);
@@ -180,10 +180,7 @@ fn refused_licences(tree: &str, allowed: &[String]) -> Vec<Finding> {
     for line in tree.lines().filter(|line| !line.trim().is_empty()) {
         let (package, licence) = line.split_once('|').unwrap_or((line, ""));
         let licence = licence.trim_end_matches(" (*)").replace('/', " OR ");
-        let mut words: Vec<&str> = Vec::new();
-        let spaced = licence.replace('(', " ( ").replace(')', " ) ");
-        words.extend(spaced.split_whitespace().rev());
-        if !(permits(&mut words, allowed) && words.is_empty()) {
+        if !is_permitted(&licence, allowed) {
             findings.push(Finding::new(
                 "Cargo.lock",
                 0,
@@ -194,7 +191,14 @@ fn refused_licences(tree: &str, allowed: &[String]) -> Vec<Finding> {
     findings
 }
 
-/// Evaluates `A OR B` of `C AND D` (SPDX, annex D). The words are in reverse order.
+/// Whether an expression (SPDX, annex D) leaves a choice of these licences.
+pub(super) fn is_permitted(licence: &str, allowed: &[String]) -> bool {
+    let spaced = licence.replace('(', " ( ").replace(')', " ) ");
+    let mut words: Vec<&str> = spaced.split_whitespace().rev().collect();
+    permits(&mut words, allowed) && words.is_empty()
+}
+
+/// Evaluates `A OR B` of `C AND D`. The words are in reverse order.
 fn permits(words: &mut Vec<&str>, allowed: &[String]) -> bool {
     let mut any = permits_all(words, allowed);
     while words.last() == Some(&"OR") {

@@ -9,7 +9,8 @@
 //! | sizes of files and functions | `sizes` |
 //! | words that must not appear | `words` |
 //! | the two databases' migrations | `migrations` |
-//! | versions, licences and sources of dependencies | `dependencies` |
+//! | versions, licences and sources of dependencies | `dependencies`, `npm` |
+//! | where the page for browsers loads from | `page` |
 //! | links between documents | `links` |
 //!
 //! Nothing is used here but the standard library, and nothing of the server is linked: these tests
@@ -19,6 +20,8 @@ mod dependencies;
 mod imports;
 mod links;
 mod migrations;
+mod npm;
+mod page;
 mod sizes;
 mod source;
 mod words;

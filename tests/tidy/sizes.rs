@@ -1,7 +1,7 @@
 //! A file can be read in one sitting, a function on one screen.
 
 use super::source::{Function, Source, closing_brace, words};
-use super::{Finding, assert_none, sample, sources};
+use super::{Finding, assert_none, sample, sources, texts};
 
 const FILE_LINES_MAX: usize = 800;
 const FUNCTION_LINES_MAX: usize = 70;
@@ -13,6 +13,15 @@ fn files_are_small() {
         &large_files(&sources()),
         "find the second concern in the file and give it a file of its own; tests go to `tests.rs` \
          beside it",
+    );
+}
+
+/// Of its functions, Biome sees to that: biome.json.
+#[test]
+fn files_of_typescript_are_small() {
+    assert_none(
+        &large_texts(&texts()),
+        "find the second concern in the file and give it a file of its own",
     );
 }
 
@@ -41,6 +50,27 @@ fn large_files(sources: &[Source]) -> Vec<Finding> {
         if lines > lines_max {
             let what = format!("{lines} lines, of at most {lines_max}");
             findings.push(Finding::new(&source.path, 0, what));
+        }
+    }
+    findings
+}
+
+fn large_texts(texts: &[(String, String)]) -> Vec<Finding> {
+    const FOLDERS: [(&str, &[&str]); 3] = [
+        ("clients/js/src/", &[".ts"]),
+        ("web/src/", &[".ts", ".tsx", ".css"]),
+        ("tests/clients/", &[".mjs"]),
+    ];
+    let counts = |path: &str| {
+        let of = FOLDERS.iter().find(|(folder, _)| path.starts_with(folder));
+        of.is_some_and(|(_, ends)| ends.iter().any(|end| path.ends_with(end)))
+    };
+    let mut findings = Vec::new();
+    for (path, text) in texts.iter().filter(|(path, _)| counts(path)) {
+        let lines = text.lines().count();
+        if lines > FILE_LINES_MAX {
+            let what = format!("{lines} lines, of at most {FILE_LINES_MAX}");
+            findings.push(Finding::new(path, 0, what));
         }
     }
     findings
@@ -115,6 +145,23 @@ mod detectors {
         );
         assert_eq!(large_files(&sample("src/a.rs", &with_tests)), []);
         assert_eq!(large_files(&sample("src/main.rs", &lines(81))).len(), 1);
+    }
+
+    #[test]
+    fn a_large_file_of_typescript_is_found() {
+        let found = |path: &str, lines: usize| {
+            let text = "f()\n".repeat(lines);
+            large_texts(&[(path.to_owned(), text)]).len()
+        };
+        for path in [
+            "clients/js/src/a.ts",
+            "web/src/a/b.tsx",
+            "web/src/a.css",
+            "tests/clients/a/b.mjs",
+        ] {
+            assert_eq!((found(path, 800), found(path, 801)), (0, 1), "{path}");
+        }
+        assert_eq!(found("package-lock.json", 801), 0);
     }
 
     #[test]
