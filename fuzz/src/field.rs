@@ -1,7 +1,8 @@
 //! Every parser of a header field's value that has no target of its own.
 
 use http::header::{
-    ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
+    ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_UNMODIFIED_SINCE,
 };
 use http::{HeaderMap, HeaderValue};
 use tidegate_protocol::field::checksum::{Algorithm, Checksum};
@@ -10,7 +11,9 @@ use tidegate_protocol::field::id::Id;
 use tidegate_protocol::field::length::Length;
 use tidegate_protocol::field::media::MediaType;
 use tidegate_protocol::field::precondition::{Comparison, Validators, Verdict, evaluate, lists};
-use tidegate_protocol::field::{coding, date, display, disposition, media, name, offset, structured};
+use tidegate_protocol::field::{
+    coding, date, display, disposition, media, name, offset, structured,
+};
 use tidegate_protocol::problem::Problem;
 
 /// Gives the input to all of them.
@@ -199,7 +202,9 @@ fn preconditions(value: &[u8]) {
 fn codings(value: &[u8]) {
     if let Some(mut headers) = section(ACCEPT_ENCODING, value) {
         let names_one = value.contains(&b'*')
-            || value.windows(4).any(|four| four.eq_ignore_ascii_case(b"gzip"));
+            || value
+                .windows(4)
+                .any(|four| four.eq_ignore_ascii_case(b"gzip"));
         assert!(names_one || !coding::prefers_gzip(&headers));
         // What is said first counts.
         let refusal = HeaderValue::from_static("gzip;q=0");
