@@ -158,7 +158,9 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
     const { client } = this.opts
     const projectId = file.tidegate?.projectId ?? this.opts.projectId
     const endpoint = client.url(`/api/projects/${encodeURIComponent(projectId)}/uploads`).href
-    this.uppy.setFileState(file.id, { tidegate: { id: randomUuid(), projectId }, tus: { endpoint } })
+    // What is not there would be sent as the text `null`.
+    const meta = Object.fromEntries(Object.entries(file.meta).filter(([, value]) => value != null)) as typeof file.meta
+    this.uppy.setFileState(file.id, { meta, tidegate: { id: randomUuid(), projectId }, tus: { endpoint } })
   }
 
   #rename(file: UppyFile<M, B>): void {
