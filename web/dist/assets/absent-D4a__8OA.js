@@ -1,0 +1,1 @@
+var e=class{init(){return Promise.reject(/* @__PURE__ */ Error(`there is no such decoder`))}},t={};export{t as n,e as t};

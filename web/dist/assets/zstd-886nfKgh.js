@@ -1,0 +1,1 @@
+import{t as e}from"./absent-D4a__8OA.js";import{t}from"./basedecoder-BuG7fe0q.js";const n=new e;var r=class extends t{decodeBlock(e){return n.decode(new Uint8Array(e)).buffer}};export{r as default,n as zstd};
