@@ -70,7 +70,6 @@ export const text = {
     removeSubmit: 'Delete for good',
     removed: 'The project and everything in it are gone.',
     removing: 'The project is gone; the last of its files are being removed.',
-    details: 'Details',
     usage: 'Stored',
     usageBar: 'Share of the quota that is used',
     usageOf: (used: number, quota: number | null) =>

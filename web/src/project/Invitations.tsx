@@ -3,6 +3,7 @@ import { every, loadProjects, path, type Share } from '../app/projects.js'
 import { useRemote } from '../app/remote.js'
 import { client } from '../app/session.js'
 import { text } from '../text.js'
+import { keepFocus } from '../ui/focus.js'
 import { useRefresh } from './refresh.js'
 
 const TITLE = 'invitations-title'
@@ -18,8 +19,7 @@ export function Invitations() {
     await work()
     notify(words)
     await Promise.all([remote.reload(), loadProjects()])
-    // The button is gone with the next frame, and with the first project the whole panel is another one.
-    requestAnimationFrame(() => document.getElementById(TITLE)?.focus())
+    keepFocus(TITLE)
   }
   // From a page it has to be JSON, though there is nothing to say: any page could send what is empty.
   const accept = ({ id, projectTitle = '' }: Share) =>

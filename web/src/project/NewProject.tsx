@@ -4,6 +4,7 @@ import { notify } from '../app/notices.js'
 import { createProject } from '../app/projects.js'
 import { text } from '../text.js'
 import { Field } from '../ui/Field.js'
+import { keepFocus } from '../ui/focus.js'
 import { useForm } from '../ui/form.js'
 
 export function NewProject() {
@@ -16,6 +17,8 @@ export function NewProject() {
       setTitle('')
       setDescription('')
       notify(text.projects.created(title))
+      // With the first project the whole panel is another one.
+      keepFocus()
     })
   return (
     <form class="project-form" onSubmit={create}>

@@ -23,18 +23,17 @@ export function Usage({ projectId }: { projectId: string }) {
   return (
     <section class="project-usage" aria-labelledby="usage-title">
       <h2 id="usage-title">{text.projects.usage}</h2>
-      <p>
-        <strong>{used ? text.projects.usageOf(used.usedBytes, used.quotaBytes) : text.unknown}</strong>{' '}
-        {used && (
-          <span class="faint">
-            {text.projects.completed(used.completedUploads)}, {text.projects.open(used.openUploads)}
-          </span>
-        )}
+      <strong>{used ? text.projects.usageOf(used.usedBytes, used.quotaBytes) : text.unknown}</strong>
+      <p class="faint">
+        {used
+          ? `${text.projects.completed(used.completedUploads)}, ${text.projects.open(used.openUploads)}`
+          : text.unknown}
       </p>
-      {/* Its place is kept until it is known whether there is a quota. */}
-      {used?.quotaBytes !== null && (
-        <Bar label={text.projects.usageBar} share={used && used.usedBytes / Math.max(1, used.quotaBytes)} />
-      )}
+      <div class="project-quota">
+        {typeof used?.quotaBytes === 'number' && (
+          <Bar label={text.projects.usageBar} share={used.usedBytes / Math.max(1, used.quotaBytes)} />
+        )}
+      </div>
     </section>
   )
 }

@@ -1,5 +1,6 @@
 import { loadProjects, projects } from '../app/projects.js'
 import { go } from '../app/route.js'
+import { keepFocus } from '../ui/focus.js'
 
 /** Opens the project behind one that the user has no longer, or else the one before it. */
 export async function leave(projectId: string): Promise<void> {
@@ -8,6 +9,5 @@ export async function leave(projectId: string): Promise<void> {
   const next = known[place + 1] ?? known[place - 1]
   go({ project: next?.id })
   await loadProjects()
-  // The dialog and the button that opened it are gone with the next frame, and the focus would be with them.
-  requestAnimationFrame(() => document.getElementById('content')?.focus())
+  keepFocus()
 }
