@@ -26,8 +26,9 @@ export function dismiss(id: number): void {
   notices.value = notices.peek().filter((notice) => notice.id !== id)
 }
 
-/** Tells why something could not be done. */
+/** Tells why something could not be done, unless the page itself has given it up. */
 export function complain(error: unknown): void {
+  if (error instanceof DOMException && error.name === 'AbortError') return
   notify(error instanceof Error ? error.message : String(error), 'bad')
 }
 
