@@ -21,8 +21,8 @@ interface Props {
 
 export function ExportForm({ projectId, onStarted }: Props) {
   const [images, setImages] = useState(true)
-  const [annotations, setAnnotations] = useState<Format[]>([])
-  const [metrics, setMetrics] = useState<Format[]>([])
+  const [annotations, setAnnotations] = useState<Format[]>(['coco'])
+  const [metrics, setMetrics] = useState<Format[]>(['csv'])
   // The project's title, whatever becomes of it, until another name is given.
   const [name, setName] = useState<string>()
   const { errors, setErrors, busy, submit } = useForm(['options', 'projectName'])

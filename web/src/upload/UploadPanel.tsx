@@ -10,7 +10,7 @@ import { text } from '../text.js'
 import { goOn, isReady, sendTo, uppy } from './sending.js'
 import { Transfers } from './Transfers.js'
 
-const HEIGHT = 200
+const HEIGHT = 170
 
 export function UploadPanel() {
   const id = projectId.value
