@@ -16,7 +16,7 @@ WITH_POSTGRES := tests/support/postgres.sh
 .DEFAULT_GOAL := help
 # The parts share one build directory and two cores: they are fastest one after the other.
 .NOTPARALLEL:
-.PHONY: help serve build install web test deps fmt lint js tidy doc purity deny unit it clients workers fuzz-smoke fuzz bench
+.PHONY: help serve build install web pictures test deps fmt lint js tidy doc purity deny unit it clients workers fuzz-smoke fuzz bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ lint: ## clippy, with warnings as errors
 
 js: ## Biome and types of the TypeScript, and that web/dist is built from it (after `make deps`)
 	@tests/support/page.sh check
+
+pictures: build ## take the pictures of the README anew (after `make deps`)
+	tests/clients/node_modules/.bin/node tests/clients/page/screenshots.mjs \
+		target/release/tidegate workers/python/.venv/bin/python docs/images
 
 tidy: ## the house rules
 	$(CARGO) test --locked --test tidy
