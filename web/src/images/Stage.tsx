@@ -27,10 +27,11 @@ export function Stage({ image, picture, result, hasOutlines }: Props) {
   const natural = bitmap ? picture : result?.imageSize
   const size = natural && 'width' in natural ? within(natural, room) : undefined
   const label = useMemo(() => labelOf(image, result), [image, result])
-  useEffect(() => {
-    if (canvas.current && size) draw(canvas.current, size, bitmap, hasOutlines ? result : undefined)
-  }, [size?.width, size?.height, bitmap, result, hasOutlines, room.density])
   const isLoading = picture === undefined || result === undefined
+  useEffect(() => {
+    if (canvas.current === null || size === undefined || isLoading) return
+    return draw(canvas.current, size, bitmap, hasOutlines ? result : undefined)
+  }, [size?.width, size?.height, bitmap, result, hasOutlines, isLoading, room.density])
   return (
     <div class="stage" ref={stage} aria-busy={isLoading}>
       <canvas
@@ -80,18 +81,31 @@ function within({ width, height }: Size, room: Size): Size | undefined {
   return { width: Math.max(1, Math.floor(width * scale)), height: Math.max(1, Math.floor(height * scale)) }
 }
 
+/** Drawing is given up after so many milliseconds, until the next frame. */
+const STEP_MS = 20
+
+/** Draws until the answer is called. */
 function draw(
   canvas: HTMLCanvasElement,
   size: Size,
   bitmap: ImageBitmap | undefined,
   result: Result | null | undefined,
-): void {
+): () => void {
   const density = devicePixelRatio
   canvas.width = Math.round(size.width * density)
   canvas.height = Math.round(size.height * density)
   const context = canvas.getContext('2d')
-  if (context === null) return
+  if (context === null) return () => {}
   context.imageSmoothingQuality = 'high'
   if (bitmap) context.drawImage(bitmap, 0, 0, canvas.width, canvas.height)
-  if (result) drawOutlines(context, result, canvas.width / result.imageSize.width, density)
+  if (!result) return () => {}
+  const steps = drawOutlines(context, result, canvas.width / result.imageSize.width, density)
+  let frame = 0
+  const step = () => {
+    const until = performance.now() + STEP_MS
+    while (performance.now() < until) if (steps.next().done) return
+    frame = requestAnimationFrame(step)
+  }
+  step()
+  return () => cancelAnimationFrame(frame)
 }
