@@ -92,6 +92,7 @@ fn media_type(name: &str) -> Result<&'static str, String> {
             "json" => "application/json",
             "png" => "image/png",
             "svg" => "image/svg+xml",
+            "txt" => "text/plain; charset=utf-8",
             "wasm" => "application/wasm",
             "webmanifest" => "application/manifest+json",
             "webp" => "image/webp",

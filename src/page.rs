@@ -120,10 +120,10 @@ impl File {
         response
     }
 
-    /// The name of an asset has a hash of its content; `/` names the assets of this version.
+    /// Wherever a name has a hash of the content; `/` names the assets of this version.
     fn caching(&self) -> &'static str {
         match self.path {
-            "/" => "no-cache",
+            "/" | "/assets/licenses.txt" => "no-cache",
             _ => "public, max-age=31536000, immutable",
         }
     }

@@ -51,7 +51,7 @@ fn unpacked(answer: &Answer) -> Vec<u8> {
 #[track_caller]
 fn expect_fields(path: &str, answer: Answer) -> Answer {
     let caching = match path {
-        "/" => "no-cache",
+        "/" | "/assets/licenses.txt" => "no-cache",
         _ => "public, max-age=31536000, immutable",
     };
     let etag = answer.field("ETag");
@@ -73,6 +73,7 @@ fn media_type(path: &str) -> &'static str {
         Some((_, "js")) => "text/javascript; charset=utf-8",
         Some((_, "css")) => "text/css; charset=utf-8",
         Some((_, "svg")) => "image/svg+xml",
+        Some((_, "txt")) => "text/plain; charset=utf-8",
         Some((_, "png")) => "image/png",
         Some((_, "wasm")) => "application/wasm",
         Some((_, "woff2")) => "font/woff2",

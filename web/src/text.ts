@@ -19,6 +19,7 @@ export const text = {
   back: 'Back',
   skip: 'Skip to the content',
   dismiss: 'Dismiss',
+  licenses: 'Licences of what this page is made of',
   optional: 'optional',
   more: (count: number) => `Show ${count} more`,
   panels: { transfers: 'Uploads', images: 'Images', export: 'Export', events: 'Events', project: 'Project' },

@@ -27,6 +27,9 @@ export function App() {
       <main id="content" tabIndex={-1}>
         <Content />
       </main>
+      <footer class="foot">
+        <a href="/assets/licenses.txt">{text.licenses}</a>
+      </footer>
       <Notices />
     </>
   )
