@@ -6,7 +6,7 @@ import { bytes, milliseconds } from './format.js'
 
 const plural = (count: number, one: string, many = `${one}s`) => `${count} ${count === 1 ? one : many}`
 
-const areas = new Intl.NumberFormat('en-GB', { maximumFractionDigits: 1 })
+const numbers = new Intl.NumberFormat('en-GB', { maximumFractionDigits: 1 })
 
 export const text = {
   name: 'Tidegate',
@@ -230,7 +230,7 @@ export const text = {
     progress: (name: string) => `How far ${name} is`,
     segment: 'Segment',
     again: 'Segment again',
-    segmentName: (name: string) => `Segment ${name}`,
+    segmentName: (name: string, again: boolean) => `${again ? 'Segment again' : 'Segment'}: ${name}`,
     segmentSelected: (count: number) => (count === 0 ? 'Segment selected' : `Segment ${count} selected`),
     stop: 'Cancel',
     stopName: (name: string) => `Cancel the segmentation of ${name}`,
@@ -273,7 +273,8 @@ export const text = {
         time: 'Found',
         took: 'Took',
       },
-      area: (pixels: number) => `${areas.format(pixels)} px²`,
+      count: (count: number) => numbers.format(count),
+      area: (pixels: number) => `${numbers.format(pixels)} px²`,
       size: (width: number, height: number) => `${width} × ${height} px`,
       took: milliseconds,
     },

@@ -28,8 +28,8 @@ type Fact = [keyof typeof words.facts, string]
 function factsOf(result: Result): Fact[] {
   const { objects, holes, totalArea, meanArea } = numbersOf(result)
   const facts: [Fact[0], string | undefined][] = [
-    ['objects', String(objects)],
-    ['holes', String(holes)],
+    ['objects', words.count(objects)],
+    ['holes', words.count(holes)],
     ['totalArea', words.area(totalArea)],
     ['meanArea', meanArea === undefined ? undefined : words.area(meanArea)],
     ['size', words.size(result.imageSize.width, result.imageSize.height)],

@@ -22,16 +22,16 @@ export function SegmentButton({ entry, project }: Props) {
     if (isAsked || event.detail > 1) return
     attempt(() => (runs ? tellStopped(entry, project) : segment(entry)))
   }
-  const again = image.segmentationStatus === 'segmented' ? words.again : words.segment
+  const hasResult = image.segmentationStatus === 'segmented'
   return (
     <button
       type="button"
       class={runs ? 'danger' : ''}
-      aria-label={runs ? words.stopName(name) : words.segmentName(name)}
+      aria-label={runs ? words.stopName(name) : words.segmentName(name, hasResult)}
       aria-disabled={isAsked}
       onClick={press}
     >
-      {runs ? words.stop : again}
+      {runs ? words.stop : hasResult ? words.again : words.segment}
     </button>
   )
 }

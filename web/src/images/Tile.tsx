@@ -27,7 +27,8 @@ export function Tile({ entry, project, nearness, open }: Props) {
   const hasQueue = health.value !== undefined && health.value !== 'absent'
   return (
     <li class="tile">
-      <button type="button" class="tile-open" aria-label={words.open(name)} onClick={() => open(entry)}>
+      <button type="button" class="tile-open" onClick={() => open(entry)}>
+        <span class="visually-hidden">{words.open(name)}</span>
         <Preview image={image} nearness={nearness} />
       </button>
       {hasQueue && (

@@ -44,7 +44,12 @@ export function* drawOutlines(
     part.path ??= pathOf(part.polygons, scale, isFine ? APART.fine : APART.many)
     if (isFine) stroke(context, part.path, EDGE, 3.5 * density)
     context.setLineDash(isFine && part.type === 'internal' ? [5 * density, 3 * density] : [])
-    stroke(context, part.path, part.type === 'external' ? OBJECT : HOLE, (isFine ? 1.75 : 1) * density)
+    stroke(
+      context,
+      part.path,
+      part.type === 'external' ? OBJECT : HOLE,
+      isFine ? 1.75 * density : Math.max(1, 0.6 * density),
+    )
     context.setLineDash([])
     yield
   }
