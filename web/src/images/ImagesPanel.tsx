@@ -2,7 +2,7 @@ import { signal } from '@preact/signals'
 import { useEffect, useState } from 'preact/hooks'
 
 import { epoch, useFeed } from '../app/feed.js'
-import { attempt } from '../app/notices.js'
+import { attempt, complain } from '../app/notices.js'
 import { projectId } from '../app/projects.js'
 import { href } from '../app/route.js'
 import { text } from '../text.js'
@@ -20,6 +20,8 @@ const HEALTH_MS = 15_000
 
 const words = text.images
 const unread = signal(false)
+/** Before it is known what is above the grid, the grid would have to move. */
+const isHealthAsked = signal(false)
 
 export function ImagesPanel() {
   const project = projectId.value
@@ -60,7 +62,7 @@ function useReading(project: string | undefined): void {
   useEffect(() => {
     if (anew === 0) return
     const asking = new AbortController()
-    attempt(() => loadHealth(asking.signal))
+    ask(asking.signal)
     // What fails now and then is told once, at the beginning.
     const timer = setInterval(() => loadHealth(asking.signal).catch(() => {}), HEALTH_MS)
     return () => {
@@ -70,6 +72,15 @@ function useReading(project: string | undefined): void {
   }, [anew])
 }
 
+async function ask(signal: AbortSignal): Promise<void> {
+  try {
+    await loadHealth(signal)
+  } catch (error) {
+    if (!signal.aborted) complain(error)
+  }
+  if (!signal.aborted) isHealthAsked.value = true
+}
+
 async function read(project: string, signal: AbortSignal): Promise<void> {
   unread.value = false
   try {
@@ -77,7 +88,7 @@ async function read(project: string, signal: AbortSignal): Promise<void> {
   } catch (error) {
     if (signal.aborted) return
     unread.value = true
-    attempt(() => Promise.reject(error))
+    complain(error)
   }
 }
 
@@ -90,7 +101,8 @@ interface GridProps {
 function Grid({ project, nearness, open }: GridProps) {
   const [isBusy, setBusy] = useState(false)
   const shown = entries.value
-  if (shown === undefined) return unread.value ? <Unread /> : <p class="empty">{text.loading}</p>
+  if (shown === undefined || !isHealthAsked.value)
+    return unread.value ? <Unread /> : <p class="empty">{text.loading}</p>
   if (shown.length === 0) {
     return (
       <p class="empty">

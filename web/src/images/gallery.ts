@@ -75,7 +75,7 @@ export async function loadImages(projectId: string, signal: AbortSignal): Promis
     const found = await read(projectId, 1, wanted, wanted > PAGE ? PAGE_MAX : PAGE, signal)
     if (signal.aborted) return
     arrived = 0
-    put(found.slice(0, Math.ceil(wanted / PAGE) * PAGE))
+    put(found.slice(0, wanted))
   } finally {
     stop()
   }
