@@ -59,11 +59,11 @@ export class Store {
   }
 
   /** Fails unless the upload was cancelled, for this reason, and nothing of it is left. */
-  async expectCancelled(id, reason) {
+  async expectCancelled(id, reason, all) {
     const { state } = await this.upload(id)
     assert.equal(state, 'cancelled', id)
     assert.equal(this.isStored(id), false, `bytes of ${id} are left`)
-    const events = (await this.events()).filter(({ subject }) => subject === `upload/${id}`)
+    const events = (all ?? (await this.events())).filter(({ subject }) => subject === `upload/${id}`)
     const cancelled = events.filter(({ type }) => type === 'upload.cancelled')
     assert.equal(cancelled.length, 1, `${cancelled.length} x upload.cancelled`)
     assert.equal(cancelled[0].data.reason, reason)

@@ -7,6 +7,9 @@ import { eventually } from '../../lib/file.mjs'
 /** A refusal that a scenario provokes, and that the browser reports of its own: its URL, and what is said of it. */
 export const GONE = { url: /\/files\//, text: /status of 410/ }
 
+/** The same of a feed that is cut. */
+export const CUT = { url: /\/api\/events/, text: /ERR_FAILED/ }
+
 export const WIDE = { width: 1280, height: 900 }
 
 /** Runs in every document, before anything of it. */
@@ -17,7 +20,7 @@ function watchPolicy() {
 }
 
 export class Tab {
-  /** Requests for uploads, in their order: `{ method, id, offset, status }`; no status as long as there is none. */
+  /** Requests for uploads, in their order: `{ method, id, name, offset, at, status }`, `at` by the browser's clock; no status as long as there is none. */
   sent = []
   /** The most PATCHes that were under way at once. */
   mostAtOnce = 0
@@ -31,14 +34,14 @@ export class Tab {
   }
 
   /** Opens `url` in a tab of `context`. Of the failed requests only the `expected` are no fault. */
-  static async open(context, url, { expected = [], prepare } = {}) {
+  static async open(context, url, { expected = [], prepare, connection } = {}) {
     const tab = new Tab(await context.newPage(), expected)
     await tab.page.addInitScript(watchPolicy)
     tab.devtools = await context.newCDPSession(tab.page)
     await tab.devtools.send('Network.enable')
     await prepare?.(tab)
     await tab.page.goto(url)
-    await tab.ready()
+    await tab.ready(connection)
     return tab
   }
 
@@ -74,7 +77,7 @@ export class Tab {
     const open = new Map()
     const end = (request, status) => {
       const entry = open.get(request)
-      if (entry) entry.status = status
+      if (entry) Object.assign(entry, { status, at: request.timing().startTime })
       open.delete(request)
     }
     page.on('request', (request) => {
@@ -102,11 +105,21 @@ export class Tab {
     return this.sent.filter(({ method }) => method === 'POST').map(({ id }) => id)
   }
 
-  /** Bytes per second that the tab may send; 0: as fast as it can. */
-  async throttle(rate) {
-    const unlimited = { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: -1 }
-    const conditions = rate === 0 ? unlimited : { ...unlimited, uploadThroughput: rate }
+  /** Bytes per second that the tab may send, 0 for as many as it can; or a network that is off. */
+  async throttle(rate, { offline = false } = {}) {
+    const uploadThroughput = rate === 0 ? -1 : rate
+    const conditions = { offline, latency: 0, downloadThroughput: -1, uploadThroughput }
     await this.devtools.send('Network.emulateNetworkConditions', conditions)
+  }
+
+  /** The page hears nothing of the feed from now on, save, if it is said, over a WebSocket. */
+  async cutFeed({ websocket = false } = {}) {
+    // With `page.route` every request would go through here, content and all.
+    this.devtools.on('Fetch.requestPaused', ({ requestId }) => {
+      this.devtools.send('Fetch.failRequest', { requestId, errorReason: 'Failed' }).catch(() => {})
+    })
+    await this.devtools.send('Fetch.enable', { patterns: [{ urlPattern: '*/api/events?*' }] })
+    if (!websocket) await this.page.routeWebSocket(/\/api\/events\/ws/, (socket) => socket.close())
   }
 
   /** Chooses files, or one folder, in the system's dialog. */
@@ -173,7 +186,9 @@ function entryOf(request) {
   const method = request.method()
   const { pathname } = new URL(request.url())
   if (method === 'POST' && pathname.endsWith('/uploads')) {
-    return { method, id: request.headers()['upload-id'], status: undefined }
+    const { 'upload-id': id, 'upload-metadata': metadata } = request.headers()
+    const [, name] = metadata.match(/filename ([^,]+)/)
+    return { method, id, name: Buffer.from(name, 'base64').toString(), status: undefined }
   }
   const [, id] = pathname.match(/^\/files\/(.+)$/) ?? []
   if (id === undefined) return undefined
