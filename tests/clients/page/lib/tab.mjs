@@ -102,7 +102,7 @@ export class Tab {
 
   /** The ids of the uploads that were created, in order. */
   created() {
-    return this.sent.filter(({ method }) => method === 'POST').map(({ id }) => id)
+    return this.sent.filter(({ method, status }) => method === 'POST' && status === 201).map(({ id }) => id)
   }
 
   /** Bytes per second that the tab may send, 0 for as many as it can; or a network that is off. */
