@@ -19,7 +19,10 @@ const SIZE = 16 * MIB
 const RATE = 4 * MIB
 
 /** What a browser says of requests that do not come through. */
-const LOST = { url: /^http/, text: /ERR_(INTERNET_DISCONNECTED|CONNECTION|EMPTY_RESPONSE|INCOMPLETE|SOCKET|NETWORK|FAILED)/ }
+const LOST = {
+  url: /^http/,
+  text: /ERR_(INTERNET_DISCONNECTED|CONNECTION|EMPTY_RESPONSE|INCOMPLETE|SOCKET|NETWORK|FAILED)/,
+}
 
 const { values: options } = parseArgs({ options: { server: { type: 'string' }, host: { type: 'string' } } })
 
@@ -60,7 +63,7 @@ await scenario(async (folder) => {
 async function through(tab, store, file, interrupt) {
   const name = file.path.split('/').at(-1)
   await tab.choose(file.path)
-  const id = await eventually(() => tab.sent.find((entry) => entry.name === name)?.id)
+  const id = await eventually(() => tab.sent.find((entry) => entry.name === name && entry.status === 201)?.id)
   await eventually(async () => (await store.upload(id)).offset > 0.3 * file.size)
   const result = await interrupt()
   const back = performance.now()
