@@ -106,17 +106,21 @@ function noteShown() {
 async function cancelAll({ sender, canceller, store, folder, source, names }) {
   const paths = names.map((name) => join(folder, name))
   for (const path of paths) await link(source, path)
-  const before = sender.created().length
+  const taken = new Set(sender.created())
+  const until = taken.size + names.length
   await sender.choose(paths)
-  let taken = before
   const all = []
+  const take = () => {
+    const id = sender.created().find((created) => !taken.has(created))
+    if (id !== undefined) taken.add(id)
+    return id
+  }
   const work = async () => {
-    while (taken < before + names.length) {
-      const place = taken
-      taken += 1
-      const id = await eventually(() => sender.created()[place])
+    for (;;) {
+      const id = await eventually(() => take() ?? (taken.size === until && 'none'))
+      if (id === 'none') return
       const { name } = sender.sent.find((entry) => entry.id === id)
-      all.push(await cancelOne({ sender, canceller, store, id, name, isClicked: place % 2 === 0 }))
+      all.push(await cancelOne({ sender, canceller, store, id, name, isClicked: taken.size % 2 === 0 }))
     }
   }
   await Promise.all(Array.from({ length: AT_ONCE }, work))

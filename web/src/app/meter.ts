@@ -3,6 +3,9 @@
 /** Older than this, a speed says nothing about now. */
 const HALF_LIFE_MS = 2000
 
+/** What has not moved for so long, in seconds, has no speed. */
+const STALLED_S = 5
+
 /** Two looks closer together than this are one. */
 const SHORTEST_MS = 150
 
@@ -20,6 +23,11 @@ export class Meter {
   reach(count: number): void {
     const now = performance.now()
     if (count === this.#reached) return
+    if (this.stalledFor > STALLED_S) {
+      this.#rate = undefined
+      this.#reached = count
+      this.#at = now
+    }
     this.#moved = now
     const passed = now - this.#at
     if (passed < SHORTEST_MS) return
@@ -35,15 +43,16 @@ export class Meter {
     this.#moved = performance.now()
   }
 
-  /** Bytes per second; `undefined` until there is something to tell. */
+  /** Bytes per second; `undefined` while there is nothing to tell. */
   get rate(): number | undefined {
-    return this.#rate
+    return this.stalledFor > STALLED_S ? undefined : this.#rate
   }
 
   /** Seconds until `length` is reached. */
   secondsTo(length: number | null | undefined): number | undefined {
-    if (length === null || length === undefined || this.#rate === undefined || this.#rate < 1) return undefined
-    return Math.max(0, length - this.#reached) / this.#rate
+    const { rate } = this
+    if (length === null || length === undefined || rate === undefined || rate < 1) return undefined
+    return Math.max(0, length - this.#reached) / rate
   }
 
   /** Seconds since it last moved. */

@@ -1,6 +1,7 @@
 import type { ComponentProps } from 'preact'
 import { useState } from 'preact/hooks'
 
+import { useSeconds } from '../app/ticking.js'
 import { bytes, duration, rate } from '../format.js'
 import { text } from '../text.js'
 import { Bar } from '../ui/Bar.js'
@@ -25,6 +26,7 @@ const STEP = 50
 const ORDER: readonly Standing[] = ['failed', 'missing', 'sending', 'paused', 'waiting', 'done']
 
 export function Transfers() {
+  useSeconds()
   const [shown, setShown] = useState(STEP)
   const sorted = Map.groupBy(files.value, standing)
   const all = ORDER.flatMap((one) => sorted.get(one) ?? [])
