@@ -1,10 +1,11 @@
 // What can be done with archives.
 
 import type { Export, TidegateEvent } from '@tidegate/client'
-
+import { cancel } from '../app/cancel.js'
 import { listen } from '../app/feed.js'
 import { notify } from '../app/notices.js'
-import { cancel, ofExport, operations } from '../app/operations.js'
+import { ofExport } from '../app/operation.js'
+import { operations } from '../app/operations.js'
 import { path } from '../app/projects.js'
 import { client } from '../app/session.js'
 import { text } from '../text.js'

@@ -3,7 +3,9 @@
 import { signal } from '@preact/signals'
 import { type Cancelled, type QueueItem, type SegmentationStatus, TidegateError } from '@tidegate/client'
 
-import { cancel, isCancellable, operations } from '../app/operations.js'
+import { cancel } from '../app/cancel.js'
+import { isCancellable } from '../app/operation.js'
+import { operations } from '../app/operations.js'
 import { path } from '../app/projects.js'
 import { client } from '../app/session.js'
 import { type Entry, isActive, refresh, setStatus } from './gallery.js'

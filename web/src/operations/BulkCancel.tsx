@@ -1,7 +1,7 @@
 import { useState } from 'preact/hooks'
-
+import { cancelAll } from '../app/cancel.js'
 import { attempt, complain, notify } from '../app/notices.js'
-import { cancelAll, type Kind, type Operation } from '../app/operations.js'
+import type { Kind, Operation } from '../app/operation.js'
 import { projectId } from '../app/projects.js'
 import { text } from '../text.js'
 import { Dialog } from '../ui/Dialog.js'

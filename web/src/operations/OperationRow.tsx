@@ -1,6 +1,7 @@
+import { cancel } from '../app/cancel.js'
 import { imageName } from '../app/names.js'
 import { notify } from '../app/notices.js'
-import { cancel, isActive, isCancellable, type Operation } from '../app/operations.js'
+import { isActive, isCancellable, type Operation } from '../app/operation.js'
 import { projectId } from '../app/projects.js'
 import { hasToken } from '../app/session.js'
 import { duration, rate, shortId } from '../format.js'
@@ -10,15 +11,11 @@ import { Bar } from '../ui/Bar.js'
 /** An upload that has not moved for so long, in seconds, is said to stand still. */
 const STALLED_S = 3
 
-export function keyOf({ kind, id }: Operation): string {
-  return `${kind}/${id}`
-}
-
 export function nameOf({ kind, id, name, imageId }: Operation): string {
   if (kind === 'queue' && imageId !== undefined) {
-    return imageName(imageId) ?? `${text.operations.image} ${shortId(imageId)}`
+    return imageName(imageId) ?? `${text.operations.unnamed.queue} ${shortId(imageId)}`
   }
-  return name ?? `${text.operations.unnamed} ${shortId(id)}`
+  return name ?? `${text.operations.unnamed[kind]} ${shortId(id)}`
 }
 
 /** Cancels one, and tells how long that took. */

@@ -4,20 +4,12 @@ import { useState } from 'preact/hooks'
 import './operations.css'
 
 import { attempt } from '../app/notices.js'
-import {
-  hasJustEnded,
-  isActive,
-  isCancellable,
-  type Operation,
-  operations,
-  STATES,
-  type State,
-  unlisted,
-} from '../app/operations.js'
+import { hasJustEnded, isActive, isCancellable, keyOf, type Operation, STATES, type State } from '../app/operation.js'
+import { operations, unlisted } from '../app/operations.js'
 import { useSeconds } from '../app/ticking.js'
 import { text } from '../text.js'
 import { BulkCancel } from './BulkCancel.js'
-import { keyOf, OperationRow, stop } from './OperationRow.js'
+import { OperationRow, stop } from './OperationRow.js'
 
 const GROUPS = ['active', 'ended', 'all'] as const
 type Group = (typeof GROUPS)[number]

@@ -192,5 +192,5 @@ function LostRow({ one: { id, name, size, reason, isElsewhere } }: { one: Lost }
 /** With the folder that it was in, if it was. */
 function nameOf({ name, meta }: Sent): string {
   const path = meta.relativePath
-  return typeof path === 'string' && path !== '' ? path : (name ?? text.operations.unnamed)
+  return typeof path === 'string' && path !== '' ? path : (name ?? text.operations.unnamed.upload)
 }

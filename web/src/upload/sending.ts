@@ -4,11 +4,10 @@ import { computed, signal } from '@preact/signals'
 import { TidegateUploads, type TidegateUploadsOptions } from '@tidegate/client/uppy'
 import Uppy, { type Body, type Meta, type UppyFile } from '@uppy/core'
 import GoldenRetriever from '@uppy/golden-retriever'
-
+import { isOurs } from '../app/cancel.js'
 import { listen } from '../app/feed.js'
 import { Meter } from '../app/meter.js'
 import { notify } from '../app/notices.js'
-import { isOurs } from '../app/operations.js'
 import { client, signOut, userOfToken } from '../app/session.js'
 import { soon } from '../app/soon.js'
 import { text } from '../text.js'
@@ -141,7 +140,7 @@ uppy.on('upload-pause', (file, isPaused) => {
 })
 
 uppy.on('tidegate:cancelled', (file, { id, reason }) => {
-  const name = file.name ?? text.operations.unnamed
+  const name = file.name ?? text.operations.unnamed.upload
   const isElsewhere = !isOurs(id)
   lost.value = [...lost.peek(), { id: file.id, name, size: file.size, reason, isElsewhere }]
   if (isElsewhere) notify(text.upload.tellCancelled(name, reason), 'bad')
