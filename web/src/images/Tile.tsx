@@ -7,7 +7,7 @@ import { Bar } from '../ui/Bar.js'
 import type { Unshown } from './bounds.js'
 import { type Entry, nameOf } from './gallery.js'
 import { extension } from './picture.js'
-import { health } from './queue.js'
+import { hasQueue } from './queue.js'
 import { SegmentButton } from './SegmentButton.js'
 import { keptThumbnail, makeThumbnail, type Nearness, type Thumbnail } from './thumbnails.js'
 import type { ProjectImage } from './types.js'
@@ -24,14 +24,13 @@ interface Props {
 export function Tile({ entry, project, nearness, open }: Props) {
   const image = entry.image.value
   const name = nameOf(image)
-  const hasQueue = health.value !== undefined && health.value !== 'absent'
   return (
     <li class="tile">
       <button type="button" class="tile-open" onClick={() => open(entry)}>
         <span class="visually-hidden">{words.open(name)}</span>
         <Preview image={image} nearness={nearness} />
       </button>
-      {hasQueue && (
+      {hasQueue() && (
         <label class="tile-select">
           <input
             type="checkbox"
@@ -47,10 +46,10 @@ export function Tile({ entry, project, nearness, open }: Props) {
         {name}
       </p>
       <p class="tile-state">
-        <Status entry={entry} />
+        {hasQueue() && <Status entry={entry} />}
         <span class="faint">{bytes(image.size)}</span>
       </p>
-      {hasQueue && <SegmentButton entry={entry} project={project} />}
+      {hasQueue() && <SegmentButton entry={entry} project={project} />}
     </li>
   )
 }

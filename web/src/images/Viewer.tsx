@@ -6,7 +6,7 @@ import { Dialog } from '../ui/Dialog.js'
 import { Download } from './Download.js'
 import { Facts } from './Facts.js'
 import { type Entry, entries, nameOf, showMore, total } from './gallery.js'
-import { health } from './queue.js'
+import { hasQueue } from './queue.js'
 import { SegmentButton } from './SegmentButton.js'
 import { Model, Threshold } from './Settings.js'
 import { Stage } from './Stage.js'
@@ -28,7 +28,6 @@ export function Viewer({ project, opened, open }: Props) {
   const result = useImageResult(opened)
   const image = opened.image.value
   const { place, go } = usePlace(project, opened, open)
-  const hasQueue = health.value !== undefined && health.value !== 'absent'
   return (
     <Dialog title={nameOf(image)} wide onClose={() => open(undefined)}>
       <Stage image={image} picture={picture} result={result} hasOutlines={hasOutlines} />
@@ -40,26 +39,41 @@ export function Viewer({ project, opened, open }: Props) {
         <button type="button" disabled={place >= total.value} onClick={() => go(1)}>
           {words.viewer.next} →
         </button>
-        <label class="check">
-          <input type="checkbox" checked={hasOutlines} onChange={(event) => setOutlines(event.currentTarget.checked)} />
-          {words.viewer.outlines}
-        </label>
-        <span class="viewer-key object">{words.viewer.objectKey}</span>
-        <span class="viewer-key hole">{words.viewer.holeKey}</span>
+        {hasQueue() && <Outlines hasOutlines={hasOutlines} setOutlines={setOutlines} />}
       </div>
-      <Facts result={result} />
+      {hasQueue() && <Facts result={result} />}
       <div class="row viewer-bar">
-        <span class="viewer-state">
-          <Status entry={opened} />
-        </span>
-        {hasQueue && <Model />}
-        {hasQueue && <Threshold />}
+        {hasQueue() && (
+          <span class="viewer-state">
+            <Status entry={opened} />
+          </span>
+        )}
+        {hasQueue() && <Model />}
+        {hasQueue() && <Threshold />}
         <div class="dialog-actions">
-          {hasQueue && <SegmentButton entry={opened} project={project} />}
+          {hasQueue() && <SegmentButton entry={opened} project={project} />}
           <Download image={image} />
         </div>
       </div>
     </Dialog>
+  )
+}
+
+interface OutlinesProps {
+  hasOutlines: boolean
+  setOutlines: (hasOutlines: boolean) => void
+}
+
+function Outlines({ hasOutlines, setOutlines }: OutlinesProps) {
+  return (
+    <>
+      <label class="check">
+        <input type="checkbox" checked={hasOutlines} onChange={(event) => setOutlines(event.currentTarget.checked)} />
+        {words.viewer.outlines}
+      </label>
+      <span class="viewer-key object">{words.viewer.objectKey}</span>
+      <span class="viewer-key hole">{words.viewer.holeKey}</span>
+    </>
   )
 }
 

@@ -1,7 +1,14 @@
 // The images of the open project, the newest first: those that are shown, and what becomes of them.
 
 import { type Signal, signal } from '@preact/signals'
-import type { SegmentationStatus, TidegateEvent } from '@tidegate/client'
+import {
+  type List,
+  type Page,
+  type SegmentationStatus,
+  TidegateError,
+  type TidegateEvent,
+  type Upload,
+} from '@tidegate/client'
 
 import { listen } from '../app/feed.js'
 import { path } from '../app/projects.js'
@@ -50,6 +57,7 @@ const known = new Map<string, Entry>()
 let shownProject: string | undefined
 let arrived = 0
 let isGathering = false
+let isWithoutQueue = false
 
 export function nameOf({ filename, id }: ProjectImage): string {
   return filename ?? id
@@ -89,7 +97,10 @@ export async function showMore(projectId: string): Promise<void> {
   const page = Math.floor(shown.length / PAGE) + 1
   const found = await read(projectId, page, PAGE, PAGE, undefined, known)
   if (projectId !== shownProject) return
-  const more = found.filter(({ id }) => !known.has(id)).map(begin)
+  const more = found
+    .filter(({ id }) => !known.has(id))
+    .slice(0, PAGE)
+    .map(begin)
   entries.value = [...(entries.peek() ?? []), ...more]
 }
 
@@ -105,11 +116,28 @@ async function read(
   const found: ProjectImage[] = []
   for (let page = first; ; page += 1) {
     const query = { page, limit, ...(signal && { signal }) }
-    const { data, pagination } = await client.list<ProjectImage>(path('projects', projectId, 'images'), query)
+    const { data, pagination } = await list(projectId, query)
     found.push(...data.filter(({ id }) => !others?.has(id)))
     total.value = pagination.total
     if (page >= pagination.totalPages || found.length >= wanted) return found
   }
+}
+
+/** A server without a queue does not list images, but they are uploads all the same. */
+async function list(projectId: string, query: List): Promise<Page<ProjectImage>> {
+  try {
+    if (!isWithoutQueue) return await client.list(path('projects', projectId, 'images'), query)
+  } catch (error) {
+    const isAbsent = error instanceof TidegateError && error.status === 405
+    if (!isAbsent) throw error
+    isWithoutQueue = true
+  }
+  const { data, pagination } = await client.uploads(projectId, { ...query, state: 'completed' })
+  return { data: data.map(ofUpload), pagination }
+}
+
+function ofUpload(upload: Upload): ProjectImage {
+  return { ...upload, size: upload.length ?? upload.offset, segmentationStatus: 'no_segmentation' }
 }
 
 /** Takes these in the place of what was shown. */

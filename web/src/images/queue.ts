@@ -20,6 +20,10 @@ export const threshold = signal(0.5)
 
 export const THRESHOLD = { min: 0.1, max: 0.9, step: 0.05 }
 
+export function hasQueue(): boolean {
+  return health.value !== undefined && health.value !== 'absent'
+}
+
 export async function loadHealth(signal: AbortSignal): Promise<void> {
   try {
     const told = await client.call<Health>('GET', path('queue', 'health'), { signal })
