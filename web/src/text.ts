@@ -235,6 +235,7 @@ export const text = {
     stop: 'Cancel',
     stopName: (name: string) => `Cancel the segmentation of ${name}`,
     stopped: (name: string, inMs: number) => `${name}: stopped in ${milliseconds(inMs)}`,
+    stoppedIn: (inMs: number) => `stopped in ${milliseconds(inMs)}`,
     late: (name: string) => `${name}: nothing was left to be stopped.`,
     enqueued: (queued: number, skipped: number) =>
       `${plural(queued, 'image')} on the way to be segmented${skipped === 0 ? '' : `; ${skipped} were already`}`,

@@ -46,6 +46,7 @@ export function Viewer({ project, opened, open }: Props) {
         {hasQueue() && (
           <span class="viewer-state">
             <Status entry={opened} />
+            <Stopped entry={opened} />
           </span>
         )}
         {hasQueue() && <Model />}
@@ -56,6 +57,16 @@ export function Viewer({ project, opened, open }: Props) {
         </div>
       </div>
     </Dialog>
+  )
+}
+
+/** Notices are behind a dialog. */
+function Stopped({ entry }: { entry: Entry }) {
+  const inMs = entry.stoppedInMs.value
+  return (
+    <span class="faint" role="status">
+      {inMs !== undefined && words.stoppedIn(inMs)}
+    </span>
   )
 }
 
@@ -89,7 +100,7 @@ function usePlace(project: string, opened: Entry, open: Props['open']) {
   }
   useEffect(() => {
     if (place > 0) return
-    notify(words.deleted(nameOf(opened.image.peek())))
+    if (opened.isDeleted) notify(words.deleted(nameOf(opened.image.peek())))
     open(undefined)
   }, [place, opened, open])
   useEffect(() => {

@@ -40,8 +40,11 @@ export interface Entry {
   readonly asked: Signal<'segment' | 'stop' | undefined>
   /** Counts the results that have come while it is shown. */
   readonly results: Signal<number>
+  /** How long the last cancel has taken, until it is segmented again. */
+  readonly stoppedInMs: Signal<number | undefined>
   /** The item that was told to have ended last: an answer about it that comes later is old. */
   ended: string | undefined
+  isDeleted: boolean
 }
 
 /** `undefined` until they are known. */
@@ -162,7 +165,9 @@ function begin(image: ProjectImage): Entry {
     selected: signal(false),
     asked: signal(undefined),
     results: signal(0),
+    stoppedInMs: signal(undefined),
     ended: undefined,
+    isDeleted: false,
   }
   known.set(entry.id, entry)
   return entry
@@ -180,6 +185,8 @@ export function tell({ type, data }: TidegateEvent): void {
       stale.value += 1
     }, GATHERED_MS)
   } else if (type === 'upload.deleted') {
+    const entry = known.get(data.id)
+    if (entry) entry.isDeleted = true
     if (known.delete(data.id)) entries.value = entries.peek()?.filter(({ id }) => id !== data.id)
     total.value = Math.max(total.peek() - 1, entries.peek()?.length ?? 0)
   } else if (type.startsWith('queue.item.')) {
