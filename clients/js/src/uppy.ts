@@ -145,6 +145,12 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
     for (const feed of this.#feeds.values()) feed.close()
   }
 
+  /** `limit` stays as it was. */
+  override setOptions(options: Partial<TidegateUploadsOptions>): void {
+    super.setOptions(options)
+    this.#follow()
+  }
+
   /** Takes note of an event, from a feed of any kind. Those that are about something else are passed over. */
   handle = (event: TidegateEvent): void => {
     if (event.type !== 'upload.cancelling' && event.type !== 'upload.cancelled') return

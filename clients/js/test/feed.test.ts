@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { type FeedOptions, type FeedState, type Subscription, Tidegate, type TidegateEvent } from '@tidegate/client'
+import { cleanup } from './support/cleanup.ts'
 import { eventually, Log } from './support/log.ts'
 import { Relay } from './support/relay.ts'
 import { login, Server, secretFile } from './support/server.ts'
@@ -23,7 +24,7 @@ function follow(test: TestContext, client: Tidegate, options: Partial<FeedOption
     onGap: () => gaps.push(states.last?.status),
     ...options,
   })
-  test.after(() => subscription.close())
+  cleanup(test, () => subscription.close())
   return Object.assign(subscription, { events, states, gaps })
 }
 

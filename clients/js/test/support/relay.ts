@@ -3,6 +3,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import type { TestContext } from 'node:test'
+import { cleanup } from './cleanup.ts'
 
 export interface RelayOptions {
   /** A connection on which this was sent is answered nothing any more. */
@@ -30,7 +31,7 @@ export class Relay {
     const relay = new Relay(new URL(target), options)
     relay.#listener.listen(0, '127.0.0.1')
     await once(relay.#listener, 'listening')
-    test.after(() => {
+    cleanup(test, () => {
       relay.cut()
       relay.#listener.close()
     })

@@ -10,6 +10,7 @@ import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { TestContext } from 'node:test'
 import { Tidegate } from '@tidegate/client'
+import { cleanup } from './cleanup.ts'
 
 export const BINARY = process.env.TIDEGATE_BIN ?? resolve(import.meta.dirname, '../../../../target/debug/tidegate')
 
@@ -26,7 +27,7 @@ export class Server {
   /** One that lives as long as the test. */
   static async of(test: TestContext, flags: string[] = []): Promise<Server> {
     const server = new Server(flags)
-    test.after(() => server.remove())
+    cleanup(test, () => server.remove())
     await server.start()
     return server
   }
@@ -84,7 +85,7 @@ export class Server {
 /** A secret that logins are signed with. */
 export function secretFile(test: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), 'tidegate-secret-'))
-  test.after(() => rmSync(dir, { recursive: true }))
+  cleanup(test, () => rmSync(dir, { recursive: true }))
   const file = join(dir, 'secret')
   writeFileSync(file, randomBytes(32).toString('base64'), { mode: 0o600 })
   return file
