@@ -76,8 +76,9 @@ export class Server {
     await this.start()
   }
 
+  /** What it has begun to answer it answers. */
   async remove(): Promise<void> {
-    await this.end()
+    await this.end('SIGTERM')
     rmSync(this.dataDir, { recursive: true, force: true })
   }
 }

@@ -63,19 +63,17 @@ export function uploader(
   return { uppy, told, plugin, add }
 }
 
-/** Cancels what is not complete, and waits until the server has heard of it. */
+/** Cancels what is not complete, and waits until the server has done so. */
 async function destroy(uppy: Uppy<Meta, Body>, client: Tidegate): Promise<void> {
-  const files = uppy.getFiles()
+  const files = uppy.getFiles().filter(({ progress }) => !progress.uploadComplete)
   uppy.destroy()
   for (const { tidegate } of files) {
-    const has = (id: string) =>
-      client.upload(id).then(
-        ({ state }) => state !== 'uploading',
-        () => true,
-      )
-    if (tidegate) await eventually(() => has(tidegate.id))
+    const isGone = async () => [404, 410].includes((await fetch(client.url(`/files/${tidegate?.id}`), HEAD)).status)
+    await eventually(() => isGone().catch(() => true))
   }
 }
+
+const HEAD = { method: 'HEAD' }
 
 export function uploadOf(file: File): string {
   if (!file.tidegate) throw new Error('the file has no name')
