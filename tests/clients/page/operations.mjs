@@ -1,0 +1,162 @@
+// What others do is shown as it happens, with what stands still and what waits for its sender; several of them are
+// cancelled at once, after it was said what that frees; and two thousand of them do not make the page slow.
+//
+//     node page/operations.mjs CREATION_URL DATA_DIR
+
+import assert from 'node:assert/strict'
+
+import { launch } from '../lib/browser.mjs'
+import { eventually, KIB, MIB, noise } from '../lib/file.mjs'
+import { scenarioAt } from '../lib/scenario.mjs'
+import { append, begin, create } from './lib/others.mjs'
+import { Store } from './lib/store.mjs'
+import { CUT, Tab, WIDE } from './lib/tab.mjs'
+
+const MANY = 2000
+const CREATED_AT_ONCE = 8
+/** In milliseconds, from a click to what it does. */
+const PROMPT = 500
+
+await scenarioAt(async (endpoint) => {
+  const store = new Store(endpoint, process.argv[3])
+  const browser = await launch()
+  try {
+    const context = await browser.newContext({ viewport: WIDE })
+    const tab = await Tab.open(context, store.origin)
+    await live(tab, store)
+    const bulk = await inBulk(tab, store)
+    tab.sound()
+    const fallback = await Tab.open(context, store.origin, {
+      expected: [CUT],
+      prepare: (opened) => opened.cutFeed({ websocket: true }),
+    })
+    await live(fallback, store)
+    fallback.sound()
+    await fallback.page.close()
+    const handledMs = await crowd(tab, store)
+    tab.sound()
+    return { bulk, handledMs }
+  } finally {
+    await browser.close()
+  }
+})
+
+function show(tab, filter) {
+  return tab.page.getByRole('combobox', { name: 'Show' }).selectOption(filter)
+}
+
+/** Uploads of others in every state that they can come to, none of which was there when the page was opened. */
+async function live(tab, store) {
+  const at = Date.now()
+  const name = (what) => `${what}-${at}.bin`
+  const bytes = noise('others')(MIB)
+  const sending = await begin(store, name('sending'), { length: 4 * MIB, bytes })
+  const left = await begin(store, name('left'), { length: 4 * MIB, bytes })
+  const done = await create(store, name('done'), bytes.length)
+  const ended = await create(store, name('ended'), bytes.length)
+  for (const what of ['sending', 'left']) {
+    await tab
+      .operation(name(what))
+      .filter({ hasText: /uploading25 %1\.05 MB of 4\.19 MB/ })
+      .waitFor()
+  }
+  assert.equal((await append(store, done, 0, bytes)).status, 204)
+  await store.post(`/api/uploads/${ended}/cancel`, { reason: 'by others' })
+  left.leave()
+  await tab.operation(name('left')).filter({ hasText: 'waiting for its sender' }).waitFor()
+  await tab
+    .operation(name('sending'))
+    .filter({ hasText: /[3-9] s ago/ })
+    .waitFor()
+  await tab.operation(name('ended')).filter({ hasText: '“by others”' }).waitFor()
+  await tab.operation(name('done')).waitFor({ state: 'detached' })
+  await show(tab, 'completed')
+  await tab
+    .operation(name('done'))
+    .filter({ hasText: /completed100 %/ })
+    .waitFor()
+  assert.equal(await tab.operation(name('ended')).count(), 0)
+  await show(tab, 'Ended')
+  await tab.operation(name('ended')).filter({ hasText: 'cancelled' }).waitFor()
+  assert.equal(await tab.operation(name('sending')).count(), 0)
+  await show(tab, 'uploading')
+  await tab.operation(name('sending')).waitFor()
+  await store.post(`/api/uploads/${left.id}/cancel`, { reason: 'left' })
+  await store.post(`/api/uploads/${sending.id}/cancel`, { reason: 'over' })
+  assert.equal((await sending.answered)?.status, 410)
+  await tab.page.getByText('Nothing is in this state.').waitFor()
+  await show(tab, 'All')
+  for (const what of ['sending', 'left', 'done', 'ended']) await tab.operation(name(what)).waitFor()
+  await show(tab, 'Active')
+}
+
+/** Some of several are selected; the page says what would be freed, asks, and cancels them and no others. */
+async function inBulk(tab, store) {
+  const names = Array.from({ length: 5 }, (_, n) => `bulk-${n}.bin`)
+  const bytes = noise('bulk')(256 * KIB)
+  const senders = []
+  for (const name of names) senders.push(await begin(store, name, { length: MIB, bytes }))
+  for (const name of names) await tab.operation(name).filter({ hasText: '262 kB of 1.05 MB' }).waitFor()
+  const { page } = tab
+  await page.getByRole('checkbox', { name: 'Select all' }).check()
+  await page.getByRole('checkbox', { name: `Select ${names[4]}` }).uncheck()
+  await page.getByRole('textbox', { name: 'Reason' }).fill('all of them')
+  await tab.button('Cancel 4 selected').click()
+  const dialog = page.getByRole('dialog', { name: 'Cancel these?' })
+  await dialog.getByText('4 uploads: 1.05 MB are freed').waitFor()
+  await dialog.getByText('Reason: “all of them”').waitFor()
+  await dialog.getByRole('button', { name: 'Back' }).click()
+  await dialog.waitFor({ state: 'detached' })
+  assert.equal((await store.upload(senders[0].id)).state, 'uploading')
+  await tab.button('Cancel 4 selected').click()
+  await dialog.getByRole('button', { name: 'Cancel them' }).click()
+  const told = page.getByText(/4 of 4 stopped in .* freed/)
+  await told.waitFor()
+  for (const [index, { id, answered }] of senders.slice(0, 4).entries()) {
+    await tab.operation(names[index]).filter({ hasText: '“all of them”' }).waitFor()
+    assert.equal((await answered).status, 410)
+    await store.expectCancelled(id, 'all of them')
+  }
+  assert.equal((await store.upload(senders[4].id)).state, 'uploading')
+  await page.getByRole('textbox', { name: 'Reason' }).fill('')
+  await tab.operation(names[4]).getByRole('button').click()
+  await tab.operation(names[4]).filter({ hasText: 'stopped in' }).waitFor()
+  assert.equal((await senders[4].answered).status, 410)
+  return await told.textContent()
+}
+
+/** While two thousand uploads begin and end, the page does what it is told to. Gives the milliseconds of the slowest. */
+async function crowd(tab, store) {
+  const { page } = tab
+  let begun = 0
+  const work = async () => {
+    while (begun < MANY) {
+      begun += 1
+      const isWhole = begun % 2 === 0
+      const id = await create(store, `crowd-${begun}.bin`, 10)
+      if (isWhole) await append(store, id, 0, noise('crowd')(10))
+    }
+  }
+  const working = Promise.all(Array.from({ length: CREATED_AT_ONCE }, work))
+  const all = page.getByRole('checkbox', { name: 'Select all' })
+  await eventually(() => begun > 100)
+  const handled = []
+  while (begun < MANY) handled.push(await all.evaluate(clickAndPaint))
+  await working
+  await page.getByText('1000 running').waitFor()
+  for (let more = 0; more < 10; more += 1) handled.push(await all.evaluate(clickAndPaint))
+  assert.ok(Math.max(...handled) < PROMPT, `clicks took up to ${Math.max(...handled)} ms`)
+  return { clicks: handled.length, slowest: Math.round(Math.max(...handled)) }
+}
+
+/** In the page: milliseconds from a click that waits its turn like any other to the frame that shows what it does. */
+function clickAndPaint(box) {
+  return new Promise((resolve) => {
+    const begun = performance.now()
+    const painted = () => requestAnimationFrame(() => setTimeout(() => resolve(performance.now() - begun)))
+    setTimeout(() => {
+      box.click()
+      painted()
+    })
+  })
+}
