@@ -22,14 +22,14 @@ import {
 
 const STEP = 50
 
-/** What moves comes first, what is over last. */
-const ORDER: readonly Standing[] = ['failed', 'missing', 'sending', 'paused', 'waiting', 'done']
+/** What needs somebody comes first, what is over last. In between a row stays where it is, and so does the focus. */
+const RANK: Record<Standing, number> = { failed: 0, missing: 0, sending: 1, paused: 1, waiting: 1, done: 2 }
 
 export function Transfers() {
   useSeconds()
   const [shown, setShown] = useState(STEP)
-  const sorted = Map.groupBy(files.value, standing)
-  const all = ORDER.flatMap((one) => sorted.get(one) ?? [])
+  const sorted = Map.groupBy(files.value, (file) => RANK[standing(file)])
+  const all = [0, 1, 2].flatMap((rank) => sorted.get(rank) ?? [])
   const count = all.length + lost.value.length
   if (count === 0) return null
   const rest = all.length - shown
@@ -140,17 +140,23 @@ function Row({ file }: { file: Sent }) {
 function Actions({ file: { id }, name, state }: { file: Sent; name: string; state: Standing }) {
   const remove = () => uppy.removeFile(id)
   if (state === 'done') return <Act label={text.upload.remove(name)} icon="close" onClick={remove} />
-  const isMoving = state === 'sending' || state === 'waiting'
   return (
     <>
-      {isMoving && <Act label={text.upload.pause(name)} icon="pause" onClick={() => uppy.pauseResume(id)} />}
-      {state === 'paused' && <Act label={text.upload.resume(name)} icon="play" onClick={() => resume(id)} />}
-      {state === 'failed' && <Act label={text.upload.retry(name)} icon="again" onClick={() => uppy.retryUpload(id)} />}
+      <Toggle id={id} name={name} state={state} />
       <button type="button" class="danger" aria-label={text.upload.cancel(name)} onClick={remove}>
         {text.cancel}
       </button>
     </>
   )
+}
+
+/** It is one button, so that the focus stays where it is. */
+function Toggle({ id, name, state }: { id: string; name: string; state: Standing }) {
+  const words = text.upload
+  if (state === 'missing' || state === 'done') return null
+  if (state === 'paused') return <Act label={words.resume(name)} icon="play" onClick={() => resume(id)} />
+  if (state === 'failed') return <Act label={words.retry(name)} icon="again" onClick={() => uppy.retryUpload(id)} />
+  return <Act label={words.pause(name)} icon="pause" onClick={() => uppy.pauseResume(id)} />
 }
 
 function resume(id: string): void {
