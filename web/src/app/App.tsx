@@ -18,25 +18,30 @@ import { SignIn } from './SignIn.js'
 import { askAgain, login, refusal } from './session.js'
 
 export function App() {
+  const isKnown = login.value !== 'unknown' && (login.value !== 'in' || projects.value !== undefined)
   return (
     <>
-      <a class="skip" href="#content">
-        {text.skip}
-      </a>
-      <Header />
-      <main id="content" tabIndex={-1}>
-        <Content />
-      </main>
-      <footer class="foot">
-        <a href="/assets/licenses.txt">{text.licenses}</a>
-      </footer>
+      {!isKnown && <p class="starting">{text.loading}</p>}
+      {/* What is above the content depends on who looks at it: before that is known, it would have to move. */}
+      <div class={isKnown ? undefined : 'unseen'}>
+        <a class="skip" href="#content">
+          {text.skip}
+        </a>
+        <Header />
+        <main id="content" tabIndex={-1}>
+          <Content />
+        </main>
+        <footer class="foot">
+          <a href="/assets/licenses.txt">{text.licenses}</a>
+        </footer>
+      </div>
       <Notices />
     </>
   )
 }
 
 function Content() {
-  if (login.value === 'unknown') return <p class="empty">{text.loading}</p>
+  if (login.value === 'unknown') return null
   if (login.value === 'out') return <SignIn />
   if (login.value === 'away') return <Away />
   return <Project />
@@ -70,7 +75,7 @@ function Project() {
     attempt(() => loadOperations(id, reading.signal))
     return () => reading.abort()
   }, [id, anew])
-  if (projects.value === undefined) return <p class="empty">{text.loading}</p>
+  if (projects.value === undefined) return null
   return <Panels />
 }
 
