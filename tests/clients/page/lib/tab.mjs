@@ -34,14 +34,15 @@ export class Tab {
   }
 
   /** Opens `url` in a tab of `context`. Of the failed requests only the `expected` are no fault. */
-  static async open(context, url, { expected = [], prepare, connection } = {}) {
+  static async open(context, url, { expected = [], prepare, connection, isSignedOut } = {}) {
     const tab = new Tab(await context.newPage(), expected)
     await tab.page.addInitScript(watchPolicy)
     tab.devtools = await context.newCDPSession(tab.page)
     await tab.devtools.send('Network.enable')
     await prepare?.(tab)
     await tab.page.goto(url)
-    await tab.ready(connection)
+    if (isSignedOut) await tab.page.getByRole('heading', { name: 'Sign in' }).waitFor()
+    else await tab.ready(connection)
     return tab
   }
 
