@@ -52,6 +52,13 @@ export class Tab {
     await this.connected(connection)
   }
 
+  /** Opens another of the page's panels. */
+  async go(panel) {
+    const panels = this.page.getByRole('navigation', { name: 'Panels' })
+    await panels.getByRole('link', { name: panel, exact: true }).click()
+    await this.page.getByRole('heading', { level: 1 }).first().waitFor()
+  }
+
   async connected(status) {
     await this.page.getByRole('status', { name: 'Connection to the server' }).filter({ hasText: status }).waitFor()
   }
