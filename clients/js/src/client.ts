@@ -97,51 +97,62 @@ export class Tidegate {
     return (await answer.json()) as Page<T>
   }
 
-  /** Newest first. */
+  /** Newest first, 50 a page. See `docs/http.md`, "Uploads as JSON". */
   uploads(projectId: string, options: UploadList = {}): Promise<Page<Upload>> {
     return this.list(`/api/projects/${segment(projectId)}/uploads`, options)
   }
 
+  /** One upload, whatever its state, until its tombstone is removed; then 404. */
   upload(id: string): Promise<Upload> {
     return this.call('GET', `/api/uploads/${segment(id)}`)
   }
 
-  /** Newest first. */
+  /** Newest first, 50 a page. See `docs/http.md`, "Look". */
   items(projectId: string, options: ItemList = {}): Promise<Page<QueueItem>> {
     return this.list(`/api/queue/projects/${segment(projectId)}/items`, options)
   }
 
-  /** Newest first. */
+  /** Newest first, 50 a page. See `docs/http.md`, "How far it is". */
   exports(projectId: string, options: List = {}): Promise<Page<Export>> {
     return this.list(`/api/projects/${segment(projectId)}/export/history`, options)
   }
 
-  /** Ends an upload that is not complete, whoever is sending it. */
+  /**
+   * Ends an upload that is not complete, whoever is sending it. The reason has up to 200 characters; its sender reads
+   * it. 404: there is none, or none that the caller may see. See `docs/http.md`, "Cancel".
+   */
   cancelUpload(id: string, reason?: string): Promise<Cancelled> {
     return this.call('POST', `/api/uploads/${segment(id)}/cancel`, { body: { reason } })
   }
 
-  /** Ends the uploads with these ids, at most 10,000. */
+  /** Ends the uploads with these ids, at most 10,000. What cannot be ended is said in `results`, and is no error. */
   cancelUploads(projectId: string, ids: string[], reason?: string): Promise<BulkCancelled> {
     return this.call('POST', `/api/projects/${segment(projectId)}/uploads/cancel`, { body: { ids, reason } })
   }
 
-  /** Ends an item of the queue, waiting or processed. */
+  /** Ends an item of the queue, waiting or processed. See `docs/http.md`, "Cancel items". */
   cancelItem(id: string, reason?: string): Promise<Cancelled> {
     return this.call('POST', `/api/queue/items/${segment(id)}/cancel`, { body: { reason } })
   }
 
+  /** Ends an export, and removes what there is of its archive. See `docs/http.md`, "Cancel an export". */
   cancelExport(projectId: string, id: string, reason?: string): Promise<Cancelled> {
     const path = `/api/projects/${segment(projectId)}/export/${segment(id)}/cancel`
     return this.call('POST', path, { body: { reason } })
   }
 
-  /** Whoever cannot send `Authorization` opens a feed with it: good for one use, within `expiresIn` seconds. */
+  /**
+   * Whoever cannot send `Authorization` opens a feed with it: good for one use, within 30 s. See `docs/http.md`,
+   * "Tickets". {@link subscribe} does so by itself.
+   */
   async ticket(signal?: AbortSignal): Promise<string> {
     return (await this.call<{ ticket: string }>('POST', '/api/events/ticket', { signal })).ticket
   }
 
-  /** Follows a project, over lost connections and restarts of the server, without missing a change of state. */
+  /**
+   * Follows a project, over lost connections and restarts of the server, without missing a change of state. Never
+   * throws: what is refused is the `problem` of the state. See `docs/events.md`.
+   */
   subscribe(options: FeedOptions): Subscription {
     return openFeed(this, options)
   }
