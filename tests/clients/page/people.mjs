@@ -1,0 +1,173 @@
+// Two users of a server that asks who they are: each signs in with a token, which is kept nowhere; they share a project,
+// see each other's uploads in it, and cancel what is theirs to cancel, until it is no longer shared.
+//
+//     node page/people.mjs --server BINARY
+
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+
+import { launch } from '../lib/browser.mjs'
+import { eventually, KIB, MIB } from '../lib/file.mjs'
+import { scenario } from '../lib/scenario.mjs'
+import { Server } from '../lib/server.mjs'
+import { make } from './lib/store.mjs'
+import { GONE, Tab, WIDE } from './lib/tab.mjs'
+
+/** Before somebody has signed in, what is not his to do, and what is no longer his to see. */
+const REFUSED = { url: /\/api\//, text: /status of (401|403|404)/ }
+
+const { values: options } = parseArgs({ options: { server: { type: 'string' }, host: { type: 'string' } } })
+
+await scenario(async (folder) => {
+  const { server: binary, host } = options
+  const secret = join(folder, 'secret')
+  await writeFile(secret, 'a secret that is only for this test, and is long enough', { mode: 0o600 })
+  const flags = ['--auth', 'jwt', '--jwt-secret-file', secret]
+  const server = new Server({ binary, host, dataDir: join(folder, 'data'), flags })
+  await server.start()
+  const token = (user) => execFileSync(binary, ['token', '--user', user, ...flags], { encoding: 'utf8' }).trim()
+  const browser = await launch()
+  try {
+    const ann = await visit(browser, server, 'ann', token('ann'))
+    await begin(ann, await make(folder, 'first.bin', 300 * KIB))
+    await forgotten(ann)
+    const bob = await visit(browser, server, 'bob', token('bob'))
+    await share(ann, bob)
+    const files = await Promise.all(['of-ann.bin', 'of-bob.bin'].map((name) => make(folder, name, 8 * MIB)))
+    await together(ann, bob, files)
+    await apart(ann, bob)
+    for (const { tab } of [ann, bob]) tab.sound()
+    return { annSent: ann.tab.created().length, bobSent: bob.tab.created().length }
+  } finally {
+    await browser.close()
+  }
+})
+
+/** Opens the page, which asks for a token and takes no other than a good one. */
+async function visit(browser, server, user, token) {
+  const context = await browser.newContext({ viewport: WIDE })
+  const url = new URL('/', server.endpoint).href
+  const tab = await Tab.open(context, url, { expected: [REFUSED, GONE], isSignedOut: true })
+  await tab.page.getByRole('textbox', { name: 'Token' }).fill(`${token}x`)
+  await tab.button('Sign in').click()
+  await tab.page.getByRole('alert').filter({ hasText: /\w/ }).waitFor()
+  const person = { tab, user, token, context, origin: url }
+  await signIn(person)
+  return person
+}
+
+async function signIn({ tab, user, token }) {
+  const { page } = tab
+  await page.getByRole('textbox', { name: 'Token' }).fill(token)
+  await tab.button('Sign in').click()
+  await page.getByText(`Signed in as ${user}`).waitFor()
+}
+
+/** A project of her own, and a file in it, which arrives as it was. */
+async function begin({ tab, token, origin }, file) {
+  const { page } = tab
+  await page.getByRole('heading', { name: 'You have no project yet.' }).waitFor()
+  await page.getByRole('textbox', { name: 'Title' }).fill('Cells')
+  await tab.button('Create').click()
+  await tab.go('Uploads')
+  await tab.ready()
+  await tab.choose(file.path)
+  await tab.says('first.bin', 'uploaded')
+  const [id] = tab.created()
+  const answer = await fetch(new URL(`/files/${id}`, origin), { headers: { Authorization: `Bearer ${token}` } })
+  const bytes = Buffer.from(await answer.arrayBuffer())
+  assert.equal(createHash('sha256').update(bytes).digest('hex'), file.sha256)
+  assert.equal((await fetch(new URL(`/files/${id}`, origin))).status, 401)
+}
+
+/** The token is nowhere but in the page, and gone with it. */
+async function forgotten(person) {
+  const { tab, context, token } = person
+  const kept = await tab.page.evaluate(everythingKept)
+  assert.match(kept, /tidegate/, 'what the page keeps')
+  for (const part of token.split('.')) assert.ok(!kept.includes(part), 'a part of the token is kept')
+  assert.deepEqual(await context.cookies(), [])
+  await tab.page.reload()
+  await tab.page.getByRole('heading', { name: 'Sign in' }).waitFor()
+  assert.equal(await tab.page.getByRole('textbox', { name: 'Token' }).inputValue(), '')
+  await signIn(person)
+  await tab.ready()
+}
+
+/** In the page: all that it has put down, as text. */
+async function everythingKept() {
+  const found = [JSON.stringify({ ...localStorage }), JSON.stringify({ ...sessionStorage }), location.href]
+  const settled = (request) =>
+    new Promise((resolve, reject) => {
+      request.onsuccess = () => resolve(request.result)
+      request.onerror = () => reject(request.error)
+    })
+  for (const { name } of await indexedDB.databases()) {
+    const database = await settled(indexedDB.open(name))
+    for (const store of database.objectStoreNames) {
+      const rows = await settled(database.transaction(store).objectStore(store).getAll())
+      found.push(JSON.stringify(rows))
+    }
+    database.close()
+  }
+  return found.join('\n')
+}
+
+async function share(ann, bob) {
+  await ann.tab.go('Project')
+  await ann.tab.page.getByRole('textbox', { name: 'User or e-mail address' }).fill('bob')
+  await ann.tab.button('Invite').click()
+  await ann.tab.page.getByText('bob is invited, and sees').waitFor()
+  const { page } = bob.tab
+  // It is told on no feed that he follows.
+  await page.evaluate(() => dispatchEvent(new Event('focus')))
+  await bob.tab.button('Accept the invitation to “Cells”').click()
+  await page.getByText('“Cells” is among your projects now.').waitFor()
+  await ann.tab.page.getByRole('listitem').filter({ hasText: 'bob' }).getByText('member', { exact: true }).waitFor()
+  for (const { tab } of [ann, bob]) {
+    await tab.go('Uploads')
+    await tab.ready()
+  }
+  const project = page.getByRole('combobox', { name: 'Project' })
+  assert.match(await project.textContent(), /Cells \(shared with you\)/)
+}
+
+/** Each sees what the other one sends. The owner may cancel all of it; a member what is his. */
+async function together(ann, bob, [ofAnn, ofBob]) {
+  const people = [
+    [ann.tab, ofAnn],
+    [bob.tab, ofBob],
+  ]
+  for (const [tab, { path }] of people) {
+    await tab.throttle(256 * KIB)
+    await tab.choose(path)
+  }
+  for (const [tab] of people) {
+    for (const name of ['of-ann.bin', 'of-bob.bin'])
+      await tab.operation(name).filter({ hasText: 'uploading' }).waitFor()
+  }
+  await bob.tab.operation('of-ann.bin').getByRole('button', { name: 'Cancel' }).click()
+  const notices = bob.tab.page.getByRole('region', { name: 'Notices' })
+  await notices.getByText(/\w/).first().waitFor()
+  await ann.tab.page.getByRole('textbox', { name: 'Reason' }).fill('wrong plate')
+  await ann.tab.operation('of-bob.bin').getByRole('button', { name: 'Cancel' }).click()
+  await ann.tab.operation('of-bob.bin').filter({ hasText: 'stopped in' }).waitFor()
+  await bob.tab.says('of-bob.bin', 'cancelled by somebody else: wrong plate')
+  await ann.tab.throttle(0)
+  await ann.tab.says('of-ann.bin', 'uploaded')
+}
+
+/** What is taken back is gone from his page at once. */
+async function apart(ann, bob) {
+  await ann.tab.go('Project')
+  await ann.tab.button('Remove bob').click()
+  await ann.tab.page.getByText('bob no longer has access.').waitFor()
+  await bob.tab.page.getByRole('heading', { name: 'You have no project yet.' }).waitFor()
+  await bob.tab.button('Sign out').click()
+  await bob.tab.page.getByRole('heading', { name: 'Sign in' }).waitFor()
+  await eventually(async () => (await bob.tab.page.getByText('Signed in as').count()) === 0)
+}
