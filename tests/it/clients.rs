@@ -6,42 +6,15 @@
 //!
 //! The clients come from npm and PyPI. Where they are missing, these tests fail.
 
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
-
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
-use tokio::time::timeout;
 
 use crate::support::jwt::{claims, claims_with, guarded};
+use crate::support::script::{
+    NOT_INSTALLED, folder, node, succeed, with_own_server, worker_python,
+};
 use crate::support::server::{Server, temp_dir};
-
-/// Longer than any script allows itself.
-const DEADLINE: Duration = Duration::from_secs(300);
-
-/// Where servers listen that come back at the same port. The other tests listen at 127.0.0.1, so
-/// that none of them takes the port meanwhile.
-const OWN_HOST: &str = "127.0.0.2";
-
-const NOT_INSTALLED: &str = "run make deps";
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
-}
-
-fn node(script: &str) -> Command {
-    assert!(
-        folder().join("node_modules/tus-js-client").is_dir(),
-        "{NOT_INSTALLED}"
-    );
-    // Of a fixed version: Debian's may be too old for the browser's driver.
-    let mut command = Command::new(folder().join("node_modules/.bin/node"));
-    command.arg(folder().join(script));
-    command
-}
 
 fn python(script: &str) -> Command {
     let interpreter = folder().join(".venv/bin/python");
@@ -54,32 +27,10 @@ fn python(script: &str) -> Command {
 
 /// A scenario with workers, which needs what they need.
 fn with_workers(script: &str, server: &Server) -> Command {
-    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("workers/python/.venv");
-    let interpreter = venv.join("bin/python");
-    assert!(interpreter.is_file(), "{NOT_INSTALLED}");
-    let mut command = Command::new(interpreter);
+    let mut command = Command::new(worker_python());
     command.arg("-B").arg(folder().join("worker").join(script));
     command.arg(format!("http://{}", server.addr()));
     command
-}
-
-/// Runs a script to its end, which must be a good one.
-async fn succeed(mut command: Command) {
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    let output = timeout(DEADLINE, command.output())
-        .await
-        .unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {command:?}"))
-        .unwrap_or_else(|error| match error.kind() {
-            ErrorKind::NotFound => panic!("{NOT_INSTALLED}"),
-            _ => panic!("{command:?}: {error}"),
-        });
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    // The harness shows both if the test fails.
-    print!("{}", String::from_utf8_lossy(&output.stdout));
-    eprint!("{stderr}");
-    assert!(output.status.success(), "{}: {command:?}", output.status);
-    // A server of the script's own logs there as well.
-    assert!(!stderr.contains("panicked at"), "the server panicked");
 }
 
 /// Runs a script against a server of the test's.
@@ -91,13 +42,7 @@ async fn upload_with(mut command: Command) {
 
 /// Runs a script that starts and ends the server itself.
 async fn interrupt_with(script: &str, arguments: &[&str]) {
-    let mut command = node(script);
-    command.args([
-        "--server",
-        env!("CARGO_BIN_EXE_tidegate"),
-        "--host",
-        OWN_HOST,
-    ]);
+    let mut command = with_own_server(script);
     command.args(arguments);
     succeed(command).await;
 }

@@ -21,6 +21,7 @@ mod support;
 
 mod bad_input;
 mod binding;
+mod browser;
 mod cancel;
 mod clients;
 mod concurrency;

@@ -123,7 +123,9 @@ async function cancelSeveral(tab, store, ids) {
   await tab.button(`Segment ${ids.length} selected`).click()
   await page.getByText(new RegExp(`^${ids.length} images on the way to be segmented`)).waitFor()
   await tab.go('Uploads')
-  for (const name of NAMES) await tab.operation(name).filter({ hasText: 'Segmentation' }).waitFor()
+  // The one that was cancelled just now is still there.
+  const begun = { hasText: /^Segmentation.*(queued|processing)/ }
+  for (const name of NAMES) await tab.operation(name).filter(begun).waitFor()
   await tab.page.getByRole('row').filter({ hasText: 'processing' }).waitFor()
   await page.getByRole('checkbox', { name: 'Select all' }).check()
   await tab.button(`Cancel ${ids.length} selected`).click()

@@ -12,6 +12,7 @@ pub(crate) mod postgres;
 pub(crate) mod queue;
 pub(crate) mod relay;
 pub(crate) mod rufh;
+pub(crate) mod script;
 pub(crate) mod server;
 pub(crate) mod sse;
 pub(crate) mod tus;
