@@ -1,4 +1,4 @@
-//! Stock clients against the binary: tus-js-client on Node, tuspy and schemathesis on Python.
+//! Stock clients against the binary: tus-js-client on Node, tuspy and schemathesis on Python. And ours, by its own tests.
 //!
 //! A test here runs one script of `tests/clients`. The script does what its first lines say, checks
 //! what it sees on the way, compares what comes back byte for byte, prints one line of JSON about
@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use crate::support::jwt::{claims, claims_with, guarded};
 use crate::support::script::{
-    NOT_INSTALLED, folder, node, succeed, with_own_server, worker_python,
+    NOT_INSTALLED, folder, node, succeed, typescript, with_own_server, worker_python,
 };
 use crate::support::server::{Server, temp_dir};
 
@@ -220,6 +220,26 @@ async fn tus_js_client_outlasts_a_stopped_server() {
 #[tokio::test]
 async fn tus_js_client_outlasts_three_random_kills() {
     interrupt_with("kill.mjs", &["--size", "64", "--kills", "3"]).await;
+}
+
+#[tokio::test]
+async fn the_client_in_typescript_lists_and_cancels() {
+    succeed(typescript("test/client.test.ts")).await;
+}
+
+#[tokio::test]
+async fn the_client_in_typescript_follows_a_project() {
+    succeed(typescript("test/feed.test.ts")).await;
+}
+
+#[tokio::test]
+async fn the_plugin_for_uppy_takes_a_cancel_for_what_it_is() {
+    succeed(typescript("test/uppy.test.ts")).await;
+}
+
+#[tokio::test]
+async fn the_plugin_for_uppy_goes_on_after_a_reload() {
+    succeed(typescript("test/restore.test.ts")).await;
 }
 
 #[tokio::test]

@@ -32,6 +32,16 @@ pub(crate) fn node(script: &str) -> Command {
     command
 }
 
+/// A file of tests of the client in TypeScript.
+pub(crate) fn typescript(tests: &str) -> Command {
+    let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/js");
+    assert!(client.join("dist/index.js").is_file(), "run make js");
+    let mut command = Command::new(folder().join("node_modules/.bin/node"));
+    command.args(["--test", tests]).current_dir(client);
+    command.env("TIDEGATE_BIN", env!("CARGO_BIN_EXE_tidegate"));
+    command
+}
+
 /// The interpreter of workers, with what they need.
 pub(crate) fn worker_python() -> PathBuf {
     let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("workers/python/.venv");
