@@ -11,6 +11,7 @@ import { notify } from '../app/notices.js'
 import { client, signOut, userOfToken } from '../app/session.js'
 import { soon } from '../app/soon.js'
 import { text } from '../text.js'
+import { goOnAfterReload } from './restoring.js'
 import { takeSlot } from './slot.js'
 
 export type Sent = UppyFile<Meta, Body>
@@ -151,43 +152,7 @@ uppy.on('info-visible', () => {
   if (info?.type === 'error') notify(info.message, 'bad')
 })
 
-// After a reload: what the browser has kept goes on by itself. The rest waits for its file to be chosen again, and is
-// then the same upload still.
-const missing = new Set<string>()
-
-uppy.on('restored', () => {
-  const ghosts = uppy.getFiles().filter(({ isGhost }) => isGhost)
-  for (const { id, progress } of ghosts) {
-    missing.add(id)
-    if (progress.uploadStarted) continue
-    // Uppy would begin with it when it next begins with another one.
-    uppy.setFileState(id, { progress: { ...progress, uploadStarted: Date.now(), bytesUploaded: 0 } })
-  }
-  const uploads = Object.entries(uppy.getState().currentUploads)
-    .map(([id, upload]) => {
-      const fileIDs = upload.fileIDs.filter((fileID) => !missing.has(fileID))
-      return [id, { ...upload, fileIDs }] as const
-    })
-    .filter(([, { fileIDs }]) => fileIDs.length > 0)
-  uppy.setState({ currentUploads: Object.fromEntries(uploads) })
-  const isWaiting = uppy.getFiles().some(({ progress }) => !progress.uploadStarted)
-  const isPaused = uppy.getFiles().some((file) => standing(file) === 'paused')
-  if (uploads.length === 0 && !isWaiting) uppy.setState({ recoveredState: null })
-  else if (!isPaused) uppy.emit('restore-confirmed')
-  for (const ghost of ghosts) settle(ghost)
-})
-
-/** What the browser has noted may be older than the end of the upload. What has arrived is not to be chosen again. */
-async function settle({ id, tidegate, progress }: Sent): Promise<void> {
-  if (tidegate === undefined) return
-  const upload = await client.upload(tidegate.id).catch(() => undefined)
-  if (upload?.state !== 'completed' || !missing.delete(id)) return
-  uppy.setFileState(id, { isGhost: false, progress: { ...progress, uploadComplete: true } })
-}
-
-uppy.on('file-added', ({ id }) => {
-  if (missing.delete(id)) uppy.retryUpload(id)
-})
+goOnAfterReload(uppy)
 
 /** Forgets what is uploaded or was cancelled by somebody else. */
 export function clearFinished(): void {
