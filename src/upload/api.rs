@@ -32,6 +32,10 @@ pub(super) struct View {
     updated_at: String,
     completed_at: Option<String>,
     expires_at: Option<String>,
+    /// Whether its sender has gone away, and nobody is back.
+    interrupted: bool,
+    /// Why it has ended: in the canceller's words, or ours.
+    reason: Option<String>,
     url: String,
 }
 
@@ -61,6 +65,8 @@ impl View {
             updated_at: rfc3339(upload.updated_at),
             completed_at: upload.completed_at.map(rfc3339),
             expires_at: upload.expires_at.map(rfc3339),
+            interrupted: upload.state == State::Uploading && upload.interrupted_at.is_some(),
+            reason: upload.end_reason,
             url: format!("/files/{}", upload.id),
         }
     }

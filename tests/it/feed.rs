@@ -99,8 +99,10 @@ async fn a_life_is_told_from_its_beginning_to_its_end() {
     sender.send(b"hello").await;
     drop(sender);
     let mut events = feed.until("upload.interrupted").await;
+    assert_eq!(server.row(&upload).await["interrupted"], true);
     server.append(&upload, 5, b"world").await;
     events.extend(feed.until("upload.completed").await);
+    assert_eq!(server.row(&upload).await["interrupted"], false);
     server.send(tus::delete(&upload)).await.expect(204);
     events.extend(feed.until("upload.deleted").await);
     let story = [
@@ -154,6 +156,11 @@ async fn a_cancel_is_told_to_its_end_and_nothing_after_it() {
     let data = &events.last().expect("one").json["data"];
     assert_eq!(data["reason"], "wrong file");
     assert!(data["releasedBytes"].is_u64(), "{data}");
+    let row = server.row(&upload).await;
+    assert_eq!(
+        (&row["reason"], &row["interrupted"]),
+        (&"wrong file".into(), &false.into())
+    );
     // Both are quiet: the first says what was, and there is no sender any more.
     server.send(cancel(&upload)).await.expect(200);
     let next = server.create(1).await;

@@ -22,6 +22,10 @@ export interface Upload {
   updatedAt: string
   completedAt: string | null
   expiresAt: string | null
+  /** Whether its sender has gone away, and nobody is back. */
+  interrupted: boolean
+  /** Why it has ended: in the canceller's words, or the server's of one that failed. */
+  reason: string | null
   /** A path. */
   url: string
 }

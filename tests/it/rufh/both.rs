@@ -33,12 +33,6 @@ fn cancel(upload: &Upload) -> Req {
     call(&path, &json!({ "reason": "wrong file" }))
 }
 
-async fn row(server: &Server, upload: &Upload) -> Value {
-    let path = format!("/api/uploads/{}", upload.id());
-    let answer = server.send(Req::new("GET", &path)).await.expect(200);
-    answer.json()["data"].clone()
-}
-
 #[tokio::test]
 async fn a_request_that_tells_no_dialect_speaks_that_of_its_upload() {
     let server = Server::start(&[]).await;
@@ -246,7 +240,7 @@ async fn the_json_does_not_know_dialects() {
     let server = Server::start(&[]).await;
     let [in_tus, in_draft] = twins(&server).await;
     let same = async || {
-        let (tus, draft) = (row(&server, &in_tus).await, row(&server, &in_draft).await);
+        let (tus, draft) = (server.row(&in_tus).await, server.row(&in_draft).await);
         assert_eq!(alike(tus), alike(draft));
     };
     same().await;

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::crash::kill_during;
 use crate::feed::assert_stories;
@@ -160,7 +160,7 @@ impl Race {
             server.send(rufh::get(&self.upload)).await.expect(404);
             return;
         }
-        let row = row(server, &self.upload).await;
+        let row = server.row(&self.upload).await;
         assert_eq!(row["offset"].as_u64(), head.offset(), "{row}\n{head}");
         let is_complete = head.header("Upload-Complete") == Some(LAST);
         assert_eq!(row["state"] == "completed", is_complete, "{row}\n{head}");
@@ -175,12 +175,6 @@ impl Race {
             .expect_header("ETag", &etag(&self.source))
             .expect_complete(&self.source);
     }
-}
-
-async fn row(server: &Server, upload: &Upload) -> Value {
-    let path = format!("/api/uploads/{}", upload.id());
-    let answer = server.send(Req::new("GET", &path)).await.expect(200);
-    answer.json()["data"].clone()
 }
 
 #[tokio::test]

@@ -223,6 +223,13 @@ impl Server {
             .clone()
     }
 
+    /// An upload as JSON.
+    pub(crate) async fn row(&self, upload: &Upload) -> serde_json::Value {
+        let target = format!("/api/uploads/{}", upload.id());
+        let answer = self.send(Req::new("GET", &target)).await.expect(200);
+        answer.json()["data"].clone()
+    }
+
     /// The bytes a GET gives.
     pub(crate) async fn download(&self, upload: &Upload) -> Vec<u8> {
         self.send(get(upload)).await.expect(200).body
