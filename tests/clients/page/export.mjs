@@ -70,28 +70,33 @@ async function whole(tab, store, folder) {
   return { bytes: bytes.length, names: names.trim().split('\n') }
 }
 
-/** Begins until one is cancelled before it is done: nothing of it is left, and it can be done anew. */
+/** Begins until one is cancelled before it is done: nothing of it is left. */
 async function cut(tab, store) {
   const { page } = tab
   await tab.go('Export')
-  await page.getByRole('textbox', { name: 'Name of the archive' }).fill('Cut')
-  const kept = (await archives(store)).length
   for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
+    const name = `Cut ${attempt}`
+    const kept = (await archives(store)).length
+    await page.getByRole('textbox', { name: 'Name of the archive' }).fill(name)
     await tab.button('Export').click()
-    const one = page.getByRole('article', { name: 'Cut' })
-    await one.getByRole('button', { name: 'Cancel Cut' }).click()
-    const told = page.getByText(/^Cut(: stopped in| had ended before| is ready)/).last()
+    const one = page.getByRole('article', { name })
+    // It may be done before it is clicked.
+    const cancel = one.getByRole('button', { name: `Cancel ${name}` })
+    await Promise.race([cancel.click(), one.waitFor({ state: 'detached' })]).catch(() => {})
+    const ended = await eventually(async () => {
+      const [last] = await store.get('/api/projects/default/export/history')
+      return last.projectName === name && ['completed', 'cancelled'].includes(last.state) && last
+    })
+    if (ended.state === 'completed') continue
+    const told = page.getByText(`${name}: stopped in`)
     await told.waitFor()
-    await one.waitFor({ state: 'detached' })
-    const [last] = await store.get('/api/projects/default/export/history')
-    if (last.state !== 'cancelled') continue
-    const row = page.getByRole('row').filter({ hasText: 'Cut' }).filter({ hasText: 'cancelled' })
-    await row.first().waitFor()
+    const row = page.getByRole('row').filter({ hasText: name }).filter({ hasText: 'cancelled' })
+    await row.waitFor()
     assert.equal(await row.getByRole('button').count(), 0)
-    assert.equal((await archives(store)).length, kept + attempt - 1, 'something of the archive is left')
-    return { attempt, told: (await told.textContent()).replace('Cut: ', '') }
+    assert.equal((await archives(store)).length, kept, 'something of the archive is left')
+    return { attempt, told: (await told.textContent()).replace(`${name}: `, '') }
   }
-  assert.fail('no export was cancelled before it was done')
+  return assert.fail('no export was cancelled before it was done')
 }
 
 async function archives(store) {

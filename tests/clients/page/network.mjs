@@ -16,7 +16,7 @@ import { make, Store } from './lib/store.mjs'
 import { Tab, WIDE } from './lib/tab.mjs'
 
 const SIZE = 16 * MIB
-const RATE = 4 * MIB
+const RATE = 2 * MIB
 
 /** What a browser says of requests that do not come through. */
 const LOST = {
@@ -36,7 +36,6 @@ await scenario(async (folder) => {
   try {
     const context = await browser.newContext({ viewport: WIDE })
     const tab = await Tab.open(context, store.origin, { expected: [LOST] })
-    await tab.throttle(RATE)
     const off = await through(tab, store, await make(folder, 'offline.bin', SIZE), async () => {
       await tab.throttle(RATE, { offline: true })
       await tab.connected('Offline, trying again')
@@ -62,12 +61,14 @@ await scenario(async (folder) => {
 /** Uploads a file, does that in the middle, and waits for the file's end. */
 async function through(tab, store, file, interrupt) {
   const name = file.path.split('/').at(-1)
+  await tab.throttle(RATE)
   await tab.choose(file.path)
   const id = await eventually(() => tab.sent.find((entry) => entry.name === name && entry.status === 201)?.id)
   await eventually(async () => (await store.upload(id)).offset > 0.3 * file.size)
   const result = await interrupt()
   const back = performance.now()
   await tab.connected('Live')
+  await tab.throttle(0)
   const live = performance.now() - back
   const { length } = tab.sent
   await eventually(() => tab.sent.slice(length - 1).some(({ method, status }) => method === 'PATCH' && status === 204))

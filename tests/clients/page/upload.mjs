@@ -70,11 +70,11 @@ async function inParallel(tab, store, folder) {
 /** While a file is sent slowly its row tells how far, how fast and how long; a pause sends nothing, and nothing twice. */
 async function paused(tab, store, folder) {
   const names = ['slow-0.bin', 'slow-1.bin']
-  const files = await Promise.all(names.map((name) => make(folder, name, 12 * MIB)))
+  const files = await Promise.all(names.map((name) => make(folder, name, 24 * MIB)))
   await tab.throttle(MIB)
   await tab.choose(files.map(({ path }) => path))
   const [first, second] = names
-  await tab.says(first, /sending.*of 12\.6 MB.*\d (kB|MB)\/s.*\d s/)
+  await tab.says(first, /sending.*of 25\.2 MB.*\d (kB|MB)\/s.*\d s/)
   const seen = await tab.file(first).textContent()
   await tab.button(`Pause ${first}`).click()
   await tab.says(first, 'paused')
@@ -111,7 +111,7 @@ async function still(tab, store, name) {
 async function cancels(tab, store, folder) {
   const kept = await make(folder, 'kept.bin', KIB)
   const names = Array.from({ length: 5 }, (_, n) => `many-${n}.bin`)
-  const files = await Promise.all(names.map((name) => make(folder, name, 4 * MIB)))
+  const files = await Promise.all(names.map((name) => make(folder, name, 24 * MIB)))
   await tab.choose([kept.path])
   await tab.says('kept.bin', 'uploaded')
   await tab.throttle(256 * KIB)
