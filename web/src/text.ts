@@ -183,6 +183,7 @@ export const text = {
     },
     unnamed: { upload: 'Unnamed upload', queue: 'Image', export: 'Archive' } satisfies Record<Operation, string>,
     unconfirmed: 'It is cancelled for good. That nothing of it is left is not confirmed yet.',
+    refused: { not_found: 'It is not there any more.', forbidden: 'It is not yours to cancel.' },
     ago: (seconds: string) => `${seconds} ago`,
     now: 'now',
     select: (name: string) => `Select ${name}`,
@@ -205,6 +206,9 @@ export const text = {
       submit: 'Cancel them',
       done: (count: number, total: number, inMs: number, freed: number) =>
         `${count} of ${total} stopped in ${milliseconds(inMs)}, ${bytes(freed)} freed`,
+      unconfirmed: (count: number, total: number) =>
+        `${count} of ${total} cancelled for good. That nothing of them is left is not confirmed yet.`,
+      refused: (count: number, total: number, why: string) => `${count} of ${total} could not be cancelled: ${why}`,
     },
   },
 

@@ -16,6 +16,11 @@ const MANY = 2000
 const CREATED_AT_ONCE = 8
 /** In milliseconds, from a click to what it does. */
 const PROMPT = 500
+/** In milliseconds, far less than a page waits for an event that does not come. */
+const DEAF_MAX = 10_000
+
+/** What a scenario has refused in the server's place. */
+const REFUSED = { url: /\/api\/queue\//, text: /status of (403|429)/ }
 
 await scenarioAt(async (endpoint) => {
   const store = new Store(endpoint, process.argv[3])
@@ -33,6 +38,8 @@ await scenarioAt(async (endpoint) => {
     await live(fallback, store)
     fallback.sound()
     await fallback.page.close()
+    await deaf(context, store)
+    await throttled(context, store)
     const handledMs = await crowd(tab, store)
     tab.sound()
     return { bulk, handledMs }
@@ -123,6 +130,80 @@ async function inBulk(tab, store) {
   await tab.operation(names[4]).filter({ hasText: 'stopped in' }).waitFor()
   assert.equal((await senders[4].answered).status, 410)
   return await told.textContent()
+}
+
+/** Without a feed the answer is enough: what will not be told is not waited for. */
+async function deaf(context, store) {
+  const names = Array.from({ length: 5 }, (_, n) => `deaf-${n}.bin`)
+  const ids = []
+  for (const name of names) {
+    const id = await create(store, name, MIB)
+    assert.equal((await append(store, id, 0, noise('deaf')(100 * KIB))).status, 204)
+    ids.push(id)
+  }
+  const tab = await Tab.open(context, store.origin, {
+    expected: [CUT],
+    prepare: (opened) => opened.cutFeed(),
+    connection: 'trying again',
+  })
+  const { page } = tab
+  for (const name of names) await tab.operation(name).waitFor()
+  await page.getByRole('checkbox', { name: 'Select all' }).check()
+  await tab.button('Cancel 5 selected').click()
+  const begun = Date.now()
+  await page.getByRole('dialog').getByRole('button', { name: 'Cancel them' }).click()
+  await page.getByText(/^5 of 5 stopped in .* 512 kB freed$/).waitFor()
+  assert.ok(Date.now() - begun < DEAF_MAX, `it took ${Date.now() - begun} ms`)
+  for (const name of names) await tab.operation(name).filter({ hasText: 'stopped in' }).waitFor()
+  for (const id of ids) assert.equal((await store.upload(id)).state, 'cancelled')
+  assert.equal(await page.locator('.notice.bad').count(), 0)
+  tab.sound()
+  await page.close()
+}
+
+/** A server that counts calls is asked at its pace, and what it refuses for good is told as such. */
+async function throttled(context, store) {
+  const imageIds = []
+  for (let n = 0; n < 12; n += 1) {
+    const id = await create(store, `throttled-${n}.png`, 10)
+    await append(store, id, 0, noise('throttled')(10))
+    imageIds.push(id)
+  }
+  const tab = await Tab.open(context, store.origin, { expected: [REFUSED] })
+  const { page } = tab
+  const { queueEntries } = await store.post('/api/queue/batch', { projectId: 'default', imageIds })
+  let calls = 0
+  let atOnce = 0
+  let mostAtOnce = 0
+  await page.route('**/api/queue/items/*/cancel', async (route) => {
+    calls += 1
+    atOnce += 1
+    mostAtOnce = Math.max(mostAtOnce, atOnce)
+    const problem = (code, title, status, headers) =>
+      route.fulfill({ status, headers, json: { type: 'about:blank', code, title, status } })
+    if (route.request().url().includes(queueEntries[3].id)) await problem('FORBIDDEN', 'Not this one', 403, {})
+    else if (calls % 3 === 0) await problem('TOO_MANY_REQUESTS', 'Too many', 429, { 'Retry-After': '1' })
+    else await route.fulfill({ response: await route.fetch() })
+    atOnce -= 1
+  })
+  for (const { imageId } of queueEntries) {
+    const name = `throttled-${imageIds.indexOf(imageId)}.png`
+    await tab.operation(name).filter({ hasText: 'queued' }).waitFor()
+  }
+  await page.getByRole('checkbox', { name: 'Select all' }).check()
+  await tab.button('Cancel 12 selected').click()
+  await page.getByRole('dialog').getByRole('button', { name: 'Cancel them' }).click()
+  await page.locator('.notice.good').getByText('11 of 12 stopped in').waitFor()
+  await page.locator('.notice.bad').getByText('1 of 12 could not be cancelled: Not this one').waitFor()
+  assert.ok(mostAtOnce <= 4, `${mostAtOnce} calls at once`)
+  const states = await Promise.all(queueEntries.map(({ id }) => store.get(`/api/queue/items/${id}`)))
+  assert.deepEqual(
+    states.filter(({ state }) => state !== 'cancelled').map(({ id }) => id),
+    [queueEntries[3].id],
+  )
+  await store.post(`/api/queue/items/${queueEntries[3].id}/cancel`, {})
+  tab.sound()
+  await page.close()
 }
 
 /** While two thousand uploads begin and end, the page does what it is told to. Gives the milliseconds of the slowest. */

@@ -40,8 +40,23 @@ export function find(key: string): Operation | undefined {
   return known.get(key)
 }
 
-/** Whoever waits for one to be cancelled, by its key. */
-export const awaited = new Map<string, (freed: number) => void>()
+/** The answer to a cancel: the feed says the same, but may be away. */
+export function accepted(operation: Operation, state: 'cancelled' | 'cancelling', reason: string | undefined): void {
+  const one = find(keyOf(operation)) ?? operation
+  if (!isActive(one)) return
+  one.state = state
+  one.reason ??= reason
+  if (state === 'cancelled') one.endedAt = performance.now()
+  changed()
+}
+
+/** Nothing of it is left, so long after it was asked for. */
+export function stopped(operation: Operation, freed: number, inMs: number): void {
+  const one = find(keyOf(operation)) ?? operation
+  one.stoppedInMs = inMs
+  one.freed ??= freed
+  changed()
+}
 
 listen(({ type, subject, data }) => {
   const words = wordsOf(type)
@@ -57,7 +72,6 @@ listen(({ type, subject, data }) => {
   // What has ended goes to the end, and the oldest of those are forgotten first.
   if (!isActive(operation)) known.delete(subject)
   known.set(subject, operation)
-  if (verb === 'cancelled') awaited.get(subject)?.(operation.freed ?? 0)
 })
 
 /** Reads what runs in a project now. What the feed has told meanwhile is newer, and stays. */

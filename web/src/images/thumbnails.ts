@@ -1,7 +1,7 @@
 // Small pictures of the images, as files in memory: a browser decodes those that it shows.
 
+import { Limit } from '../app/limit.js'
 import { Unshown } from './bounds.js'
-import { Limit } from './limit.js'
 import { readPicture } from './picture.js'
 import type { ProjectImage } from './types.js'
 
@@ -25,11 +25,11 @@ export function keptThumbnail(id: string): Thumbnail | undefined {
 
 /** Rejects if it could not be read this time. */
 export function makeThumbnail(image: ProjectImage, signal: AbortSignal): Promise<Thumbnail> {
-  return limit.run(signal, async () => {
+  return limit.run(async () => {
     const made = await make(image, signal)
     keep(image.id, made)
     return made
-  })
+  }, signal)
 }
 
 async function make(image: ProjectImage, signal: AbortSignal): Promise<Thumbnail> {

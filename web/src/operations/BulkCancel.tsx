@@ -1,6 +1,5 @@
-import { useState } from 'preact/hooks'
 import { cancelAll } from '../app/cancel.js'
-import { attempt, complain, notify } from '../app/notices.js'
+import { notify } from '../app/notices.js'
 import type { Kind, Operation } from '../app/operation.js'
 import { projectId } from '../app/projects.js'
 import { text } from '../text.js'
@@ -14,10 +13,9 @@ interface Props {
 
 /** What would be freed, before anything is. */
 export function BulkCancel({ chosen, reason, onClose }: Props) {
-  const [isBusy, setBusy] = useState(false)
-  const submit = async () => {
-    setBusy(true)
-    await attempt(() => stopAll(chosen, reason))
+  // How it goes is told by the rows, and by a notice in the end.
+  const submit = () => {
+    stopAll(chosen, reason)
     onClose()
   }
   const of = (kind: Kind) => chosen.filter((operation) => operation.kind === kind)
@@ -40,7 +38,7 @@ export function BulkCancel({ chosen, reason, onClose }: Props) {
         <button type="button" onClick={onClose}>
           {text.back}
         </button>
-        <button type="button" class="danger" disabled={isBusy} onClick={submit}>
+        <button type="button" class="danger" onClick={submit}>
           {preview.submit}
         </button>
       </div>
@@ -51,7 +49,12 @@ export function BulkCancel({ chosen, reason, onClose }: Props) {
 async function stopAll(chosen: Operation[], reason?: string): Promise<void> {
   const project = projectId.peek()
   if (project === undefined) return
-  const { count, inMs, freed, refused } = await cancelAll(chosen, project, reason)
-  notify(text.operations.preview.done(count, chosen.length, inMs, freed))
-  for (const why of refused.slice(0, 1)) complain(why)
+  const { preview } = text.operations
+  const total = chosen.length
+  const { count, inMs, freed, unconfirmed, refused } = await cancelAll(chosen, project, reason)
+  if (count > 0 || unconfirmed + refused.length === 0) notify(preview.done(count, total, inMs, freed))
+  if (unconfirmed > 0) notify(preview.unconfirmed(unconfirmed, total), 'bad')
+  if (refused.length === 0) return
+  const [why] = refused
+  notify(preview.refused(refused.length, total, why instanceof Error ? why.message : String(why)), 'bad')
 }

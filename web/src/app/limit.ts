@@ -8,8 +8,8 @@ export class Limit {
     this.#free = atOnce
   }
 
-  async run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-    signal.throwIfAborted()
+  async run<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    signal?.throwIfAborted()
     if (this.#free === 0) await this.#turn(signal)
     else this.#free -= 1
     try {
@@ -22,19 +22,19 @@ export class Limit {
   }
 
   /** The place is handed on by whoever had it. */
-  #turn(signal: AbortSignal): Promise<void> {
+  #turn(signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const begin = () => {
         this.#waiting.delete(begin)
-        signal.removeEventListener('abort', give)
+        signal?.removeEventListener('abort', give)
         resolve()
       }
       const give = () => {
         this.#waiting.delete(begin)
-        reject(signal.reason)
+        reject(signal?.reason)
       }
       this.#waiting.add(begin)
-      signal.addEventListener('abort', give, { once: true })
+      signal?.addEventListener('abort', give, { once: true })
     })
   }
 }
