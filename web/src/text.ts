@@ -181,6 +181,7 @@ export const text = {
       all: 'Nothing has happened since this page was opened.',
       state: 'Nothing is in this state.',
     },
+    unread: 'What runs in this project could not be read. It is tried again by itself.',
     unnamed: { upload: 'Unnamed upload', queue: 'Image', export: 'Archive' } satisfies Record<Operation, string>,
     unconfirmed: 'It is cancelled for good. That nothing of it is left is not confirmed yet.',
     refused: { not_found: 'It is not there any more.', forbidden: 'It is not yours to cancel.' },

@@ -20,6 +20,7 @@ const PROMPT = 500
 const DEAF_MAX = 10_000
 
 /** What a scenario has refused in the server's place. */
+const BUSY = { url: /\/uploads\?/, text: /status of 503/ }
 const REFUSED = { url: /\/api\/queue\//, text: /status of (403|429)/ }
 
 await scenarioAt(async (endpoint) => {
@@ -40,6 +41,8 @@ await scenarioAt(async (endpoint) => {
     await fallback.page.close()
     await deaf(context, store)
     await throttled(context, store)
+    await unread(context, store)
+    await ordered(context, store)
     const handledMs = await crowd(tab, store)
     tab.sound()
     return { bulk, handledMs }
@@ -202,6 +205,69 @@ async function throttled(context, store) {
     [queueEntries[3].id],
   )
   await store.post(`/api/queue/items/${queueEntries[3].id}/cancel`, {})
+  tab.sound()
+  await page.close()
+}
+
+/** A list that is refused is read as soon as it may be, and not said to be empty; what is told meanwhile is shown. */
+async function unread(context, store) {
+  const bytes = noise('unread')(8 * MIB)
+  const listed = await begin(store, 'unread.bin', { length: 16 * MIB, bytes })
+  await eventually(async () => (await store.get('/api/projects/default/uploads?state=uploading')).length > 0)
+  let refused = 0
+  let isOpen = false
+  const tab = await Tab.open(context, store.origin, {
+    expected: [BUSY],
+    prepare: ({ page }) =>
+      page.route('**/api/projects/*/uploads?*', async (route) => {
+        if (isOpen) return route.continue()
+        refused += 1
+        const json = { type: 'about:blank', code: 'UNAVAILABLE', title: 'Busy', status: 503 }
+        await route.fulfill({ status: 503, headers: { 'Retry-After': refused <= 2 ? '1' : '600' }, json })
+      }),
+  })
+  const { page } = tab
+  await page.getByText('What runs in this project could not be read.').waitFor()
+  await eventually(() => refused > 2)
+  assert.equal(await page.getByText(/Nothing (runs|is running)/).count(), 0)
+  // One that is known from the middle has the speed that it has, and not that of all that came before.
+  const row = tab.operation('unread.bin')
+  for (let sent = 1; !/B\/s/.test(await row.locator('.rate').allTextContents()); sent += 1) {
+    listed.send(bytes.subarray(0, 10 * KIB))
+    await row.filter({ hasText: ofAll(8 * MIB + sent * 10 * KIB) }).waitFor()
+  }
+  assert.match(await row.locator('.rate').textContent(), /^\d+(\.\d+)? kB\/s$/)
+  isOpen = true
+  const again = tab.button('Try again')
+  await again.focus()
+  await page.keyboard.press('Enter')
+  await again.waitFor({ state: 'detached' })
+  await page.getByText('1 running').waitFor()
+  await eventually(() => page.evaluate(() => document.activeElement.id === 'operations-title'))
+  await store.post(`/api/uploads/${listed.id}/cancel`, {})
+  await listed.answered
+  tab.sound()
+  await page.close()
+}
+
+/** As the page shows how much of 16 MiB has arrived. */
+function ofAll(received) {
+  return `${(received / 1e6).toFixed(2)} MB of 16.8 MB`
+}
+
+/** What was there before is listed as the server lists it, the newest first, also beyond a page of it. */
+async function ordered(context, store) {
+  for (let n = 0; n < 150; n += 1) await create(store, `ordered-${n}.bin`, 10)
+  const tab = await Tab.open(context, store.origin)
+  const { page } = tab
+  await page.getByText('150 running').waitFor()
+  const shown = await page.getByRole('table', { name: 'Live operations' }).locator('.file-name').allTextContents()
+  const list = await store.get('/api/projects/default/uploads?state=uploading&limit=100')
+  assert.deepEqual(
+    shown,
+    list.map(({ filename }) => filename),
+  )
+  await store.post('/api/projects/default/uploads/cancel', { all: true })
   tab.sound()
   await page.close()
 }

@@ -72,7 +72,7 @@ function Project() {
   useEffect(() => {
     if (id === undefined || anew === 0) return
     const reading = new AbortController()
-    attempt(() => loadOperations(id, reading.signal))
+    loadOperations(id, reading.signal)
     return () => reading.abort()
   }, [id, anew])
   if (projects.value === undefined) return null

@@ -71,7 +71,11 @@ export function keyOf({ kind, id }: Pick<Operation, 'kind' | 'id'>): string {
   return `${kind}/${id}`
 }
 
-export function ofUpload({ id, filename, ownerId, state, offset, length }: Upload): Operation {
+/** Older servers do not say whether anybody sends it. */
+type Listed = Omit<Upload, 'interrupted'> & { interrupted?: boolean }
+
+export function ofUpload(upload: Listed): Operation {
+  const { id, filename, ownerId, state, offset, length } = upload
   return {
     kind: 'upload',
     id,
@@ -82,7 +86,7 @@ export function ofUpload({ id, filename, ownerId, state, offset, length }: Uploa
     length,
     share: shareOf(offset, length),
     meter: new Meter(offset),
-    interrupted: false,
+    interrupted: upload.interrupted ?? false,
   }
 }
 
@@ -100,7 +104,9 @@ export function ofExport({ id, projectName: name, userId, state, progress, messa
 /** One that only an event has told of. */
 export function ofEvent(kind: Kind, { id, userId, state, ...more }: TidegateEvent['data']): Operation {
   const [name, imageId] = [text(more.filename), text(more.imageId)]
-  return { kind, id, name, imageId, userId, state: state as State, meter: new Meter(), interrupted: false }
+  // What had arrived before says nothing of how fast it is.
+  const meter = new Meter(receivedOf(more))
+  return { kind, id, name, imageId, userId, state: state as State, meter, interrupted: false }
 }
 
 /** `queue.item.cancelled` is of the kind `queue`, and says `cancelled`. */
@@ -120,7 +126,7 @@ export function apply(operation: Operation, verb: string, data: TidegateEvent['d
   operation.freed = number(data.releasedBytes) ?? operation.freed
   if (operation.kind === 'upload') {
     operation.length = number(data.length) ?? operation.length ?? null
-    operation.received = number(data.received) ?? number(data.offset) ?? 0
+    operation.received = receivedOf(data)
     operation.share = shareOf(operation.received, operation.length)
     if (isActive(operation)) operation.meter.reach(operation.received)
   } else {
@@ -130,6 +136,10 @@ export function apply(operation: Operation, verb: string, data: TidegateEvent['d
   }
   if (operation.state === 'completed') operation.share = 1
   if (!isActive(operation)) operation.endedAt = performance.now()
+}
+
+function receivedOf(data: Record<string, unknown>): number {
+  return number(data.received) ?? number(data.offset) ?? 0
 }
 
 function shareOf(received: number, length: number | null | undefined): number | undefined {

@@ -6,6 +6,7 @@ import { attempt, complain } from '../app/notices.js'
 import { projectId } from '../app/projects.js'
 import { href } from '../app/route.js'
 import { text } from '../text.js'
+import { Unread } from '../ui/Unread.js'
 import { type Entry, entries, loadImages, PAGE, showMore, stale, tell, total } from './gallery.js'
 import './images.css'
 import { loadHealth, seenWorker } from './queue.js'
@@ -38,7 +39,9 @@ export function ImagesPanel() {
   return (
     <section class="card images" aria-labelledby="images-title">
       <header class="card-head">
-        <h1 id="images-title">{words.title}</h1>
+        <h1 id="images-title" tabIndex={-1}>
+          {words.title}
+        </h1>
         {entries.value && <span class="faint">{words.shown(entries.value.length, total.value)}</span>}
       </header>
       <Settings project={project} />
@@ -92,6 +95,10 @@ async function read(project: string, signal: AbortSignal): Promise<void> {
   }
 }
 
+function readAgain(): void {
+  stale.value += 1
+}
+
 interface GridProps {
   project: string
   nearness: Nearness
@@ -102,7 +109,11 @@ function Grid({ project, nearness, open }: GridProps) {
   const [isBusy, setBusy] = useState(false)
   const shown = entries.value
   if (shown === undefined || !isHealthAsked.value)
-    return unread.value ? <Unread /> : <p class="empty">{text.loading}</p>
+    return unread.value ? (
+      <Unread words={words.unread} onAgain={readAgain} heading="images-title" />
+    ) : (
+      <p class="empty">{text.loading}</p>
+    )
   if (shown.length === 0) {
     return (
       <p class="empty">
@@ -128,19 +139,5 @@ function Grid({ project, nearness, open }: GridProps) {
         </button>
       )}
     </>
-  )
-}
-
-function Unread() {
-  const again = () => {
-    stale.value += 1
-  }
-  return (
-    <div class="empty">
-      <p>{words.unread}</p>
-      <button type="button" onClick={again}>
-        {text.retry}
-      </button>
-    </div>
   )
 }

@@ -5,9 +5,10 @@ import './operations.css'
 
 import { attempt } from '../app/notices.js'
 import { hasJustEnded, isActive, isCancellable, keyOf, type Operation, STATES, type State } from '../app/operation.js'
-import { operations, unlisted } from '../app/operations.js'
+import { operations, readAgain, reading, unlisted } from '../app/operations.js'
 import { useSeconds } from '../app/ticking.js'
 import { text } from '../text.js'
+import { Unread } from '../ui/Unread.js'
 import { BulkCancel } from './BulkCancel.js'
 import { OperationRow, stop } from './OperationRow.js'
 
@@ -18,6 +19,8 @@ type Group = (typeof GROUPS)[number]
 type Filter = Group | State
 
 const STEP = 100
+
+const HEADING = 'operations-title'
 
 export function OperationsPanel() {
   useSeconds()
@@ -30,11 +33,13 @@ export function OperationsPanel() {
   const chosen = rows.filter((one) => isCancellable(one) && selected.value.has(keyOf(one)))
   const stated = reason.trim() || undefined
   return (
-    <section class="card operations" aria-labelledby="operations-title">
+    <section class="card operations" aria-labelledby={HEADING}>
       <div class="card-head">
-        <h1 id="operations-title">{text.operations.title}</h1>
+        <h1 id={HEADING} tabIndex={-1}>
+          {text.operations.title}
+        </h1>
         <p role="status" class="faint">
-          {text.operations.running(operations.value.filter(isActive).length)}
+          {reading.value === 'read' && text.operations.running(operations.value.filter(isActive).length)}
         </p>
         <FilterChoice filter={filter} onChange={setFilter} />
       </div>
@@ -61,7 +66,7 @@ export function OperationsPanel() {
         }}
         onCancel={(operation) => attempt(() => stop(operation, stated))}
       />
-      {rows.length === 0 && <p class="empty">{noneOf(filter)}</p>}
+      <Nothing filter={filter} isEmpty={rows.length === 0} />
       {rows.length > shown && (
         <button type="button" onClick={() => setShown(shown + STEP)}>
           {text.more(Math.min(STEP, rows.length - shown))}
@@ -77,6 +82,15 @@ function isShown(operation: Operation, filter: Filter): boolean {
   if (filter === 'active') return isActive(operation) || hasJustEnded(operation)
   if (filter === 'ended') return !isActive(operation)
   return filter === 'all' || filter === operation.state
+}
+
+/** What is told if there are no rows, or may be others. */
+function Nothing({ filter, isEmpty }: { filter: Filter; isEmpty: boolean }) {
+  // Those that have ended are not read.
+  const state = filter === 'ended' ? 'read' : reading.value
+  if (state === 'unread') return <Unread words={text.operations.unread} onAgain={readAgain} heading={HEADING} />
+  if (!isEmpty) return null
+  return <p class="empty">{state === 'read' ? noneOf(filter) : text.loading}</p>
 }
 
 function noneOf(filter: Filter): string {

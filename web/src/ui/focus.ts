@@ -1,9 +1,26 @@
+import type { RefObject } from 'preact'
+import { useEffect, useRef } from 'preact/hooks'
+
 /**
  * With the next frame, the focus goes to the element with this id if it was in something that is no longer there:
  * else whoever uses the keyboard would begin again at the top of the page.
  */
 export function keepFocus(id = 'content'): void {
   requestAnimationFrame(() => {
-    if (document.activeElement === document.body) document.getElementById(id)?.focus()
+    if (document.activeElement !== document.body) return
+    const heir = document.getElementById(id) ?? document.getElementById('content')
+    heir?.focus()
   })
+}
+
+/** The same once the element of the answer is gone, if the focus was in it. */
+export function useFocusKept<T extends HTMLElement>(id?: string): RefObject<T> {
+  const element = useRef<T>(null)
+  useEffect(
+    () => () => {
+      if (element.current?.contains(document.activeElement)) keepFocus(id)
+    },
+    [id],
+  )
+  return element
 }

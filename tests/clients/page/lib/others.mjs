@@ -34,11 +34,17 @@ export function append(store, id, offset, body, { signal } = {}) {
   })
 }
 
-/** Begins to send an upload: these bytes, and then nothing more until it is left. */
+/** Begins to send an upload: these bytes, and then nothing but what is given to `send`, until it is left. */
 export async function begin(store, name, { length, bytes }) {
   const id = await create(store, name, length)
   const leaving = new AbortController()
-  const body = new ReadableStream({ start: (controller) => controller.enqueue(bytes) })
+  let stream
+  const body = new ReadableStream({
+    start: (controller) => {
+      stream = controller
+      stream.enqueue(bytes)
+    },
+  })
   const answered = append(store, id, 0, body, { signal: leaving.signal }).catch(() => undefined)
-  return { id, answered, leave: () => leaving.abort() }
+  return { id, answered, send: (more) => stream.enqueue(more), leave: () => leaving.abort() }
 }
