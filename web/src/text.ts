@@ -10,6 +10,7 @@ const numbers = new Intl.NumberFormat('en-GB', { maximumFractionDigits: 1 })
 
 export const text = {
   name: 'Tidegate',
+  title: (panel: string, project: string) => `${panel} · ${project} – Tidegate`,
   claim: 'Uploads that can be cancelled',
   close: 'Close',
   unknown: '–',
@@ -52,6 +53,11 @@ export const text = {
     label: 'Project',
     none: 'You have no project yet.',
     noneLead: 'Files are kept in projects. Make one, or accept an invitation to somebody else’s.',
+    lost: 'This project is gone, or is not shared with you.',
+    goTo: (title: string) => `Open “${title}”`,
+    /** In the list of projects, while none is open. */
+    unnamed: 'None',
+    unread: (count: number) => `and ${count} more`,
     create: 'New project',
     created: (title: string) => `“${title}” is made, and open now.`,
     title: 'Title',

@@ -20,6 +20,8 @@ import { GONE, Tab, WIDE } from './lib/tab.mjs'
 /** Before somebody has signed in, what is not his to do, and what is no longer his to see. */
 const REFUSED = { url: /\/api\//, text: /status of (401|403|404)/ }
 
+const GONE_WORDS = 'This project is gone, or is not shared with you.'
+
 const { values: options } = parseArgs({ options: { server: { type: 'string' }, host: { type: 'string' } } })
 
 await scenario(async (folder) => {
@@ -161,13 +163,46 @@ async function together(ann, bob, [ofAnn, ofBob]) {
   await ann.tab.says('of-ann.bin', 'uploaded')
 }
 
-/** What is taken back is gone from his page at once. */
+/** What is taken back is gone from his page at once, and nothing else takes its place before he says so. */
 async function apart(ann, bob) {
   await ann.tab.go('Project')
+  await named(ann)
   await ann.tab.button('Remove bob').click()
   await ann.tab.page.getByText('bob no longer has access.').waitFor()
-  await bob.tab.page.getByRole('heading', { name: 'You have no project yet.' }).waitFor()
+  const { page } = bob.tab
+  await page.getByRole('heading', { name: 'You have no project yet.' }).waitFor()
+  await page.getByText(GONE_WORDS).waitFor()
+  assert.equal(await page.getByRole('status', { name: 'Connection to the server' }).count(), 0)
+  assert.equal(await page.getByRole('navigation').count(), 0)
+  await lost(bob)
   await bob.tab.button('Sign out').click()
   await bob.tab.page.getByRole('heading', { name: 'Sign in' }).waitFor()
   await eventually(async () => (await bob.tab.page.getByText('Signed in as').count()) === 0)
+}
+
+/** The address says which project it is, and the title too. */
+async function named({ tab: { page } }) {
+  assert.equal(await page.title(), 'Project · Cells – Tidegate')
+  assert.match(page.url(), /#\/project\?project=[0-9a-f-]{36}$/)
+}
+
+/** With one of his own, a project that is not his is not shown as it. */
+async function lost({ tab, token, origin }) {
+  const { page } = tab
+  const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' }
+  const body = JSON.stringify({ title: 'Own' })
+  const answer = await fetch(new URL('/api/projects', origin), { method: 'POST', headers, body })
+  assert.equal(answer.status, 201)
+  const { id } = (await answer.json()).data
+  await page.evaluate(() => dispatchEvent(new Event('focus')))
+  await page.getByRole('heading', { name: GONE_WORDS }).waitFor()
+  assert.equal(await tab.button('browse files').isVisible(), false)
+  await page.getByRole('link', { name: 'Open “Own”' }).click()
+  await tab.ready()
+  assert.equal(await page.title(), 'Uploads · Own – Tidegate')
+  await page.evaluate((hash) => location.replace(hash), `#/transfers?project=${crypto.randomUUID()}`)
+  await page.getByRole('heading', { name: GONE_WORDS }).waitFor()
+  assert.equal(await tab.button('browse files').isVisible(), false)
+  await page.evaluate((hash) => location.replace(hash), `#/transfers?project=${id}`)
+  await tab.ready()
 }

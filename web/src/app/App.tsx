@@ -1,9 +1,10 @@
-import { useEffect } from 'preact/hooks'
+import { useEffect, useLayoutEffect } from 'preact/hooks'
 
 import { EventsPanel } from '../events/EventsPanel.js'
 import { ExportPanel } from '../export/ExportPanel.js'
 import { ImagesPanel } from '../images/ImagesPanel.js'
 import { OperationsPanel } from '../operations/OperationsPanel.js'
+import { Gone } from '../project/Gone.js'
 import { ProjectPanel } from '../project/ProjectPanel.js'
 import { text } from '../text.js'
 import { UploadPanel } from '../upload/UploadPanel.js'
@@ -12,7 +13,7 @@ import { Header } from './Header.js'
 import { Notices } from './Notices.js'
 import { attempt } from './notices.js'
 import { loadOperations } from './operations.js'
-import { loadProjects, projectId, projects } from './projects.js'
+import { loadProjects, lost, project, projectId, projects } from './projects.js'
 import { route } from './route.js'
 import { SignIn } from './SignIn.js'
 import { askAgain, login, refusal } from './session.js'
@@ -67,7 +68,8 @@ function Project() {
     }
   }, [])
   const id = projectId.value
-  useEffect(() => (id === undefined ? undefined : follow(id)), [id])
+  // At once, so that nothing of the one before is told any more.
+  useLayoutEffect(() => (id === undefined ? undefined : follow(id)), [id])
   const anew = epoch.value
   useEffect(() => {
     if (id === undefined || anew === 0) return
@@ -75,8 +77,21 @@ function Project() {
     loadOperations(id, reading.signal)
     return () => reading.abort()
   }, [id, anew])
+  useTitle()
   if (projects.value === undefined) return null
   return <Panels />
+}
+
+/** Tabs and bookmarks are told apart by it. */
+function useTitle(): void {
+  const { panel } = route.value
+  const open = project.value?.title
+  useEffect(() => {
+    document.title = open === undefined ? text.name : text.title(text.panels[panel], open)
+    return () => {
+      document.title = text.name
+    }
+  }, [panel, open])
 }
 
 /** The one that is open. Uploads go on while another one is. */
@@ -94,7 +109,8 @@ function Panels() {
       {isOpen && panel === 'export' && <ExportPanel />}
       {/* What was told while another panel was open is there as well. */}
       {isOpen && panel === 'events' && <EventsPanel />}
-      {(panel === 'project' || !isOpen) && <ProjectPanel />}
+      {lost.value !== undefined && <Gone />}
+      {lost.value === undefined && (panel === 'project' || !isOpen) && <ProjectPanel />}
     </>
   )
 }

@@ -1,11 +1,12 @@
 import { text } from '../text.js'
 import { feedState } from './feed.js'
-import { project, projects } from './projects.js'
+import { project, projects, unread } from './projects.js'
 import { go, href, PANELS, route } from './route.js'
 import { SignOut } from './SignOut.js'
 import { hasToken, login, userOfToken } from './session.js'
 
 export function Header() {
+  const isOpen = login.value === 'in' && project.value !== undefined
   return (
     <header class="top">
       <div class="brand">
@@ -18,9 +19,9 @@ export function Header() {
         <span class="claim">{text.claim}</span>
       </div>
       {login.value === 'in' && <ProjectChoice />}
-      {login.value === 'in' && <Connection />}
+      {isOpen && <Connection />}
       {hasToken() && login.value === 'in' && <User />}
-      {login.value === 'in' && <Tabs />}
+      {isOpen && <Tabs />}
     </header>
   )
 }
@@ -44,12 +45,14 @@ function ProjectChoice() {
   return (
     <label class="project-choice">
       <span>{text.projects.label}</span>
-      <select value={project.value?.id} onChange={(event) => go({ project: event.currentTarget.value })}>
+      <select value={project.value?.id ?? ''} onChange={(event) => go({ project: event.currentTarget.value })}>
+        {project.value === undefined && <option value="">{text.projects.unnamed}</option>}
         {all.map(({ id, title, role }) => (
           <option key={id} value={id}>
             {role === 'owner' ? title : `${title} (${text.projects.role[role]})`}
           </option>
         ))}
+        {unread.value > 0 && <option disabled>{text.projects.unread(unread.value)}</option>}
       </select>
     </label>
   )

@@ -1,11 +1,12 @@
 // The projects of the user, and the one that is open.
 
 import { computed, effect, signal } from '@preact/signals'
+import { TidegateError } from '@tidegate/client'
 
 import { feedState, listen } from './feed.js'
 import { attempt } from './notices.js'
-import { go, route } from './route.js'
-import { client, login } from './session.js'
+import { become, go, route } from './route.js'
+import { client, hasToken, login } from './session.js'
 
 export interface Project {
   id: string
@@ -34,18 +35,62 @@ const PAGES_MAX = 20
 /** Newest first; `undefined` until they are known. */
 export const projects = signal<Project[] | undefined>(undefined)
 
-/** The one whose panels are shown. */
+/** How many there are that were not read. */
+export const unread = signal(0)
+
+/** The one whose panels are shown: that which the address names, and never another one in its place. */
 export const project = computed(() => {
   const known = projects.value
-  return known?.find(({ id }) => id === route.value.project) ?? known?.[0]
+  const named = route.value.project
+  return named === undefined ? known?.[0] : known?.find(({ id }) => id === named)
 })
 
 /** Its id alone, which does not change with its title. */
 export const projectId = computed(() => project.value?.id)
 
+/** What the address names, and the user has not or has no longer. */
+export const lost = computed(() => {
+  const named = route.value.project
+  return projects.value !== undefined && project.value === undefined ? named : undefined
+})
+
+// From then on the address names it.
+effect(() => {
+  const isNamed = route.value.project !== undefined
+  if (login.value === 'in' && projectId.value !== undefined && !isNamed) become({ project: projectId.value })
+})
+
+// Whoever signs in next has others.
+let wasIn = false
+effect(() => {
+  const isIn = login.value === 'in'
+  if (wasIn && !isIn && !hasToken()) become({ project: undefined })
+  wasIn = isIn
+})
+
 export async function loadProjects(): Promise<void> {
-  projects.value = await every<Project>('/api/projects')
+  const { found, left } = await read<Project>('/api/projects')
+  const named = route.peek().project
+  const isListed = named === undefined || found.some(({ id }) => id === named)
+  const one = isListed || left === 0 ? undefined : await readOne(named)
+  unread.value = left - (one === undefined ? 0 : 1)
+  projects.value = one === undefined ? found : [...found, one]
 }
+
+/** One of those that are too many to be listed. */
+async function readOne(id: string): Promise<Project | undefined> {
+  try {
+    return await client.call<Project>('GET', path('projects', id))
+  } catch (error) {
+    if (error instanceof TidegateError && [403, 404].includes(error.status)) return undefined
+    throw error
+  }
+}
+
+// It may have been made or shared since the list was read.
+effect(() => {
+  if (lost.value !== undefined && login.peek() === 'in') attempt(loadProjects)
+})
 
 // Somebody has renamed it.
 listen(({ type }) => {
@@ -61,13 +106,17 @@ effect(() => {
 
 /** All pages of a list, as far as is sensible. */
 export async function every<T>(path: string): Promise<T[]> {
+  return (await read<T>(path)).found
+}
+
+async function read<T>(path: string): Promise<{ found: T[]; left: number }> {
   const found: T[] = []
-  for (let page = 1; page <= PAGES_MAX; page += 1) {
+  for (let page = 1; ; page += 1) {
     const { data, pagination } = await client.list<T>(path, { page, limit: 100 })
     found.push(...data)
-    if (page >= pagination.totalPages) break
+    if (page >= pagination.totalPages) return { found, left: 0 }
+    if (page === PAGES_MAX) return { found, left: pagination.total - found.length }
   }
-  return found
 }
 
 export function path(...parts: string[]): string {

@@ -31,3 +31,9 @@ export function href({ panel, project }: Route): string {
 export function go(change: Partial<Route>): void {
   location.hash = href({ ...route.peek(), ...change })
 }
+
+/** The same without a step that the browser can go back. */
+export function become(change: Partial<Route>): void {
+  history.replaceState(null, '', href({ ...route.peek(), ...change }))
+  route.value = read()
+}

@@ -13,13 +13,14 @@ export function ProjectPanel() {
   return open === undefined ? <First /> : <Opened id={open.id} />
 }
 
-function First() {
+export function First({ isLost = false }: { isLost?: boolean }) {
   return (
     <div class="project-first">
       <section class="card" aria-labelledby="project-title">
         <header class="card-head">
           <h1 id="project-title">{text.projects.none}</h1>
         </header>
+        {isLost && <p role="status">{text.projects.lost}</p>}
         <p class="hint">{text.projects.noneLead}</p>
         <NewProject />
       </section>
