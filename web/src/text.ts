@@ -194,7 +194,7 @@ export const text = {
     ago: (seconds: string) => `${seconds} ago`,
     now: 'now',
     select: (name: string) => `Select ${name}`,
-    selectAll: 'Select all',
+    selectAll: 'Select all shown',
     cancel: (name: string) => `Cancel ${name}`,
     reason: 'Reason',
     reasonHint: 'told to whoever is sending',

@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 
 import { launch } from '../lib/browser.mjs'
-import { KIB, MIB } from '../lib/file.mjs'
+import { eventually, KIB, MIB } from '../lib/file.mjs'
 import { scenario } from '../lib/scenario.mjs'
 import { Server } from '../lib/server.mjs'
 import { accessible, fits, noteShifts, steady } from './lib/access.mjs'
@@ -142,8 +142,11 @@ async function byKeyboard(browser, store, folder) {
     await focus(page, `Cancel ${name}`)
     await press('Enter')
     await tab.operation(name).filter({ hasText: 'cancelled' }).waitFor()
+    await kept(page, `a cancel of ${name}`)
   }
   await selectAndCancel(tab, store)
+  await cleared(tab, folder)
+  await narrow(tab, store)
   tab.sound()
   await context.close()
 }
@@ -173,6 +176,56 @@ async function selectAndCancel(tab, store) {
   await focus(page, 'Cancel others-1.bin')
   await page.keyboard.press('Enter')
   await tab.operation('others-1.bin').filter({ hasText: 'stopped in' }).waitFor()
+  await eventually(() => page.evaluate(() => /others-1\.bin/.test(document.activeElement.textContent)))
+  await tab.operation('others-1.bin').waitFor({ state: 'detached' })
+  await kept(page, 'the row of a cancel is gone')
+}
+
+/** What is uploaded is taken from the list, one by one and all at once. */
+async function cleared(tab, folder) {
+  const { page } = tab
+  await tab.throttle(0)
+  const names = ['keys-2.bin', 'keys-3.bin', 'keys-4.bin']
+  const files = await Promise.all(names.map((name) => make(folder, name, KIB)))
+  await tab.choose(files.map(({ path }) => path))
+  for (const name of names) await tab.says(name, 'uploaded')
+  await focus(page, `Remove ${names[0]} from the list`)
+  await page.keyboard.press('Enter')
+  await tab.file(names[0]).waitFor({ state: 'detached' })
+  await kept(page, 'one is removed from the list')
+  await focus(page, 'Clear finished')
+  await page.keyboard.press('Enter')
+  await tab.file(names[1]).waitFor({ state: 'detached' })
+  await kept(page, 'the list is cleared')
+}
+
+/** On a telephone whatever the key Tab comes to is seen. */
+async function narrow(tab, store) {
+  const { page } = tab
+  const name = 'others-2.bin'
+  const id = await create(store, name, 1000)
+  await tab.operation(name).waitFor()
+  await page.setViewportSize(NARROW)
+  await focus(page, 'Select all shown')
+  const box = page.getByRole('checkbox', { name: 'Select all shown' })
+  assert.ok(await box.evaluate(isSeen), 'Select all is not seen')
+  await page.keyboard.press('Space')
+  await tab.button('Cancel 1 selected').waitFor()
+  await store.post(`/api/uploads/${id}/cancel`, {})
+  await page.setViewportSize(WIDE)
+}
+
+/** In the page: whether it is what is at its place on the screen. */
+function isSeen(element) {
+  const { x, y, width, height } = element.getBoundingClientRect()
+  return width > 4 && document.elementFromPoint(x + width / 2, y + height / 2) === element
+}
+
+/** Fails if the focus is nowhere once the page has been drawn again. */
+async function kept(page, what) {
+  await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))))
+  const at = await page.evaluate(() => document.activeElement.tagName)
+  assert.notEqual(at, 'BODY', `the focus is nowhere after ${what}`)
 }
 
 /** Presses Tab, once round the page at most, until the focus is on what has this name. */

@@ -3,6 +3,7 @@ import type { Export } from '@tidegate/client'
 import { attempt } from '../app/notices.js'
 import { bytes, dateTime } from '../format.js'
 import { text } from '../text.js'
+import { More } from '../ui/Button.js'
 import { download } from './actions.js'
 import type { History } from './history.js'
 
@@ -49,11 +50,7 @@ export function Archives({ history, ended, onMore }: Props) {
           </tbody>
         </table>
       )}
-      {history !== undefined && history.left > 0 && (
-        <button type="button" onClick={onMore}>
-          {text.more(history.left)}
-        </button>
-      )}
+      {history !== undefined && history.left > 0 && <More count={history.left} onClick={onMore} />}
     </section>
   )
 }

@@ -4,6 +4,7 @@ import { useRef } from 'preact/hooks'
 import { attempt } from '../app/notices.js'
 import { text } from '../text.js'
 import { Bar } from '../ui/Bar.js'
+import { Button } from '../ui/Button.js'
 import { stop } from './actions.js'
 
 /** The element of an archive that is being made. */
@@ -41,15 +42,14 @@ function One({ archive, onCancel }: { archive: Export; onCancel: () => void }) {
           <strong>{projectName}</strong> <span class="faint">{text.exports.by(userId)}</span>
         </span>
         <span class={`badge ${state}`}>{text.operations.states[state]}</span>
-        <button
-          type="button"
+        <Button
           class="danger"
           aria-label={text.exports.cancel(projectName)}
-          disabled={state === 'cancelling'}
+          isOff={state === 'cancelling'}
           onClick={onCancel}
         >
           {text.cancel}
-        </button>
+        </Button>
       </div>
       <Bar label={text.exports.progress(projectName)} share={state === 'processing' ? progress / 100 : undefined} />
       <p class="export-stage">{stageOf(archive)}</p>

@@ -3,6 +3,7 @@ import { useState } from 'preact/hooks'
 import { attempt } from '../app/notices.js'
 import { client, hasToken } from '../app/session.js'
 import { text } from '../text.js'
+import { Button } from '../ui/Button.js'
 import { nameOf } from './gallery.js'
 import type { ProjectImage } from './types.js'
 
@@ -25,9 +26,9 @@ export function Download({ image }: { image: ProjectImage }) {
     setBusy(false)
   }
   return (
-    <button type="button" disabled={isBusy} aria-label={words.downloadName(name)} onClick={save}>
+    <Button isOff={isBusy} aria-label={words.downloadName(name)} onClick={save}>
       {words.download}
-    </button>
+    </Button>
   )
 }
 

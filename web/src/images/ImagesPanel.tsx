@@ -6,6 +6,7 @@ import { attempt, complain } from '../app/notices.js'
 import { projectId } from '../app/projects.js'
 import { href } from '../app/route.js'
 import { text } from '../text.js'
+import { More } from '../ui/Button.js'
 import { Unread } from '../ui/Unread.js'
 import { type Entry, entries, loadImages, PAGE, showMore, stale, tell, total } from './gallery.js'
 import './images.css'
@@ -134,9 +135,7 @@ function Grid({ project, nearness, open }: GridProps) {
         ))}
       </ul>
       {shown.length < total.value && (
-        <button type="button" class="images-more" disabled={isBusy} onClick={more}>
-          {text.more(Math.min(PAGE, total.value - shown.length))}
-        </button>
+        <More class="images-more" count={Math.min(PAGE, total.value - shown.length)} isOff={isBusy} onClick={more} />
       )}
     </>
   )

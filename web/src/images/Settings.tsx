@@ -3,6 +3,7 @@ import { useId } from 'preact/hooks'
 
 import { attempt, notify } from '../app/notices.js'
 import { text } from '../text.js'
+import { Button } from '../ui/Button.js'
 import { entries } from './gallery.js'
 import { health, model, segmentAll, THRESHOLD, threshold } from './queue.js'
 
@@ -96,9 +97,9 @@ function Selection({ project }: { project: string }) {
         />
         {words.selectAll}
       </label>
-      <button type="button" class="primary" disabled={chosen.length === 0} onClick={segment}>
+      <Button class="primary" isOff={chosen.length === 0} onClick={segment}>
         {words.segmentSelected(chosen.length)}
-      </button>
+      </Button>
     </div>
   )
 }

@@ -2,6 +2,7 @@ import { useEffect, useState } from 'preact/hooks'
 
 import { attempt, notify } from '../app/notices.js'
 import { text } from '../text.js'
+import { Button } from '../ui/Button.js'
 import { Dialog } from '../ui/Dialog.js'
 import { Download } from './Download.js'
 import { Facts } from './Facts.js'
@@ -32,13 +33,13 @@ export function Viewer({ project, opened, open }: Props) {
     <Dialog title={nameOf(image)} wide onClose={() => open(undefined)}>
       <Stage image={image} picture={picture} result={result} hasOutlines={hasOutlines} />
       <div class="row viewer-bar">
-        <button type="button" disabled={place === 1} onClick={() => go(-1)}>
+        <Button isOff={place === 1} onClick={() => go(-1)}>
           ← {words.viewer.previous}
-        </button>
+        </Button>
         <span class="faint">{words.viewer.place(place, total.value)}</span>
-        <button type="button" disabled={place >= total.value} onClick={() => go(1)}>
+        <Button isOff={place >= total.value} onClick={() => go(1)}>
           {words.viewer.next} →
-        </button>
+        </Button>
         {hasQueue() && <Outlines hasOutlines={hasOutlines} setOutlines={setOutlines} />}
       </div>
       {hasQueue() && <Facts result={result} />}

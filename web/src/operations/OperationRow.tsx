@@ -7,6 +7,11 @@ import { hasToken } from '../app/session.js'
 import { duration, rate, shortId } from '../format.js'
 import { text } from '../text.js'
 import { Bar } from '../ui/Bar.js'
+import { Button, Check } from '../ui/Button.js'
+import { useFocusKept } from '../ui/focus.js'
+
+/** The heading above the rows. */
+export const HEADING = 'operations-title'
 
 /** An upload that has not moved for so long, in seconds, is said to stand still. */
 const STALLED_S = 3
@@ -39,15 +44,15 @@ export function OperationRow({ operation, isSelected, onToggle, onCancel }: Prop
   const name = nameOf(operation)
   const isLive = isActive(operation)
   const canCancel = isCancellable(operation)
+  const row = useFocusKept<HTMLTableRowElement>(HEADING)
   const speed = isLive && operation.kind === 'upload' ? operation.meter.rate : undefined
   return (
-    <tr>
+    <tr ref={row} id={elementId(operation)} tabIndex={-1}>
       <td class="select">
-        <input
-          type="checkbox"
+        <Check
           aria-label={text.operations.select(name)}
           checked={isSelected && canCancel}
-          disabled={!canCancel}
+          isOff={!canCancel}
           onChange={onToggle}
         />
       </td>
@@ -64,20 +69,29 @@ export function OperationRow({ operation, isSelected, onToggle, onCancel }: Prop
       </td>
       <td class="number rate">{speed === undefined ? '' : rate(speed)}</td>
       <td class="number">{isLive ? <Moved operation={operation} /> : ''}</td>
-      <td class="number whole">
-        {isLive && (
-          <button
-            type="button"
-            class="danger"
-            disabled={!canCancel}
-            aria-label={text.operations.cancel(name)}
-            onClick={onCancel}
-          >
-            {text.cancel}
-          </button>
-        )}
-      </td>
+      <td class="number whole">{isLive && <CancelButton operation={operation} name={name} onCancel={onCancel} />}</td>
     </tr>
+  )
+}
+
+function elementId({ kind, id }: Operation): string {
+  return `operation-${kind}-${id}`
+}
+
+type CancelProps = Pick<Props, 'operation' | 'onCancel'> & { name: string }
+
+/** Once there is nothing to be cancelled, the focus is on what has become of it. */
+function CancelButton({ operation, name, onCancel }: CancelProps) {
+  return (
+    <Button
+      class="danger"
+      isOff={!isCancellable(operation)}
+      aria-label={text.operations.cancel(name)}
+      element={useFocusKept<HTMLButtonElement>(elementId(operation))}
+      onClick={onCancel}
+    >
+      {text.cancel}
+    </Button>
   )
 }
 

@@ -1,5 +1,5 @@
 import { useSignal } from '@preact/signals'
-import { useState } from 'preact/hooks'
+import { useId, useState } from 'preact/hooks'
 
 import './operations.css'
 
@@ -8,9 +8,11 @@ import { hasJustEnded, isActive, isCancellable, keyOf, type Operation, STATES, t
 import { operations, readAgain, reading, unlisted } from '../app/operations.js'
 import { useSeconds } from '../app/ticking.js'
 import { text } from '../text.js'
+import { Button, Check, More } from '../ui/Button.js'
+import { useFocusOverMoves } from '../ui/focus.js'
 import { Unread } from '../ui/Unread.js'
 import { BulkCancel } from './BulkCancel.js'
-import { OperationRow, stop } from './OperationRow.js'
+import { HEADING, OperationRow, stop } from './OperationRow.js'
 
 const GROUPS = ['active', 'ended', 'all'] as const
 type Group = (typeof GROUPS)[number]
@@ -19,8 +21,6 @@ type Group = (typeof GROUPS)[number]
 type Filter = Group | State
 
 const STEP = 100
-
-const HEADING = 'operations-title'
 
 export function OperationsPanel() {
   useSeconds()
@@ -31,6 +31,10 @@ export function OperationsPanel() {
   const selected = useSignal<ReadonlySet<string>>(new Set())
   const rows = operations.value.filter((one) => isShown(one, filter)).reverse()
   const chosen = rows.filter((one) => isCancellable(one) && selected.value.has(keyOf(one)))
+  const visible = rows.slice(0, shown)
+  const select = (keys: ReadonlySet<string>) => {
+    selected.value = keys
+  }
   const stated = reason.trim() || undefined
   return (
     <section class="card operations" aria-labelledby={HEADING}>
@@ -54,23 +58,20 @@ export function OperationsPanel() {
             onInput={(event) => setReason(event.currentTarget.value)}
           />
         </label>
-        <button type="button" class="danger" disabled={chosen.length === 0} onClick={() => setAsking(chosen)}>
+        <SelectAll rows={visible} selected={selected.value} onSelect={select} />
+        <Button class="danger" isOff={chosen.length === 0} onClick={() => setAsking(chosen)}>
           {text.operations.bulk(chosen.length)}
-        </button>
+        </Button>
       </div>
       <Table
-        rows={rows.slice(0, shown)}
+        rows={visible}
         selected={selected.value}
-        onSelect={(keys) => {
-          selected.value = keys
-        }}
+        onSelect={select}
         onCancel={(operation) => attempt(() => stop(operation, stated))}
       />
       <Nothing filter={filter} isEmpty={rows.length === 0} />
       {rows.length > shown && (
-        <button type="button" onClick={() => setShown(shown + STEP)}>
-          {text.more(Math.min(STEP, rows.length - shown))}
-        </button>
+        <More count={Math.min(STEP, rows.length - shown)} onClick={() => setShown(shown + STEP)} />
       )}
       {unlisted.value > 0 && filter !== 'ended' && <p class="faint">{text.operations.unlisted(unlisted.value)}</p>}
       {asking.length > 0 && <BulkCancel chosen={asking} reason={stated} onClose={() => setAsking([])} />}
@@ -123,16 +124,36 @@ function FilterChoice({ filter, onChange }: { filter: Filter; onChange: (filter:
   )
 }
 
-interface TableProps {
+interface SelectProps {
   rows: Operation[]
   selected: ReadonlySet<string>
   onSelect: (keys: ReadonlySet<string>) => void
+}
+
+/** Not in the head of the table, which is not seen where there is no room for columns. */
+function SelectAll({ rows, selected, onSelect }: SelectProps) {
+  const cancellable = rows.filter(isCancellable).map(keyOf)
+  const box = useId()
+  const isAll = cancellable.length > 0 && cancellable.every((key) => selected.has(key))
+  return (
+    <label class="check" for={box}>
+      <Check
+        id={box}
+        checked={isAll}
+        isOff={cancellable.length === 0}
+        onChange={() => onSelect(new Set(isAll ? [] : cancellable))}
+      />
+      {text.operations.selectAll}
+    </label>
+  )
+}
+
+interface TableProps extends SelectProps {
   onCancel: (operation: Operation) => void
 }
 
 function Table({ rows, selected, onSelect, onCancel }: TableProps) {
-  const cancellable = rows.filter(isCancellable).map(keyOf)
-  const isAll = cancellable.length > 0 && cancellable.every((key) => selected.has(key))
+  useFocusOverMoves()
   const toggle = (key: string) => {
     const next = new Set(selected)
     if (!next.delete(key)) next.add(key)
@@ -145,13 +166,7 @@ function Table({ rows, selected, onSelect, onCancel }: TableProps) {
       <thead>
         <tr>
           <th scope="col" class="select">
-            <input
-              type="checkbox"
-              aria-label={text.operations.selectAll}
-              checked={isAll}
-              disabled={cancellable.length === 0}
-              onChange={() => onSelect(new Set(isAll ? [] : cancellable))}
-            />
+            <span class="visually-hidden">{columns.select}</span>
           </th>
           <th scope="col">{columns.what}</th>
           <th scope="col" class="state">

@@ -1,5 +1,5 @@
 import type { RefObject } from 'preact'
-import { useEffect, useRef } from 'preact/hooks'
+import { useEffect, useLayoutEffect, useRef } from 'preact/hooks'
 
 /**
  * With the next frame, the focus goes to the element with this id if it was in something that is no longer there:
@@ -23,4 +23,13 @@ export function useFocusKept<T extends HTMLElement>(id?: string): RefObject<T> {
     [id],
   )
   return element
+}
+
+/** What has the focus loses it when its row is put into another place. The component of this is the one with the rows. */
+export function useFocusOverMoves(): void {
+  const before = document.activeElement
+  useLayoutEffect(() => {
+    const isLost = document.activeElement === document.body && before !== document.body
+    if (isLost && before instanceof HTMLElement && before.isConnected) before.focus({ preventScroll: true })
+  })
 }

@@ -5,6 +5,8 @@ import { useSeconds } from '../app/ticking.js'
 import { bytes, duration, rate } from '../format.js'
 import { text } from '../text.js'
 import { Bar } from '../ui/Bar.js'
+import { Button } from '../ui/Button.js'
+import { useFocusKept, useFocusOverMoves } from '../ui/focus.js'
 import { Icon } from '../ui/Icon.js'
 import {
   clearFinished,
@@ -22,11 +24,15 @@ import {
 
 const STEP = 50
 
+/** Where the focus goes when what had it is gone. */
+const SUMMARY = 'files-summary'
+
 /** What needs somebody comes first, what is over last. In between a row stays where it is, and so does the focus. */
 const RANK: Record<Standing, number> = { failed: 0, missing: 0, sending: 1, paused: 1, waiting: 1, done: 2 }
 
 export function Transfers() {
   useSeconds()
+  useFocusOverMoves()
   const [shown, setShown] = useState(STEP)
   const sorted = Map.groupBy(files.value, (file) => RANK[standing(file)])
   const all = [0, 1, 2].flatMap((rank) => sorted.get(rank) ?? [])
@@ -78,19 +84,21 @@ function Controls({ count }: { count: number }) {
   const isAny = (...wanted: Standing[]) => standings.some((one) => wanted.includes(one))
   return (
     <div class="row controls">
-      <p role="status">{text.upload.summary(count, standings.filter((one) => one === 'done').length)}</p>
-      <button type="button" disabled={!isAny('sending', 'waiting')} onClick={() => uppy.pauseAll()}>
+      <p id={SUMMARY} tabIndex={-1} role="status">
+        {text.upload.summary(count, standings.filter((one) => one === 'done').length)}
+      </p>
+      <Button isOff={!isAny('sending', 'waiting')} onClick={() => uppy.pauseAll()}>
         {text.upload.pauseAll}
-      </button>
-      <button type="button" disabled={!isAny('paused')} onClick={resumeAll}>
+      </Button>
+      <Button isOff={!isAny('paused')} onClick={resumeAll}>
         {text.upload.resumeAll}
-      </button>
-      <button type="button" class="danger" disabled={standings.every((one) => one === 'done')} onClick={cancelAll}>
+      </Button>
+      <Button class="danger" isOff={standings.every((one) => one === 'done')} onClick={cancelAll}>
         {text.upload.cancelAll}
-      </button>
-      <button type="button" disabled={finished.value === 0} onClick={clearFinished}>
+      </Button>
+      <Button element={useFocusKept<HTMLButtonElement>()} isOff={finished.value === 0} onClick={clearFinished}>
         {text.upload.clear}
-      </button>
+      </Button>
     </div>
   )
 }
@@ -119,7 +127,7 @@ function Row({ file }: { file: Sent }) {
   const meter = meterOf(file)
   const left = meter?.secondsTo(file.size)
   return (
-    <tr>
+    <tr ref={useFocusKept<HTMLTableRowElement>(SUMMARY)}>
       <td class="whole">
         <span class="file-name">{name}</span> <span class={`badge ${state}`}>{text.upload.state[state]}</span>
         {state === 'failed' && <p class="error">{file.error}</p>}
@@ -139,13 +147,15 @@ function Row({ file }: { file: Sent }) {
 
 function Actions({ file: { id }, name, state }: { file: Sent; name: string; state: Standing }) {
   const remove = () => uppy.removeFile(id)
-  if (state === 'done') return <Act label={text.upload.remove(name)} icon="close" onClick={remove} />
+  const cancel = useFocusKept<HTMLButtonElement>(SUMMARY)
   return (
     <>
       <Toggle id={id} name={name} state={state} />
-      <button type="button" class="danger" aria-label={text.upload.cancel(name)} onClick={remove}>
-        {text.cancel}
-      </button>
+      {state !== 'done' && (
+        <button ref={cancel} type="button" class="danger" aria-label={text.upload.cancel(name)} onClick={remove}>
+          {text.cancel}
+        </button>
+      )}
     </>
   )
 }
@@ -153,7 +163,8 @@ function Actions({ file: { id }, name, state }: { file: Sent; name: string; stat
 /** It is one button, so that the focus stays where it is. */
 function Toggle({ id, name, state }: { id: string; name: string; state: Standing }) {
   const words = text.upload
-  if (state === 'missing' || state === 'done') return null
+  if (state === 'missing') return null
+  if (state === 'done') return <Act label={words.remove(name)} icon="close" onClick={() => uppy.removeFile(id)} />
   if (state === 'paused') return <Act label={words.resume(name)} icon="play" onClick={() => resume(id)} />
   if (state === 'failed') return <Act label={words.retry(name)} icon="again" onClick={() => uppy.retryUpload(id)} />
   return <Act label={words.pause(name)} icon="pause" onClick={() => uppy.pauseResume(id)} />
@@ -180,7 +191,7 @@ function Act({ label, icon, onClick }: ActProps) {
 
 function LostRow({ one: { id, name, size, reason, isElsewhere } }: { one: Lost }) {
   return (
-    <tr class="lost">
+    <tr class="lost" ref={useFocusKept<HTMLTableRowElement>(SUMMARY)}>
       <td class="whole">
         <span class="file-name">{name}</span> <span class="badge cancelled">{text.upload.state.cancelled}</span>
       </td>
