@@ -16,7 +16,7 @@ export const epoch = signal(0)
 
 const listeners = new Set<Listener>()
 
-/** Tells every event from now on, of whatever project is open. */
+/** Tells every event from now on of the project that is open, and of no other one. */
 export function listen(listener: Listener): () => void {
   listeners.add(listener)
   return () => listeners.delete(listener)
@@ -34,7 +34,9 @@ export function follow(projectId: string): () => void {
   let readFor: FeedState['status'] | undefined
   const subscription = client.subscribe({
     projectId,
+    // Whoever listens need not ask which project an event is of.
     onEvent: (event) => {
+      if (event.type !== 'feed.gap' && event.data.projectId !== projectId) return
       for (const listener of listeners) listener(event)
     },
     onState: (state) => {
