@@ -3,6 +3,7 @@
 import type { Operation, SegmentationStatus } from '@tidegate/client'
 
 import { bytes, milliseconds } from './format.js'
+import { isolate } from './ui/isolate.js'
 
 const plural = (count: number, one: string, many = `${one}s`) => `${count} ${count === 1 ? one : many}`
 
@@ -148,7 +149,7 @@ export const text = {
       reason === undefined ? 'cancelled by somebody else' : `cancelled by somebody else: ${reason}`,
     cancelledHere: 'cancelled here',
     tellCancelled: (name: string, reason: string | undefined) =>
-      `${name} was cancelled by somebody else${reason === undefined ? '.' : `: ${reason}`}`,
+      `${isolate(name)} was cancelled by somebody else${reason === undefined ? '.' : `: ${reason}`}`,
     summary: (files: number, done: number) => `${done} of ${plural(files, 'file')} uploaded`,
   },
 
@@ -201,8 +202,8 @@ export const text = {
     bulk: (count: number) => (count === 0 ? 'Cancel selected' : `Cancel ${count} selected`),
     stopped: (inMs: number, freed: number) => `stopped in ${milliseconds(inMs)}, ${bytes(freed)} freed`,
     told: (name: string, inMs: number, freed: number) =>
-      `${name}: stopped in ${milliseconds(inMs)}, ${bytes(freed)} freed`,
-    late: (name: string) => `${name} had ended before.`,
+      `${isolate(name)}: stopped in ${milliseconds(inMs)}, ${bytes(freed)} freed`,
+    late: (name: string) => `${isolate(name)} had ended before.`,
     freed: (freed: number) => `${bytes(freed)} freed`,
     unlisted: (count: number) => `and ${count} more that were begun before this page was opened`,
     preview: {
@@ -245,9 +246,9 @@ export const text = {
     segmentSelected: (count: number) => (count === 0 ? 'Segment selected' : `Segment ${count} selected`),
     stop: 'Cancel',
     stopName: (name: string) => `Cancel the segmentation of ${name}`,
-    stopped: (name: string, inMs: number) => `${name}: stopped in ${milliseconds(inMs)}`,
+    stopped: (name: string, inMs: number) => `${isolate(name)}: stopped in ${milliseconds(inMs)}`,
     stoppedIn: (inMs: number) => `stopped in ${milliseconds(inMs)}`,
-    late: (name: string) => `${name}: nothing was left to be stopped.`,
+    late: (name: string) => `${isolate(name)}: nothing was left to be stopped.`,
     enqueued: (queued: number, skipped: number) =>
       `${plural(queued, 'image')} on the way to be segmented${skipped === 0 ? '' : `; ${skipped} were already`}`,
     settings: 'How to segment',
@@ -255,7 +256,7 @@ export const text = {
     threshold: 'Threshold',
     noWorker: 'No worker is there; images wait until one is. Start one with',
     workerCommand: (server: string) => `tidegate-segment --server ${server}`,
-    deleted: (name: string) => `${name} was deleted.`,
+    deleted: (name: string) => `${isolate(name)} was deleted.`,
     viewer: {
       previous: 'Previous',
       next: 'Next',
@@ -328,8 +329,8 @@ export const text = {
     download: (name: string) => `Download ${name}`,
     downloadShort: 'Download',
     cancel: (name: string) => `Cancel ${name}`,
-    ready: (name: string) => `${name} is ready to be downloaded.`,
-    failed: (name: string, why: string) => `${name} has failed: ${why}`,
+    ready: (name: string) => `${isolate(name)} is ready to be downloaded.`,
+    failed: (name: string, why: string) => `${isolate(name)} has failed: ${why}`,
     warnings: (count: number) => plural(count, 'warning'),
   },
 

@@ -115,6 +115,11 @@ async function events(tab, store) {
   await listed('export.completed').waitFor({ state: 'detached' })
   await listed('upload.created').first().click()
   await page.getByText('"filename": "small.png"').waitFor()
+  await filter.fill('*pl*d.*ed')
+  await listed('upload.created').first().waitFor()
+  // However many parts there are, the page does not think about it for long.
+  await filter.fill(`${'*'.repeat(40)}x`)
+  await page.getByText('No event is of such a type.').waitFor({ timeout: 2000 })
   await filter.fill('nothing')
   await page.getByText('No event is of such a type.').waitFor()
   await filter.fill('')

@@ -21,7 +21,7 @@ const DEAF_MAX = 10_000
 
 /** What a scenario has refused in the server's place. */
 const BUSY = { url: /\/uploads\?/, text: /status of 503/ }
-const REFUSED = { url: /\/api\/queue\//, text: /status of (403|429)/ }
+const REFUSED = { url: /\/api\/(queue|uploads)\//, text: /status of (403|429)/ }
 
 await scenarioAt(async (endpoint) => {
   const store = new Store(endpoint, process.argv[3])
@@ -31,6 +31,7 @@ await scenarioAt(async (endpoint) => {
     const tab = await Tab.open(context, store.origin)
     await live(tab, store)
     const bulk = await inBulk(tab, store)
+    await named(tab, store)
     tab.sound()
     const fallback = await Tab.open(context, store.origin, {
       expected: [CUT],
@@ -135,6 +136,28 @@ async function inBulk(tab, store) {
   return await told.textContent()
 }
 
+/** Files of one name are told apart, and no name turns what is beside it. */
+async function named(tab, store) {
+  const { page } = tab
+  const turned = 'turned\u202Egnp.bin'
+  const ids = [
+    await create(store, 'twin.bin', 10, 'one/twin.bin'),
+    await create(store, 'twin.bin', 10, 'two/twin.bin'),
+    await create(store, 'twin.bin', 10),
+    await create(store, 'turned.bin', 10, `three/${turned}`),
+    await create(store, 'turned.bin', 10),
+  ]
+  for (const path of ['one/twin.bin', 'two/twin.bin', `three/${turned}`]) await tab.operation(path).waitFor()
+  await tab
+    .operation('twin.bin')
+    .filter({ hasText: ids[2].slice(0, 8) })
+    .waitFor()
+  await page.locator('bdi').getByText(`three/${turned}`, { exact: true }).waitFor()
+  await tab.operation('twin.bin').getByRole('button').click()
+  await page.locator('.notice bdi').getByText('twin.bin', { exact: true }).waitFor()
+  await store.post('/api/projects/default/uploads/cancel', { all: true })
+}
+
 /** Without a feed the answer is enough: what will not be told is not waited for. */
 async function deaf(context, store) {
   const names = Array.from({ length: 5 }, (_, n) => `deaf-${n}.bin`)
@@ -174,6 +197,12 @@ async function throttled(context, store) {
   }
   const tab = await Tab.open(context, store.origin, { expected: [REFUSED] })
   const { page } = tab
+  // The name of an image that cannot be asked for is asked for once.
+  let lookups = 0
+  await page.route(`**/api/uploads/${imageIds[7]}`, async (route) => {
+    lookups += 1
+    await route.fulfill({ status: 403, json: { type: 'about:blank', code: 'X', title: 'Not this one', status: 403 } })
+  })
   const { queueEntries } = await store.post('/api/queue/batch', { projectId: 'default', imageIds })
   let calls = 0
   let atOnce = 0
@@ -190,9 +219,12 @@ async function throttled(context, store) {
     atOnce -= 1
   })
   for (const { imageId } of queueEntries) {
-    const name = `throttled-${imageIds.indexOf(imageId)}.png`
+    const name = imageId === imageIds[7] ? `Image ${imageId.slice(0, 8)}` : `throttled-${imageIds.indexOf(imageId)}.png`
     await tab.operation(name).filter({ hasText: 'queued' }).waitFor()
   }
+  const unnamed = tab.operation(`Image ${imageIds[7].slice(0, 8)}`)
+  await unnamed.filter({ hasText: /[3-9] s ago/ }).waitFor()
+  assert.equal(lookups, 1)
   await page.getByRole('checkbox', { name: 'Select all' }).check()
   await tab.button('Cancel 12 selected').click()
   await page.getByRole('dialog').getByRole('button', { name: 'Cancel them' }).click()

@@ -1,5 +1,6 @@
 import { text } from '../text.js'
 import { Icon } from '../ui/Icon.js'
+import { Words } from '../ui/Words.js'
 import { dismiss, notices } from './notices.js'
 
 /** Read out as they come. */
@@ -8,7 +9,9 @@ export function Notices() {
     <section class="notices" aria-label={text.notices} aria-live="polite">
       {notices.value.map(({ id, kind, text: words }) => (
         <p key={id} class={`notice ${kind}`}>
-          <span>{words}</span>
+          <span>
+            <Words of={words} />
+          </span>
           <button type="button" class="quiet" aria-label={text.dismiss} onClick={() => dismiss(id)}>
             <Icon name="close" />
           </button>

@@ -4,6 +4,7 @@
 import type { Export, Operation as Kind, QueueItem, TidegateEvent, Upload } from '@tidegate/client'
 
 import { Meter } from './meter.js'
+import { pathOf } from './names.js'
 
 export type { Kind }
 
@@ -75,11 +76,11 @@ export function keyOf({ kind, id }: Pick<Operation, 'kind' | 'id'>): string {
 type Listed = Omit<Upload, 'interrupted'> & { interrupted?: boolean }
 
 export function ofUpload(upload: Listed): Operation {
-  const { id, filename, ownerId, state, offset, length } = upload
+  const { id, ownerId, state, offset, length } = upload
   return {
     kind: 'upload',
     id,
-    name: filename ?? undefined,
+    name: pathOf(upload),
     userId: ownerId,
     state,
     received: offset,

@@ -61,7 +61,10 @@ function Row({ archive }: { archive: Export }) {
   return (
     <tr>
       <td class="whole">
-        <strong>{projectName}</strong> <span class="faint">{text.exports.by(userId)}</span>
+        <strong>
+          <bdi>{projectName}</bdi>
+        </strong>{' '}
+        <span class="faint">{text.exports.by(userId)}</span>
         <Remarks archive={archive} />
       </td>
       <td>

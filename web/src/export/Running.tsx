@@ -39,7 +39,10 @@ function One({ archive, onCancel }: { archive: Export; onCancel: () => void }) {
     <article id={elementId(id)} class="export-one" tabIndex={-1} aria-label={projectName}>
       <div class="card-head">
         <span>
-          <strong>{projectName}</strong> <span class="faint">{text.exports.by(userId)}</span>
+          <strong>
+            <bdi>{projectName}</bdi>
+          </strong>{' '}
+          <span class="faint">{text.exports.by(userId)}</span>
         </span>
         <span class={`badge ${state}`}>{text.operations.states[state]}</span>
         <Button

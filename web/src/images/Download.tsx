@@ -15,7 +15,12 @@ export function Download({ image }: { image: ProjectImage }) {
   const name = nameOf(image)
   if (!hasToken()) {
     return (
-      <a class="button" href={client.url(image.url).href} download={name} aria-label={words.downloadName(name)}>
+      <a
+        class="button"
+        href={client.url(image.url).href}
+        download={image.filename ?? image.id}
+        aria-label={words.downloadName(name)}
+      >
         {words.download}
       </a>
     )
@@ -40,7 +45,7 @@ async function download(image: ProjectImage): Promise<void> {
   const url = URL.createObjectURL(await answer.blob())
   const link = document.createElement('a')
   link.href = url
-  link.download = nameOf(image)
+  link.download = image.filename ?? image.id
   link.click()
   setTimeout(() => URL.revokeObjectURL(url), KEPT_MS)
 }

@@ -4,8 +4,9 @@ import { epoch } from '../app/feed.js'
 import { bytes } from '../format.js'
 import { text } from '../text.js'
 import { Bar } from '../ui/Bar.js'
+import { FileName } from '../ui/FileName.js'
 import type { Unshown } from './bounds.js'
-import { type Entry, nameOf } from './gallery.js'
+import { calledOf, type Entry, nameOf } from './gallery.js'
 import { extension } from './picture.js'
 import { hasQueue } from './queue.js'
 import { SegmentButton } from './SegmentButton.js'
@@ -43,7 +44,7 @@ export function Tile({ entry, project, nearness, open }: Props) {
         </label>
       )}
       <p class="tile-name" title={name}>
-        {name}
+        <FileName {...calledOf(image)} />
       </p>
       <p class="tile-state">
         {hasQueue() && <Status entry={entry} />}

@@ -4,6 +4,7 @@ import { attempt, notify } from '../app/notices.js'
 import { text } from '../text.js'
 import { Button } from '../ui/Button.js'
 import { Dialog } from '../ui/Dialog.js'
+import { isolate } from '../ui/isolate.js'
 import { Download } from './Download.js'
 import { Facts } from './Facts.js'
 import { type Entry, entries, nameOf, showMore, total } from './gallery.js'
@@ -30,7 +31,7 @@ export function Viewer({ project, opened, open }: Props) {
   const image = opened.image.value
   const { place, go } = usePlace(project, opened, open)
   return (
-    <Dialog title={nameOf(image)} wide onClose={() => open(undefined)}>
+    <Dialog title={isolate(nameOf(image))} wide onClose={() => open(undefined)}>
       <Stage image={image} picture={picture} result={result} hasOutlines={hasOutlines} />
       <div class="row viewer-bar">
         <Button isOff={place === 1} onClick={() => go(-1)}>

@@ -1,6 +1,6 @@
 // The images of the open project, the newest first: those that are shown, and what becomes of them.
 
-import { type Signal, signal } from '@preact/signals'
+import { computed, type Signal, signal } from '@preact/signals'
 import {
   type List,
   type Page,
@@ -11,6 +11,7 @@ import {
 } from '@tidegate/client'
 
 import { listen } from '../app/feed.js'
+import { amongTwins, inWords, type Name, twins } from '../app/names.js'
 import { path } from '../app/projects.js'
 import { client } from '../app/session.js'
 import type { ProjectImage } from './types.js'
@@ -62,8 +63,17 @@ let arrived = 0
 let isGathering = false
 let isWithoutQueue = false
 
-export function nameOf({ filename, id }: ProjectImage): string {
-  return filename ?? id
+/** Names of more than one of those that are shown. An image keeps its name. */
+const twice = computed(() => twins((entries.value ?? []).map(({ image }) => image.peek().filename ?? undefined)))
+
+/** What it is called among those that are shown. */
+export function calledOf({ filename, id }: ProjectImage): Name {
+  if (filename === null) return { name: id }
+  return twice.value.has(filename) ? amongTwins(id, filename) : { name: filename }
+}
+
+export function nameOf(image: ProjectImage): string {
+  return inWords(calledOf(image))
 }
 
 export function isActive(status: SegmentationStatus): boolean {

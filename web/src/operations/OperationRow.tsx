@@ -1,5 +1,5 @@
 import { cancel } from '../app/cancel.js'
-import { imageName } from '../app/names.js'
+import { amongTwins, inWords, type Name, uploadName } from '../app/names.js'
 import { notify } from '../app/notices.js'
 import { isActive, isCancellable, type Operation } from '../app/operation.js'
 import { projectId } from '../app/projects.js'
@@ -8,6 +8,7 @@ import { duration, rate, shortId } from '../format.js'
 import { text } from '../text.js'
 import { Bar } from '../ui/Bar.js'
 import { Button, Check } from '../ui/Button.js'
+import { FileName } from '../ui/FileName.js'
 import { useFocusKept } from '../ui/focus.js'
 
 /** The heading above the rows. */
@@ -16,18 +17,20 @@ export const HEADING = 'operations-title'
 /** An upload that has not moved for so long, in seconds, is said to stand still. */
 const STALLED_S = 3
 
-export function nameOf({ kind, id, name, imageId }: Operation): string {
+/** What it is called among rows of which some have the same name. */
+export function nameOf({ kind, id, name, imageId }: Operation, twice?: ReadonlySet<string>): Name {
   if (kind === 'queue' && imageId !== undefined) {
-    return imageName(imageId) ?? `${text.operations.unnamed.queue} ${shortId(imageId)}`
+    return { name: uploadName(imageId) ?? `${text.operations.unnamed.queue} ${shortId(imageId)}` }
   }
-  return name ?? `${text.operations.unnamed[kind]} ${shortId(id)}`
+  if (name === undefined) return { name: `${text.operations.unnamed[kind]} ${shortId(id)}` }
+  return kind === 'upload' && twice?.has(name) ? amongTwins(id, name) : { name }
 }
 
 /** Cancels one, and tells how long that took. */
 export async function stop(operation: Operation, reason?: string): Promise<void> {
   const project = projectId.peek()
   if (project === undefined) return
-  const name = nameOf(operation)
+  const { name } = nameOf(operation)
   const stopped = await cancel(operation, project, reason)
   if (stopped === undefined) notify(text.operations.late(name))
   else notify(text.operations.told(name, stopped.inMs, stopped.freed))
@@ -35,13 +38,16 @@ export async function stop(operation: Operation, reason?: string): Promise<void>
 
 interface Props {
   operation: Operation
+  /** Names that others of the rows have as well. */
+  twice: ReadonlySet<string>
   isSelected: boolean
   onToggle: () => void
   onCancel: () => void
 }
 
-export function OperationRow({ operation, isSelected, onToggle, onCancel }: Props) {
-  const name = nameOf(operation)
+export function OperationRow({ operation, twice, isSelected, onToggle, onCancel }: Props) {
+  const called = nameOf(operation, twice)
+  const name = inWords(called)
   const isLive = isActive(operation)
   const canCancel = isCancellable(operation)
   const row = useFocusKept<HTMLTableRowElement>(HEADING)
@@ -58,7 +64,7 @@ export function OperationRow({ operation, isSelected, onToggle, onCancel }: Prop
       </td>
       <td class="what">
         <span class="kind">{text.operations.kindOf(operation.kind, hasToken() ? operation.userId : null)}</span>{' '}
-        <span class="file-name">{name}</span>
+        <FileName {...called} />
       </td>
       <td class="whole">
         <Standing operation={operation} />

@@ -3,6 +3,7 @@ import { useId, useState } from 'preact/hooks'
 
 import './operations.css'
 
+import { twins } from '../app/names.js'
 import { attempt } from '../app/notices.js'
 import { hasJustEnded, isActive, isCancellable, keyOf, type Operation, STATES, type State } from '../app/operation.js'
 import { operations, readAgain, reading, unlisted } from '../app/operations.js'
@@ -160,6 +161,7 @@ function Table({ rows, selected, onSelect, onCancel }: TableProps) {
     onSelect(next)
   }
   const { columns } = text.operations
+  const twice = twins(rows.filter(({ kind }) => kind === 'upload').map(({ name }) => name))
   return (
     <table class="cards">
       <caption class="visually-hidden">{text.operations.title}</caption>
@@ -191,6 +193,7 @@ function Table({ rows, selected, onSelect, onCancel }: TableProps) {
           <OperationRow
             key={keyOf(operation)}
             operation={operation}
+            twice={twice}
             isSelected={selected.has(keyOf(operation))}
             onToggle={() => toggle(keyOf(operation))}
             onCancel={() => onCancel(operation)}

@@ -3,6 +3,7 @@ import { useEffect, useId, useRef } from 'preact/hooks'
 
 import { text } from '../text.js'
 import { Icon } from './Icon.js'
+import { Words } from './Words.js'
 
 interface Props {
   title: string
@@ -25,7 +26,9 @@ export function Dialog({ title, onClose, children, wide = false }: Props) {
   return (
     <dialog ref={dialog} class={wide ? 'dialog wide' : 'dialog'} aria-labelledby={heading} onClose={onClose}>
       <header class="dialog-head">
-        <h2 id={heading}>{title}</h2>
+        <h2 id={heading}>
+          <Words of={title} />
+        </h2>
         <button type="button" class="quiet" aria-label={text.close} onClick={() => dialog.current?.close()}>
           <Icon name="close" />
         </button>

@@ -129,7 +129,7 @@ function Row({ file }: { file: Sent }) {
   return (
     <tr ref={useFocusKept<HTMLTableRowElement>(SUMMARY)}>
       <td class="whole">
-        <span class="file-name">{name}</span> <span class={`badge ${state}`}>{text.upload.state[state]}</span>
+        <bdi class="file-name">{name}</bdi> <span class={`badge ${state}`}>{text.upload.state[state]}</span>
         {state === 'failed' && <p class="error">{file.error}</p>}
       </td>
       <td class="whole">
@@ -193,7 +193,7 @@ function LostRow({ one: { id, name, size, reason, isElsewhere } }: { one: Lost }
   return (
     <tr class="lost" ref={useFocusKept<HTMLTableRowElement>(SUMMARY)}>
       <td class="whole">
-        <span class="file-name">{name}</span> <span class="badge cancelled">{text.upload.state.cancelled}</span>
+        <bdi class="file-name">{name}</bdi> <span class="badge cancelled">{text.upload.state.cancelled}</span>
       </td>
       <td class="whole" colSpan={3}>
         {isElsewhere ? text.upload.cancelledBy(reason) : text.upload.cancelledHere}{' '}

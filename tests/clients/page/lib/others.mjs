@@ -7,8 +7,8 @@ const TUS = { 'Tus-Resumable': '1.0.0' }
 
 const base64 = (text) => Buffer.from(text).toString('base64')
 
-/** Creates an upload of `length` bytes, and gives its id. */
-export async function create(store, name, length) {
+/** Creates an upload of `length` bytes, of a file in a folder if there is a path, and gives its id. */
+export async function create(store, name, length, relativePath) {
   const id = randomUUID()
   const answer = await fetch(store.endpoint, {
     method: 'POST',
@@ -16,7 +16,7 @@ export async function create(store, name, length) {
       ...TUS,
       'Upload-Id': id,
       'Upload-Length': String(length),
-      'Upload-Metadata': `filename ${base64(name)}`,
+      'Upload-Metadata': `filename ${base64(name)}${relativePath ? `,relativePath ${base64(relativePath)}` : ''}`,
     },
   })
   assert.equal(answer.status, 201)
