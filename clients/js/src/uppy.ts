@@ -2,6 +2,7 @@ import type { Body, Meta, PluginOpts, Uppy, UppyFile } from '@uppy/core'
 import Tus, { type TusDetailedError } from '@uppy/tus'
 import type { Tidegate } from './client.js'
 import type { Subscription } from './feed.js'
+import { takePlace } from './places.js'
 import { parseProblem, parseRetryAfter, TidegateError } from './problem.js'
 import type { Problem, TidegateEvent } from './types.js'
 import { randomUuid } from './uuid.js'
@@ -13,7 +14,10 @@ export interface TidegateUploadsOptions extends PluginOpts {
   client: Tidegate
   /** Where files go that are added from now on; one that was added before goes where it was to go. */
   projectId: string
-  /** Files at once; 3 if left out, since a browser has six connections to an HTTP/1.1 server, for feeds as well. */
+  /**
+   * Files at once, and requests of all pages of the origin together; 3 if left out, since a browser has six connections
+   * to an HTTP/1.1 server, for feeds as well.
+   */
   limit?: number
   /** Bytes of one request; 8 MiB if left out. The server discards up to 16 MiB to get a refusal through. */
   chunkSize?: number
@@ -75,6 +79,8 @@ const LOGIN_ATTEMPTS = 4
 /** After these there is nothing to go on with: the file needs another name. */
 const OVER = ['UPLOAD_EXPIRED', 'UPLOAD_FAILED', 'ID_TAKEN']
 
+const NEVER = new Promise<never>(() => {})
+
 const LOCALE = {
   strings: {
     cancelledElsewhere: '%{file} was cancelled',
@@ -130,6 +136,7 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
     this.uppy.on('upload-success', this.#follow)
     this.uppy.on('file-removed', this.#forget)
     this.uppy.on('cancel-all', this.#stopAll)
+    this.uppy.on('resume-all', this.#pauseAll)
     this.uppy.on('is-online', this.#hurry)
   }
 
@@ -141,6 +148,7 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
     this.uppy.off('upload-success', this.#follow)
     this.uppy.off('file-removed', this.#forget)
     this.uppy.off('cancel-all', this.#stopAll)
+    this.uppy.off('resume-all', this.#pauseAll)
     this.uppy.off('is-online', this.#hurry)
     for (const feed of this.#feeds.values()) feed.close()
   }
@@ -184,7 +192,7 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
 
   #prepare(request: HttpRequest, file: UppyFile<M, B>): void {
     this.#waiting.delete(file.id)
-    for (const [field, value] of Object.entries(this.opts.client.headers())) request.setHeader(field, value)
+    this.#line(request)
     const id = file.tidegate?.id
     if (id === undefined) return
     this.#requests.set(request, id)
@@ -193,6 +201,32 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
       request.setHeader('Upload-Id', id)
     } else {
       this.#neverCreateAgain(file)
+    }
+  }
+
+  /**
+   * Sends a request once it has a place. What is aborted before that is not sent at all, and never settles, as with a
+   * request that is aborted on its way: tus-js-client would send it, and its upload may have begun anew.
+   */
+  #line(request: HttpRequest): void {
+    const leaving = new AbortController()
+    const [send, abort] = [request.send.bind(request), request.abort.bind(request)]
+    request.send = async (body) => {
+      const leave = await takePlace(this.opts.limit, leaving.signal)
+      leaving.signal.addEventListener('abort', leave)
+      if (leaving.signal.aborted) {
+        leave()
+        return NEVER
+      }
+      for (const [field, value] of Object.entries(this.opts.client.headers())) request.setHeader(field, value)
+      return send(body).finally(() => {
+        leave()
+        return leaving.signal.aborted ? NEVER : undefined
+      })
+    }
+    request.abort = () => {
+      leaving.abort()
+      return abort()
     }
   }
 
@@ -264,6 +298,12 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
 
   #stopAll = (): void => {
     for (const fileId of Object.keys(this.uploaders)) this.#stop(fileId)
+  }
+
+  /** Comes before `@uppy/tus`, which starts every file, also one that is sent already or waits for its next attempt. */
+  #pauseAll = (): void => {
+    this.#waiting.clear()
+    for (const upload of Object.values(this.uploaders)) void upload?.abort()
   }
 
   /** Ends an upload on the server. One whose creation has not arrived yet will be refused when it does. */
@@ -342,6 +382,7 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
 }
 
 export default TidegateUploads
+export { takePlace }
 
 /** Refusals that `@uppy/tus` would not repeat, or not often enough. */
 function isPassing(status: number | undefined, attempt: number): boolean {

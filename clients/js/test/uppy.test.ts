@@ -6,7 +6,7 @@ import { eventually, Log } from './support/log.ts'
 import { Relay } from './support/relay.ts'
 import { login, Server, secretFile } from './support/server.ts'
 import { create, creation, remove } from './support/uploads.ts'
-import { sent, type Told, type Uploader, uploader, uploadOf } from './support/uppy.ts'
+import { inFlight, sent, type Told, type Uploader, uploader, uploadOf } from './support/uppy.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -333,6 +333,24 @@ test('a network that is back is not waited for', { timeout: 60_000 }, async (t) 
   await sent.until(() => requests(made.id).length > before + 5)
   assert.ok(performance.now() - start < 1500)
   await made.told.find(ofType('success'))
+})
+
+test('to resume all of what runs makes no second sender', async (t) => {
+  const { client } = await Server.of(t)
+  const { uppy, add } = uploader(t, client, { chunkSize: 64 * KIB, limit: 2, subscribe: false })
+  const files = Array.from({ length: 4 }, (_, index) => add(`${index}.bin`, 4 * MIB))
+  const result = uppy.upload()
+  for (let round = 1; round <= 5; round++) {
+    await sent.until(() =>
+      files.some(({ id }) => methods(id).filter((method) => method === 'PATCH').length > 5 * round),
+    )
+    uppy.resumeAll()
+  }
+  assert.equal((await result)?.successful?.length, files.length)
+  for (const { id } of files) {
+    assert.equal(inFlight.most(id), 1)
+    assert.equal((await client.upload(id)).offset, 4 * MIB)
+  }
 })
 
 test('an upload of somebody else is none of these files', async (t) => {

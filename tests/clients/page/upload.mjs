@@ -10,7 +10,7 @@ import { launch } from '../lib/browser.mjs'
 import { eventually, KIB, MIB } from '../lib/file.mjs'
 import { scenarioAt } from '../lib/scenario.mjs'
 import { make, Store } from './lib/store.mjs'
-import { Tab, WIDE } from './lib/tab.mjs'
+import { GONE, Tab, WIDE } from './lib/tab.mjs'
 
 /** Files that a browser sends at once over HTTP/1.1. */
 const AT_ONCE = 3
@@ -20,13 +20,14 @@ await scenarioAt(async (endpoint, folder) => {
   const browser = await launch()
   try {
     const context = await browser.newContext({ viewport: WIDE })
-    const tab = await Tab.open(context, store.origin)
+    const tab = await Tab.open(context, store.origin, { expected: [GONE] })
     const files = await chosenAndDropped(tab, store, folder)
     const atOnce = await inParallel(tab, store, folder)
     const shown = await paused(tab, store, folder)
     const cancelled = await cancels(tab, store, folder)
+    const tabs = await besides(tab, context, store, folder)
     tab.sound()
-    return { files, atOnce, ...shown, cancelled }
+    return { files, atOnce, ...shown, cancelled, tabs }
   } finally {
     await browser.close()
   }
@@ -84,6 +85,9 @@ async function paused(tab, store, folder) {
   await tab.button('Pause all').click()
   for (const name of names) await tab.says(name, 'paused')
   await Promise.all(names.map((name) => still(tab, store, name)))
+  await tab.button(`Resume ${first}`).click()
+  await tab.says(first, 'sending')
+  // What is sent already is none of its business.
   await tab.button('Resume all').click()
   await tab.says(second, 'sending')
   await tab.throttle(0)
@@ -93,6 +97,7 @@ async function paused(tab, store, folder) {
     await store.expectSame(ids[name], files[index])
     assert.equal(tab.answers(ids[name]).filter((answer) => answer === 'POST 201').length, 1)
   }
+  assert.equal(tab.mostOfOne, 1)
   await tab.button('Clear finished').click()
   return { shown: seen.replaceAll(/\s+/g, ' ') }
 }
@@ -134,6 +139,43 @@ async function cancels(tab, store, folder) {
   await store.expectSame(ids['kept.bin'], kept)
   await tab.page.getByText('Nothing runs').waitFor()
   return cancelled.length
+}
+
+/** Two tabs share the connections: together they send no more than one would, and a cancel gets through. */
+async function besides(tab, context, store, folder) {
+  const tabs = [tab, await Tab.open(context, store.origin)]
+  for (const [index, one] of tabs.entries()) {
+    const names = Array.from({ length: AT_ONCE }, (_, n) => `shared-${index}-${n}.bin`)
+    const files = await Promise.all(names.map((name) => make(folder, name, 9 * MIB)))
+    await one.throttle(MIB)
+    await one.choose(files.map(({ path }) => path))
+  }
+  const [first, second] = ['shared-0-0.bin', 'shared-0-1.bin']
+  for (const name of [first, second]) await tab.says(name, 'sending')
+  const ids = await tab.ids(store.endpoint)
+  const begun = performance.now()
+  await tab.file(first).getByRole('button', { name: 'Cancel' }).click()
+  await tabs[1].operation(second).getByRole('button', { name: 'Cancel' }).click()
+  for (const name of [first, second])
+    await eventually(async () => (await store.upload(ids[name])).state === 'cancelled')
+  const cancelledInMs = Math.round(performance.now() - begun)
+  assert.ok(cancelledInMs < 2000, `${cancelledInMs} ms`)
+  await tabs[1].says('shared-1-0.bin', 'sending')
+  const running = await eventually(async () => {
+    const count = await store.metric('tidegate_appends_running')
+    assert.ok(count <= AT_ONCE, `${count} at once`)
+    return count === AT_ONCE && count
+  })
+  const opening = performance.now()
+  const third = await Tab.open(context, store.origin)
+  const openedInMs = Math.round(performance.now() - opening)
+  assert.ok(openedInMs < 5000, `${openedInMs} ms`)
+  for (const one of tabs) await one.button('Cancel all').click()
+  for (const one of [tabs[1], third]) {
+    one.sound()
+    await one.page.close()
+  }
+  return { running, cancelledInMs, openedInMs }
 }
 
 async function gone(store, id) {

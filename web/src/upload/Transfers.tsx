@@ -16,6 +16,7 @@ import {
   type Lost,
   lost,
   meterOf,
+  resumePaused,
   type Sent,
   type Standing,
   standing,
@@ -105,7 +106,7 @@ function Controls({ count }: { count: number }) {
 
 /** After a reload nothing is sent before that is confirmed. */
 function resumeAll(): void {
-  if (uppy.getState().recoveredState === null) uppy.resumeAll()
+  if (uppy.getState().recoveredState === null) resumePaused()
   else uppy.emit('restore-confirmed')
 }
 

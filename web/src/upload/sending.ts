@@ -25,6 +25,9 @@ const KEPT = { name: 'uppy-blobs', maxFileSize: 1024 * MIB, maxTotalSize: 4096 *
 const AT_ONCE_HTTP1 = 3
 const AT_ONCE_HTTP2 = 6
 
+const [navigation] = performance.getEntriesByType('navigation') as PerformanceNavigationTiming[]
+const LIMIT = navigation?.nextHopProtocol === 'h2' ? AT_ONCE_HTTP2 : AT_ONCE_HTTP1
+
 export type Standing = 'waiting' | 'sending' | 'paused' | 'done' | 'failed' | 'missing'
 
 /** A file that was cancelled where it was not sent: it is not Uppy's any more, so nothing can send it again. */
@@ -87,15 +90,13 @@ export async function sendTo(projectId: string): Promise<void> {
 }
 
 function start(projectId: string): void {
-  const { nextHopProtocol } = performance.getEntriesByType('navigation')[0] as PerformanceNavigationTiming
-  const limit = nextHopProtocol === 'h2' ? AT_ONCE_HTTP2 : AT_ONCE_HTTP1
-  uppy.use(TidegateUploads, { client, projectId, limit, subscribe: false })
+  uppy.use(TidegateUploads, { client, projectId, limit: LIMIT, subscribe: false })
   listen((event) => uppy.getPlugin('TidegateUploads')?.handle(event))
 }
 
 /** Golden Retriever keeps files under the id of its Uppy. Nobody is to go on with those of another user. */
 async function keep(): Promise<void> {
-  const id = ['tidegate', userOfToken(), await takeSlot()].filter(Boolean).join('-')
+  const id = ['tidegate', userOfToken(), await takeSlot(LIMIT)].filter(Boolean).join('-')
   if (id === keptAs) return
   keptAs = id
   const before = uppy.getPlugin('GoldenRetriever')
@@ -109,6 +110,13 @@ export function leave(): void {
   uppy.removeFiles(uppy.getFiles().map(({ id }) => id))
   lost.value = []
   signOut()
+}
+
+/** Uppy's own would begin with what is sent already as well, and take their errors from files that have failed. */
+export function resumePaused(): void {
+  const paused = uppy.getFiles().filter((file) => standing(file) === 'paused')
+  uppy.patchFilesState(Object.fromEntries(paused.map(({ id }) => [id, { isPaused: false }])))
+  for (const file of paused) uppy.emit('upload-pause', file, false)
 }
 
 /** Sends again what was refused while nobody was signed in. */

@@ -28,9 +28,35 @@ export interface Sent {
 export const sent = new Log<Sent>()
 channel('http.client.request.start').subscribe((message) => {
   const { request } = message as { request: ClientRequest }
-  const id = request.getHeader('Upload-Id') ?? request.path.replace(/.*\//, '')
-  sent.push({ method: request.method, path: request.path, id: String(id) })
+  const id = String(request.getHeader('Upload-Id') ?? request.path.replace(/.*\//, ''))
+  if (request.method === 'PATCH') inFlight.begin(id, request)
+  sent.push({ method: request.method, path: request.path, id })
 })
+
+/** How many PATCHes were under way at once, by the upload's id. */
+class InFlight {
+  readonly #now = new Map<string, Set<ClientRequest>>()
+  readonly #most = new Map<string, number>()
+
+  begin(id: string, request: ClientRequest): void {
+    const now = this.#now.get(id) ?? new Set()
+    this.#now.set(id, now.add(request))
+    this.#most.set(id, Math.max(this.most(id), now.size))
+    request.once('response', () => now.delete(request)).once('close', () => now.delete(request))
+    const destroy = request.destroy.bind(request)
+    // What is given up is over at once, though its socket closes later.
+    request.destroy = (error) => {
+      now.delete(request)
+      return destroy(error)
+    }
+  }
+
+  most(id: string): number {
+    return this.#most.get(id) ?? 0
+  }
+}
+
+export const inFlight = new InFlight()
 
 export interface Uploader {
   uppy: Uppy<Meta, Body>

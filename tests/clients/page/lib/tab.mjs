@@ -24,6 +24,10 @@ export class Tab {
   sent = []
   /** The most PATCHes that were under way at once. */
   mostAtOnce = 0
+  /** The most PATCHes of one upload that were under way at once. */
+  mostOfOne = 0
+  /** PATCHes that are under way now. */
+  patching = 0
   #faults = []
   #expected
 
@@ -83,18 +87,25 @@ export class Tab {
       if (!isExpected) this.#faults.push(`${message.text()} ${url}`)
     })
     const open = new Map()
+    const count = () => {
+      const patches = [...open.values()].filter(({ method }) => method === 'PATCH')
+      this.patching = patches.length
+      this.mostAtOnce = Math.max(this.mostAtOnce, patches.length)
+      const byUpload = Map.groupBy(patches, ({ id }) => id)
+      this.mostOfOne = Math.max(this.mostOfOne, ...[...byUpload.values()].map(({ length }) => length))
+    }
     const end = (request, status) => {
       const entry = open.get(request)
       if (entry) Object.assign(entry, { status, at: request.timing().startTime })
       open.delete(request)
+      count()
     }
     page.on('request', (request) => {
       const entry = entryOf(request)
       if (!entry) return
       this.sent.push(entry)
       open.set(request, entry)
-      const patches = [...open.values()].filter(({ method }) => method === 'PATCH')
-      this.mostAtOnce = Math.max(this.mostAtOnce, patches.length)
+      count()
     })
     page.on('requestfailed', (request) => end(request, request.failure()?.errorText ?? 'failed'))
     page.on('response', (response) => end(response.request(), response.status()))
