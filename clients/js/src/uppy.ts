@@ -28,6 +28,8 @@ export interface TidegateUploadsOptions extends PluginOpts {
    * that has a feed of its own gives its events to {@link TidegateUploads.handle} instead.
    */
   subscribe?: boolean
+  /** Each request of an upload waits for what this gives, such as for somebody to sign in. */
+  ready?: () => Promise<unknown> | undefined
 }
 
 /** That a file was cancelled by somebody else. */
@@ -64,6 +66,10 @@ declare module '@uppy/core' {
   interface UppyEventMap<M extends Meta, B extends Body> {
     /** Somebody else has cancelled the file: it has left Uppy, and cannot be retried. Comes once for each. */
     'tidegate:cancelled': (file: UppyFile<M, B>, cancelled: CancelledElsewhere) => void
+    /** The server refuses the login of a request, and there is no newer one. */
+    'tidegate:unauthorized': () => void
+    /** Golden Retriever's. */
+    'restore:plugin-data-changed': (data: Record<string, unknown>) => void
   }
 }
 
@@ -84,6 +90,7 @@ const NEVER = new Promise<never>(() => {})
 const LOCALE = {
   strings: {
     cancelledElsewhere: '%{file} was cancelled',
+    changed: 'The file has changed on the disk. Choose it again.',
     unreachable: 'The server cannot be reached',
   },
 }
@@ -104,8 +111,12 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
   readonly #problems = new WeakMap<HttpResponse, Problem>()
   /** Uploads that the server has been asked to create. */
   readonly #created = new Set<string>()
-  /** Uploads that the server knows to be cancelled. */
-  readonly #cancelled = new Set<string>()
+  /** Uploads that stay as they are when their files go, such as those that the server knows to be cancelled. */
+  readonly #left = new Set<string>()
+  /** Cancels that the server has not answered, and the login of who wants them. */
+  #pending = new Map<string, Record<string, string>>()
+  /** What goes on at once when the network is back. */
+  readonly #wakers = new Set<() => void>()
   /** Files that wait for their next attempt. */
   readonly #waiting = new Set<string>()
   readonly #feeds = new Map<string, Subscription>()
@@ -166,6 +177,14 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
     this.#cancelledElsewhere({ id, reason: reason as string | undefined, cancelledAt: event.time, by: 'feed' })
   }
 
+  /** Takes all files out of Uppy, and leaves their uploads as they are: somebody else uses the page from now on. */
+  abandon(): void {
+    this.#pending = new Map()
+    const files = this.uppy.getFiles()
+    for (const { tidegate } of files) if (tidegate) this.#left.add(tidegate.id)
+    this.uppy.removeFiles(files.map(({ id }) => id))
+  }
+
   /** Names the upload of a file, and fixes where it goes. */
   #name = (file: UppyFile<M, B>): void => {
     if (file.isRemote || (file.tidegate && file.tus)) return
@@ -181,9 +200,11 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
     this.#name({ ...file, tus: undefined })
   }
 
-  #restore = (): void => {
+  #restore = (kept: unknown): void => {
     for (const file of this.uppy.getFiles()) this.#name(file)
     this.#follow()
+    const { cancels = [] } = (kept as Record<string, { cancels?: string[] } | undefined> | undefined)?.[this.id] ?? {}
+    for (const id of cancels) if (!this.#pending.has(id)) void this.#cancel(id)
   }
 
   #named(id: string | undefined): UppyFile<M, B> | undefined {
@@ -212,6 +233,7 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
     const leaving = new AbortController()
     const [send, abort] = [request.send.bind(request), request.abort.bind(request)]
     request.send = async (body) => {
+      await this.opts.ready?.()
       const leave = await takePlace(this.opts.limit, leaving.signal)
       leaving.signal.addEventListener('abort', leave)
       if (leaving.signal.aborted) {
@@ -240,6 +262,8 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
   async #judge(request: HttpRequest, response: HttpResponse): Promise<void> {
     const id = this.#requests.get(request)
     if (id === undefined || response.getStatus() < 400) return
+    const isOfNow = request.getHeader('Authorization') === this.opts.client.headers().Authorization
+    if (response.getStatus() === 401 && isOfNow) this.uppy.emit('tidegate:unauthorized')
     const isHead = request.getMethod() === 'HEAD'
     const isGone = response.getStatus() === 404 || response.getStatus() === 410
     const problem = isHead && isGone ? await this.#ask(id) : parseProblem(response.getBody(), response.getStatus())
@@ -270,7 +294,7 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
   #cancelledElsewhere(cancelled: CancelledElsewhere): void {
     const file = this.#named(cancelled.id)
     if (!file) return
-    this.#cancelled.add(cancelled.id)
+    this.#left.add(cancelled.id)
     this.uppy.removeFile(file.id)
     const message = this.i18n('cancelledElsewhere', { file: file.name })
     this.uppy.info({ message, details: cancelled.reason ?? '' }, 'warning', this.uppy.opts.infoTimeout)
@@ -283,7 +307,7 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
     const id = file.tidegate?.id
     if (id === undefined) return
     const isKnown = this.#created.delete(id) || file.tus?.uploadUrl != null
-    const isCancelled = this.#cancelled.delete(id)
+    const isCancelled = this.#left.delete(id)
     if (isKnown && !isCancelled && !file.progress.uploadComplete) void this.#cancel(id)
   }
 
@@ -306,19 +330,54 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
     for (const upload of Object.values(this.uploaders)) void upload?.abort()
   }
 
-  /** Ends an upload on the server. One whose creation has not arrived yet will be refused when it does. */
+  /**
+   * Ends an upload on the server. One whose creation has not arrived yet will be refused when it does. What is not
+   * answered is asked again, after a reload as well.
+   */
   async #cancel(id: string): Promise<void> {
-    const ask = { headers: { 'Tus-Resumable': '1.0.0' }, body: { reason: this.opts.reason } }
-    for (const delay of CANCEL_DELAYS) {
-      try {
-        await this.opts.client.fetch('DELETE', `/files/${id}`, ask)
-        return
-      } catch (error) {
-        if (error instanceof TidegateError && error.status < 500 && error.status !== 429) return
-      }
-      await new Promise((resolve) => setTimeout(resolve, delay))
+    const pending = this.#pending
+    pending.set(id, this.opts.client.headers())
+    this.#keepPending(pending)
+    for (let attempt = 0; !(await this.#isOver(id, pending)); attempt += 1) {
+      const delay = CANCEL_DELAYS[attempt]
+      if (delay === undefined) attempt = -1
+      await this.#pause(delay)
     }
-    this.uppy.log(`[Tidegate] Could not cancel ${id}`, 'warning')
+    pending.delete(id)
+    this.#keepPending(pending)
+  }
+
+  async #isOver(id: string, pending: Map<string, Record<string, string>>): Promise<boolean> {
+    const { client, reason } = this.opts
+    // Whoever has signed out meanwhile wanted it all the same.
+    const headers = { 'Tus-Resumable': '1.0.0', ...pending.get(id) }
+    try {
+      await client.fetch('DELETE', `/files/${id}`, { anonymous: true, headers, body: { reason } })
+      return true
+    } catch (error) {
+      const status = error instanceof TidegateError ? error.status : 500
+      // It may have been renewed.
+      if (status === 401 && pending === this.#pending) pending.set(id, client.headers())
+      return status < 500 && status !== 429 && status !== 401
+    }
+  }
+
+  /** For so many milliseconds, if that is said, or until the network is back. */
+  #pause(delay: number | undefined): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        this.#wakers.delete(wake)
+        resolve()
+      }
+      this.#wakers.add(wake)
+      if (delay !== undefined) setTimeout(wake, delay)
+    })
+  }
+
+  /** Golden Retriever has them, if it is there, and gives them back with what it has restored. */
+  #keepPending(pending: Map<string, unknown>): void {
+    if (pending !== this.#pending) return
+    this.uppy.emit('restore:plugin-data-changed', { [this.id]: { cancels: [...pending.keys()] } })
   }
 
   #shouldRetry(error: TusDetailedError, attempt: number, next: (error: TusDetailedError) => boolean): boolean {
@@ -326,6 +385,7 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
     const upload = file && this.uploaders[file.id]
     if (!upload) return false
     const response = error.originalResponse
+    if (!response) void this.#endIfChanged(file.id, upload)
     if (response && OVER.includes(this.#problems.get(response)?.code ?? '')) return false
     if (!isPassing(response?.getStatus(), attempt) && !next(error)) return false
     // tus-js-client looks up the delay after this.
@@ -335,8 +395,21 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
     return true
   }
 
+  /** A browser says no more of a file that has changed than of a server that cannot be reached. */
+  async #endIfChanged(fileId: string, upload: NonNullable<(typeof this.uploaders)[string]>): Promise<void> {
+    if (!(upload.file instanceof Blob)) return
+    try {
+      await upload.file.slice(0, 1).arrayBuffer()
+    } catch {
+      if (this.uploaders[fileId] !== upload) return
+      void upload.abort()
+      upload.options.onError?.(new Error(this.i18n('changed')))
+    }
+  }
+
   /** The network is back. */
   #hurry = (): void => {
+    for (const wake of this.#wakers) wake()
     for (const fileId of this.#waiting) {
       const upload = this.uploaders[fileId]
       if (!upload || this.uppy.getFile(fileId)?.isPaused) continue

@@ -3,7 +3,7 @@
 import 'fake-indexeddb/auto'
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
-import type { Tidegate } from '@tidegate/client'
+import { Tidegate } from '@tidegate/client'
 import Uppy, { type Body, type Meta } from '@uppy/core'
 import { eventually, Log } from './support/log.ts'
 import { Server } from './support/server.ts'
@@ -79,4 +79,19 @@ test('a file that was cancelled meanwhile leaves, and is not kept any longer', a
   assert.deepEqual(second.uppy.getFiles(), [])
   await eventually(async () => !(await saved('cancelled')).includes(id))
   assert.equal(posts(id), 1)
+})
+
+test('a cancel that the server has not heard is told by the next page', async (t) => {
+  const { client, url } = await Server.of(t)
+  const unheard: typeof fetch = (input, init) =>
+    init?.method === 'DELETE' ? new Promise(() => {}) : globalThis.fetch(input, init)
+  const first = page(t, new Tidegate({ server: url, fetch: unheard }), 'unheard')
+  const { id, fileId } = first.add('scan.tif', SIZE)
+  void first.uppy.upload()
+  await sent.until((all) => all.filter((request) => request.id === id).length > 5)
+  first.uppy.removeFile(fileId)
+  await eventually(async () => (await saved('unheard')).replaceAll('\\', '').includes(`"cancels":["${id}"]`))
+  page(t, client, 'unheard')
+  await eventually(async () => (await client.upload(id)).state === 'cancelled')
+  await eventually(async () => (await saved('unheard')).replaceAll('\\', '').includes('"cancels":[]'))
 })

@@ -319,6 +319,65 @@ test('a login is asked for with each request', async (t) => {
   assert.deepEqual(methods(id), ['POST', 'POST', 'PATCH'])
 })
 
+/** A server that asks for logins, and a project there. */
+async function withLogin(t: TestContext) {
+  const flags = ['--auth', 'jwt', '--jwt-secret-file', secretFile(t)]
+  const server = await Server.of(t, flags)
+  const token = login('ann', flags)
+  const ann = new Tidegate({ server: server.url, token })
+  const { id: projectId } = await ann.call<{ id: string }>('POST', '/api/projects', { body: { title: 'Cells' } })
+  return { server, token, ann, projectId }
+}
+
+test('files whose login is refused wait for another one', async (t) => {
+  const { server, token, ann, projectId } = await withLogin(t)
+  let now = token
+  let ready: Promise<void> | undefined
+  const client = new Tidegate({ server: server.url, token: () => now })
+  const options = { projectId, chunkSize: 64 * KIB, subscribe: false, ready: () => ready }
+  const made = uploader(t, client, options)
+  const { id } = made.add('scan.tif', 8 * MIB)
+  const refused = new Promise<() => void>((resolve) => {
+    made.uppy.once('tidegate:unauthorized', () => {
+      ready = new Promise((signIn) => resolve(signIn))
+    })
+  })
+  const result = made.uppy.upload()
+  await sent.until(() => requests(id).length > 5)
+  now = 'expired'
+  const signIn = await refused
+  const { offset } = await ann.upload(id)
+  now = token
+  signIn()
+  assert.equal((await result)?.successful?.length, 1)
+  assert.ok(offset < 8 * MIB)
+  assert.equal(requests(id).filter(POST).length, 1)
+})
+
+test('a cancel has the login of when it was wanted, however often it is told', async (t) => {
+  const { server, token, ann, projectId } = await withLogin(t)
+  let now: string | undefined = token
+  const client = new Tidegate({ server: server.url, token: () => now })
+  const made = await halfSent(t, client, { projectId, subscribe: false })
+  await server.end()
+  made.uppy.removeFile(made.fileId)
+  now = undefined
+  await server.start()
+  await eventually(isCancelled(ann, made.id))
+  now = token
+})
+
+test('files that are abandoned stay on the server', async (t) => {
+  const { client } = await Server.of(t)
+  const { uppy, plugin, ...made } = await halfSent(t, client, { subscribe: false })
+  const before = requests(made.id).length
+  plugin.abandon()
+  assert.deepEqual(uppy.getFiles(), [])
+  assert.equal(await state(client, made.id), 'uploading')
+  assert.equal(requests(made.id).length, before)
+  await client.cancelUpload(made.id)
+})
+
 test('a network that is back is not waited for', { timeout: 60_000 }, async (t) => {
   const server = await Server.of(t)
   const made = await halfSent(t, server.client, { subscribe: false })
