@@ -17,6 +17,7 @@ export const text = {
   unknown: '–',
   loading: 'Loading …',
   retry: 'Try again',
+  unreachable: 'The server cannot be reached.',
   cancel: 'Cancel',
   back: 'Back',
   skip: 'Skip to the content',
@@ -30,12 +31,13 @@ export const text = {
 
   signIn: {
     title: 'Sign in',
-    lead: 'This server asks who you are. Paste a token of your login service, or one that the operator has made with',
-    command: 'tidegate token --user NAME',
+    lead: 'This server asks who you are. Paste a token of your login service, or ask the operator of the server for one.',
     token: 'Token',
     submit: 'Sign in',
     memory: 'The token is kept in this page only and is gone when you close or reload it.',
     out: 'Sign out',
+    expired: 'Your login is no longer valid. Sign in again: uploads wait for you.',
+    noToken: 'This is no token. A token is one word of letters, digits and signs.',
     as: (user: string) => `Signed in as ${user}`,
     away: 'The server does not answer as it should.',
     stillSending: (count: number) => `${plural(count, 'file')} on the way: signing out cancels them.`,
@@ -150,6 +152,14 @@ export const text = {
     cancelledHere: 'cancelled here',
     tellCancelled: (name: string, reason: string | undefined) =>
       `${isolate(name)} was cancelled by somebody else${reason === undefined ? '.' : `: ${reason}`}`,
+    failed: (names: string[], reason: string, others: number) =>
+      (names.length === 1 ? isolate(names[0] ?? '') : `${names.length} files`) +
+      ` could not be uploaded: ${reason}` +
+      (others === 0 ? '' : ` (and ${plural(others, 'other reason')})`),
+    again: (names: string[]) =>
+      names.length === 1
+        ? `${isolate(names[0] ?? '')} was uploaded before and is uploaded again.`
+        : `${names.length} files were uploaded before and are uploaded again.`,
     summary: (files: number, done: number) => `${done} of ${plural(files, 'file')} uploaded`,
   },
 

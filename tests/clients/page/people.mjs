@@ -22,6 +22,9 @@ const REFUSED = { url: /\/api\//, text: /status of (401|403|404)/ }
 
 const GONE_WORDS = 'This project is gone, or is not shared with you.'
 
+/** What a scenario provokes by itself. */
+const EXPIRED = { url: /\/files\//, text: /status of 401/ }
+
 const { values: options } = parseArgs({ options: { server: { type: 'string' }, host: { type: 'string' } } })
 
 await scenario(async (folder) => {
@@ -37,6 +40,9 @@ await scenario(async (folder) => {
     const ann = await visit(browser, server, 'ann', token('ann'))
     await begin(ann, await make(folder, 'first.bin', 300 * KIB))
     await forgotten(ann)
+    const [goesOn, left] = await Promise.all(['goes-on.bin', 'left.bin'].map((name) => make(folder, name, 12 * MIB)))
+    await expired(ann, goesOn)
+    await replaced(ann, { ...ann, user: 'bob', token: token('bob') }, left)
     const bob = await visit(browser, server, 'bob', token('bob'))
     await share(ann, bob)
     const files = await Promise.all(['of-ann.bin', 'of-bob.bin'].map((name) => make(folder, name, 8 * MIB)))
@@ -53,7 +59,7 @@ await scenario(async (folder) => {
 async function visit(browser, server, user, token) {
   const context = await browser.newContext({ viewport: WIDE })
   const url = new URL('/', server.endpoint).href
-  const tab = await Tab.open(context, url, { expected: [REFUSED, GONE], isSignedOut: true })
+  const tab = await Tab.open(context, url, { expected: [REFUSED, GONE, EXPIRED], isSignedOut: true })
   await tab.page.getByRole('textbox', { name: 'Token' }).fill(`${token}x`)
   await tab.button('Sign in').click()
   await tab.page.getByRole('alert').filter({ hasText: /\w/ }).waitFor()
@@ -117,6 +123,45 @@ async function everythingKept() {
     database.close()
   }
   return found.join('\n')
+}
+
+/** A login that is good no longer: the page asks for another one, and its uploads wait for it. */
+async function expired(ann, file) {
+  const { tab } = ann
+  await untilRefused(ann, file, 'goes-on.bin')
+  assert.equal(await tab.page.getByText('could not be uploaded').count(), 0)
+  await signIn(ann)
+  await tab.says('goes-on.bin', 'uploaded')
+  assert.equal(tab.sent.filter(({ name }) => name === 'goes-on.bin').length, 1)
+}
+
+/** Somebody else signs in instead: nothing goes on in his name, and nothing is lost for whom it is. */
+async function replaced(ann, other, file) {
+  const { tab } = ann
+  await untilRefused(ann, file, 'left.bin')
+  const { length } = tab.sent
+  await signIn(other)
+  await tab.page.getByRole('heading', { name: 'You have no project yet.' }).waitFor()
+  await tab.button('Sign out').click()
+  await tab.page.getByRole('textbox', { name: 'Token' }).fill('two\nlines')
+  await tab.button('Sign in').click()
+  await tab.page.getByRole('alert').filter({ hasText: 'This is no token.' }).waitFor()
+  assert.equal(tab.sent.length, length)
+  await signIn({ ...ann, token: `Bearer ${ann.token}\n` })
+  await tab.go('Uploads')
+  await tab.says('left.bin', 'uploaded')
+  assert.equal(tab.sent.filter(({ name }) => name === 'left.bin').length, 1)
+  await tab.throttle(0)
+}
+
+/** Sends a file until its next request is refused. */
+async function untilRefused({ tab }, { path }, name) {
+  await tab.throttle(4 * MIB)
+  await tab.choose(path)
+  await tab.says(name, 'sending')
+  const allow = await tab.refuseUploads()
+  await tab.page.getByRole('heading', { name: 'Sign in' }).waitFor()
+  await allow()
 }
 
 async function share(ann, bob) {

@@ -10,15 +10,13 @@ export function SignIn() {
   const submit = async (event: Event) => {
     event.preventDefault()
     setBusy(true)
-    await signIn(pasted.trim())
+    await signIn(pasted)
     setBusy(false)
   }
   return (
     <section class="card sign-in" aria-labelledby="sign-in-title">
       <h1 id="sign-in-title">{text.signIn.title}</h1>
-      <p>
-        {text.signIn.lead} <code>{text.signIn.command}</code>
-      </p>
+      <p>{text.signIn.lead}</p>
       <form onSubmit={submit}>
         <label for={field}>{text.signIn.token}</label>
         <textarea

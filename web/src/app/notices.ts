@@ -2,6 +2,8 @@
 
 import { signal } from '@preact/signals'
 
+import { text as words } from '../text.js'
+
 export interface Notice {
   id: number
   kind: 'good' | 'bad'
@@ -18,7 +20,8 @@ let last = 0
 export function notify(text: string, kind: Notice['kind'] = 'good'): void {
   last += 1
   const notice = { id: last, kind, text }
-  notices.value = [...notices.peek(), notice].slice(-SHOWN_MAX)
+  const others = notices.peek().filter((other) => other.text !== text)
+  notices.value = [...others, notice].slice(-SHOWN_MAX)
   setTimeout(() => dismiss(notice.id), SHOWN_MS)
 }
 
@@ -29,7 +32,13 @@ export function dismiss(id: number): void {
 /** Tells why something could not be done, unless the page itself has given it up. */
 export function complain(error: unknown): void {
   if (error instanceof DOMException && error.name === 'AbortError') return
-  notify(error instanceof Error ? error.message : String(error), 'bad')
+  notify(reasonOf(error), 'bad')
+}
+
+/** Why something could not be done. What a browser says when a server cannot be reached is for programmers. */
+export function reasonOf(error: unknown): string {
+  if (error instanceof TypeError) return words.unreachable
+  return error instanceof Error ? error.message : String(error)
 }
 
 /** Does something that the user has asked for, and tells if it cannot be done. */

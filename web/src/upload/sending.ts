@@ -8,9 +8,10 @@ import { isOurs } from '../app/cancel.js'
 import { listen } from '../app/feed.js'
 import { Meter } from '../app/meter.js'
 import { notify } from '../app/notices.js'
-import { client, signOut, userOfToken } from '../app/session.js'
+import { client, expire, onUserChange, signedIn, signOut, userOfToken } from '../app/session.js'
 import { soon } from '../app/soon.js'
 import { text } from '../text.js'
+import { gather } from './gather.js'
 import { goOnAfterReload } from './restoring.js'
 import { takeSlot } from './slot.js'
 
@@ -40,13 +41,17 @@ export interface Lost {
   isElsewhere: boolean
 }
 
+const tellAgain = gather<string>((names) => notify(text.upload.again(names)))
+
 export const uppy = new Uppy<Meta, Body>({
   id: 'tidegate',
   autoProceed: true,
   // A file that is uploaded can be chosen again; one that is on its way, not.
   onBeforeFileAdded: (file, files) => {
     const before = files[file.id]
-    return before === undefined || before.isGhost || isDone(before)
+    if (before === undefined || before.isGhost) return true
+    if (isDone(before)) tellAgain(nameIn(file))
+    return isDone(before)
   },
 })
 
@@ -56,6 +61,10 @@ const meters = new Map<string, Meter>()
 
 export const unfinished = computed(() => files.value.filter((file) => !isDone(file)).length)
 export const finished = computed(() => files.value.filter(isDone).length + lost.value.length)
+
+function nameIn(file: { name?: string } | undefined): string {
+  return file?.name ?? text.operations.unnamed.upload
+}
 
 function isDone(file: Pick<Sent, 'progress'>): boolean {
   return file.progress.uploadComplete === true
@@ -90,7 +99,7 @@ export async function sendTo(projectId: string): Promise<void> {
 }
 
 function start(projectId: string): void {
-  uppy.use(TidegateUploads, { client, projectId, limit: LIMIT, subscribe: false })
+  uppy.use(TidegateUploads, { client, projectId, limit: LIMIT, subscribe: false, ready: signedIn })
   listen((event) => uppy.getPlugin('TidegateUploads')?.handle(event))
 }
 
@@ -111,6 +120,18 @@ export function leave(): void {
   lost.value = []
   signOut()
 }
+
+// What the last user sent is not to go on in the name of another one. The browser keeps it for him.
+onUserChange(() => {
+  isReady.value = false
+  keptAs = undefined
+  const keeper = uppy.getPlugin('GoldenRetriever')
+  if (keeper !== undefined) uppy.removePlugin(keeper)
+  uppy.getPlugin('TidegateUploads')?.abandon()
+  lost.value = []
+})
+
+uppy.on('tidegate:unauthorized', expire)
 
 /** Uppy's own would begin with what is sent already as well, and take their errors from files that have failed. */
 export function resumePaused(): void {
@@ -149,15 +170,26 @@ uppy.on('upload-pause', (file, isPaused) => {
 })
 
 uppy.on('tidegate:cancelled', (file, { id, reason }) => {
-  const name = file.name ?? text.operations.unnamed.upload
+  const name = nameIn(file)
   const isElsewhere = !isOurs(id)
   lost.value = [...lost.peek(), { id: file.id, name, size: file.size, reason, isElsewhere }]
   if (isElsewhere) notify(text.upload.tellCancelled(name, reason), 'bad')
 })
 
+const tellFailed = gather<{ name: string; reason: string }>((all) => {
+  const names = all.map(({ name }) => name)
+  const [reason, ...others] = new Set(all.map((one) => one.reason))
+  notify(text.upload.failed(names, reason ?? '', others.length), 'bad')
+})
+
+uppy.on('upload-error', (file, { message }) => tellFailed({ name: nameIn(file), reason: message }))
+
+/** What Uppy says of each file that has failed is told above, with the reason. */
+const FAILED = uppy.i18n('failedToUpload', { file: '' })
+
 uppy.on('info-visible', () => {
   const info = uppy.getState().info?.at(-1)
-  if (info?.type === 'error') notify(info.message, 'bad')
+  if (info?.type === 'error' && !info.message.startsWith(FAILED)) notify(info.message, 'bad')
 })
 
 goOnAfterReload(uppy)

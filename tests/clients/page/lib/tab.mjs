@@ -141,6 +141,19 @@ export class Tab {
     if (!websocket) await this.page.routeWebSocket(/\/api\/events\/ws/, (socket) => socket.close())
   }
 
+  /** Every request for an upload is refused from now on, as if the login had expired; what is given lets them through. */
+  async refuseUploads() {
+    const refuse = ({ requestId }) => {
+      this.devtools.send('Fetch.fulfillRequest', { requestId, responseCode: 401 }).catch(() => {})
+    }
+    this.devtools.on('Fetch.requestPaused', refuse)
+    await this.devtools.send('Fetch.enable', { patterns: [{ urlPattern: '*/files/*' }] })
+    return async () => {
+      this.devtools.off('Fetch.requestPaused', refuse)
+      await this.devtools.send('Fetch.disable')
+    }
+  }
+
   /** Chooses files, or one folder, in the system's dialog. */
   async choose(paths, { folder = false } = {}) {
     const opened = this.page.waitForEvent('filechooser')
