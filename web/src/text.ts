@@ -246,7 +246,7 @@ export const text = {
     } satisfies Record<SegmentationStatus, string>,
     open: (name: string) => `Open ${name}`,
     select: (name: string) => `Select ${name}`,
-    selectAll: 'Select all shown',
+    selectAll: 'Select all pictures shown',
     unshown: { large: 'too large to be shown', other: 'no picture' },
     file: 'file',
     progress: (name: string) => `How far ${name} is`,
@@ -257,7 +257,6 @@ export const text = {
     stop: 'Cancel',
     stopName: (name: string) => `Cancel the segmentation of ${name}`,
     stopped: (name: string, inMs: number) => `${isolate(name)}: stopped in ${milliseconds(inMs)}`,
-    stoppedIn: (inMs: number) => `stopped in ${milliseconds(inMs)}`,
     late: (name: string) => `${isolate(name)}: nothing was left to be stopped.`,
     enqueued: (queued: number, skipped: number) =>
       `${plural(queued, 'image')} on the way to be segmented${skipped === 0 ? '' : `; ${skipped} were already`}`,
@@ -281,6 +280,7 @@ export const text = {
         other: 'This file cannot be shown as a picture here.',
       },
       unread: 'The image could not be read.',
+      failed: (why: string) => `It failed: ${why}`,
       noResult: 'Nothing has been found in it yet.',
       alone: (name: string) => `${name}, without outlines`,
       summary: (name: string, objects: number, holes: number) =>
@@ -312,6 +312,8 @@ export const text = {
     annotations: 'Outlines of what was found',
     metrics: 'Measurements',
     formats: { coco: 'COCO', yolo: 'YOLO', json: 'JSON', csv: 'CSV' },
+    /** There are two kinds of JSON. */
+    format: (group: string, format: string) => `${group}: ${format}`,
     name: 'Name of the archive',
     submit: 'Export',
     nothing: 'Choose at least one of these.',

@@ -4,6 +4,8 @@
 //     node page/images.mjs CREATION_URL DATA_DIR WORKER_PYTHON
 
 import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 
 import { launch } from '../lib/browser.mjs'
 import { eventually } from '../lib/file.mjs'
@@ -15,6 +17,9 @@ import { draw, work } from './lib/worker.mjs'
 const NAMES = ['cells-0.png', 'cells-1.png', 'cells-2.tif']
 const [FIRST] = NAMES
 
+/** Nothing was ever found in it. */
+const NO_RESULT = { url: /\/result$/, text: /status of 404/ }
+
 await scenarioAt(async (endpoint, folder) => {
   const [dataDir, python] = process.argv.slice(3)
   const store = new Store(endpoint, dataDir)
@@ -22,7 +27,7 @@ await scenarioAt(async (endpoint, folder) => {
   const browser = await launch()
   try {
     const context = await browser.newContext({ viewport: WIDE })
-    const tab = await Tab.open(context, store.origin)
+    const tab = await Tab.open(context, store.origin, { expected: [NO_RESULT] })
     await tab.choose(paths)
     for (const name of NAMES) await tab.says(name, 'uploaded')
     const ids = await tab.ids(store.endpoint)
@@ -31,6 +36,7 @@ await scenarioAt(async (endpoint, folder) => {
     for (const name of NAMES) await pictured(tab, name)
     const found = await segment(tab, store, ids[FIRST])
     const drawn = await outlines(tab, found)
+    await failed(tab, folder)
     await quick.end()
     const slow = await work(python, store, '--slow', '600')
     const stoppedIn = await cancelled(tab, store, ids[FIRST])
@@ -68,6 +74,41 @@ async function segment(tab, store, id) {
 async function state(tab, name, words) {
   const tile = tab.page.getByRole('listitem').filter({ has: tab.button(`Open ${name}`) })
   await tile.getByText(words, { exact: true }).waitFor()
+}
+
+/** What cannot be segmented says why; what is no picture is not proposed to be segmented. */
+async function failed(tab, folder) {
+  const { page } = tab
+  // Their kind is a part of the name.
+  const opener = (name) => page.getByRole('button', { name: `Open ${name}` })
+  await tab.go('Uploads')
+  const [broken, notes] = [join(folder, 'broken.png'), join(folder, 'notes.txt')]
+  await Promise.all([broken, notes].map((path) => writeFile(path, 'no picture at all')))
+  await tab.choose([broken, notes])
+  for (const name of ['broken.png', 'notes.txt']) await tab.says(name, 'uploaded')
+  await tab.go('Images')
+  await opener('notes.txt').waitFor()
+  assert.equal(await tab.button('Segment: notes.txt').count(), 0)
+  await page.getByRole('checkbox', { name: 'Select all pictures shown' }).check()
+  assert.equal(await page.getByRole('checkbox', { name: 'Select notes.txt' }).isChecked(), false)
+  await page.getByRole('checkbox', { name: 'Select all pictures shown' }).uncheck()
+  await tab.button('Segment: broken.png').click()
+  const tile = page.getByRole('listitem').filter({ has: opener('broken.png') })
+  await tile.getByText('failed', { exact: true }).waitFor()
+  for (const isReloaded of [false, true]) {
+    if (isReloaded) await page.reload()
+    await opener('broken.png').click()
+    const dialog = page.getByRole('dialog', { name: 'broken.png' })
+    await dialog.getByText(/^It failed: \w/).waitFor()
+    await page.keyboard.press('Escape')
+    assert.match(await tile.locator('.tile-failure').getAttribute('title'), /\w/)
+  }
+  await opener('notes.txt').click()
+  // What is said while a dialog is open is said in it, and can be taken away.
+  const dialog = page.getByRole('dialog', { name: 'notes.txt' })
+  await dialog.getByRole('button', { name: 'Segment: notes.txt' }).click()
+  await dialog.getByText(/^It failed: \w/).waitFor()
+  await page.keyboard.press('Escape')
 }
 
 /** In large, with outlines and without: pixels differ, and there are as many outlines as were found. */
@@ -119,7 +160,7 @@ async function cancelled(tab, store, id) {
 /** All of them, in the table of what runs. */
 async function cancelSeveral(tab, store, ids) {
   const { page } = tab
-  await page.getByRole('checkbox', { name: 'Select all shown' }).check()
+  for (const name of NAMES) await page.getByRole('checkbox', { name: `Select ${name}` }).check()
   await tab.button(`Segment ${ids.length} selected`).click()
   await page.getByText(new RegExp(`^${ids.length} images on the way to be segmented`)).waitFor()
   await tab.go('Uploads')

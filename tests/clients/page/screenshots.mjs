@@ -89,7 +89,7 @@ async function openPanel(page, name) {
 
 async function images(page) {
   await openPanel(page, 'Images')
-  await page.getByRole('checkbox', { name: 'Select all shown' }).check()
+  await page.getByRole('checkbox', { name: 'Select all pictures shown' }).check()
   await page
     .getByRole('button', { name: /^Segment/ })
     .and(page.getByText('selected'))

@@ -39,6 +39,5 @@ export function SegmentButton({ entry, project }: Props) {
 async function tellStopped(entry: Entry, project: string): Promise<void> {
   const name = nameOf(entry.image.peek())
   const inMs = await stop(entry, project)
-  entry.stoppedInMs.value = inMs
   notify(inMs === undefined ? words.late(name) : words.stopped(name, inMs))
 }

@@ -5,6 +5,7 @@ import { attempt, notify } from '../app/notices.js'
 import { text } from '../text.js'
 import { Button } from '../ui/Button.js'
 import { entries } from './gallery.js'
+import { mayBePicture } from './picture.js'
 import { health, model, segmentAll, THRESHOLD, threshold } from './queue.js'
 
 const words = text.images
@@ -78,8 +79,10 @@ function Selection({ project }: { project: string }) {
   const chosen = useComputed(() => (entries.value ?? []).filter(({ selected }) => selected.value)).value
   const shown = entries.value ?? []
   if (shown.length === 0) return null
+  const pictures = shown.filter(({ image }) => mayBePicture(image.peek()))
+  const isAll = pictures.length > 0 && pictures.every(({ selected }) => selected.value)
   const selectAll = (isSelected: boolean) => {
-    for (const { selected } of shown) selected.value = isSelected
+    for (const { selected } of isSelected ? pictures : shown) selected.value = isSelected
   }
   const segment = () =>
     attempt(async () => {
@@ -91,8 +94,8 @@ function Selection({ project }: { project: string }) {
       <label class="check">
         <input
           type="checkbox"
-          checked={chosen.length === shown.length}
-          indeterminate={chosen.length > 0 && chosen.length < shown.length}
+          checked={isAll}
+          indeterminate={chosen.length > 0 && !isAll}
           onChange={(event) => selectAll(event.currentTarget.checked)}
         />
         {words.selectAll}

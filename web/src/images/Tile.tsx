@@ -6,8 +6,8 @@ import { text } from '../text.js'
 import { Bar } from '../ui/Bar.js'
 import { FileName } from '../ui/FileName.js'
 import type { Unshown } from './bounds.js'
-import { calledOf, type Entry, nameOf } from './gallery.js'
-import { extension } from './picture.js'
+import { calledOf, type Entry, isActive, nameOf } from './gallery.js'
+import { extension, mayBePicture } from './picture.js'
 import { hasQueue } from './queue.js'
 import { SegmentButton } from './SegmentButton.js'
 import { keptThumbnail, makeThumbnail, type Nearness, type Thumbnail } from './thumbnails.js'
@@ -50,15 +50,32 @@ export function Tile({ entry, project, nearness, open }: Props) {
         {hasQueue() && <Status entry={entry} />}
         <span class="faint">{bytes(image.size)}</span>
       </p>
-      {hasQueue() && <SegmentButton entry={entry} project={project} />}
+      {/* What is no picture can be segmented from the viewer, should a worker know better. */}
+      {hasQueue() && (mayBePicture(image) || isActive(image.segmentationStatus)) && (
+        <SegmentButton entry={entry} project={project} />
+      )}
     </li>
   )
+}
+
+/** Why an image could not be segmented, if that is known. */
+export function failureOf({ image, failure }: Entry): string | undefined {
+  return image.value.segmentationStatus === 'failed' ? failure.value : undefined
 }
 
 /** How far the segmentation of an image is, in words, and by a bar while somebody works on it. */
 export function Status({ entry }: { entry: Entry }) {
   const image = entry.image.value
   const status = image.segmentationStatus
+  const failure = failureOf(entry)
+  if (failure !== undefined) {
+    return (
+      <span class="tile-failure" title={failure}>
+        <span class="badge failed">{words.status.failed}</span>
+        <span class="visually-hidden">: {failure}</span>
+      </span>
+    )
+  }
   if (status !== 'processing') return <span class={`badge ${status}`}>{words.status[status]}</span>
   const progress = entry.item.value?.progress
   return (

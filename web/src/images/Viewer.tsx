@@ -12,7 +12,7 @@ import { hasQueue } from './queue.js'
 import { SegmentButton } from './SegmentButton.js'
 import { Model, Threshold } from './Settings.js'
 import { Stage } from './Stage.js'
-import { Status } from './Tile.js'
+import { failureOf, Status } from './Tile.js'
 import { useImageResult, usePicture } from './viewing.js'
 
 const words = text.images
@@ -29,6 +29,7 @@ export function Viewer({ project, opened, open }: Props) {
   const picture = usePicture(opened)
   const result = useImageResult(opened)
   const image = opened.image.value
+  const failure = failureOf(opened)
   const { place, go } = usePlace(project, opened, open)
   return (
     <Dialog title={isolate(nameOf(image))} wide onClose={() => open(undefined)}>
@@ -43,12 +44,12 @@ export function Viewer({ project, opened, open }: Props) {
         </Button>
         {hasQueue() && <Outlines hasOutlines={hasOutlines} setOutlines={setOutlines} />}
       </div>
-      {hasQueue() && <Facts result={result} />}
+      {failure !== undefined && <p class="error viewer-failure">{words.viewer.failed(failure)}</p>}
+      {hasQueue() && (failure === undefined || result) && <Facts result={result} />}
       <div class="row viewer-bar">
         {hasQueue() && (
           <span class="viewer-state">
             <Status entry={opened} />
-            <Stopped entry={opened} />
           </span>
         )}
         {hasQueue() && <Model />}
@@ -59,16 +60,6 @@ export function Viewer({ project, opened, open }: Props) {
         </div>
       </div>
     </Dialog>
-  )
-}
-
-/** Notices are behind a dialog. */
-function Stopped({ entry }: { entry: Entry }) {
-  const inMs = entry.stoppedInMs.value
-  return (
-    <span class="faint" role="status">
-      {inMs !== undefined && words.stoppedIn(inMs)}
-    </span>
   )
 }
 

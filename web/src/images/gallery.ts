@@ -41,8 +41,8 @@ export interface Entry {
   readonly asked: Signal<'segment' | 'stop' | undefined>
   /** Counts the results that have come while it is shown. */
   readonly results: Signal<number>
-  /** How long the last cancel has taken, until it is segmented again. */
-  readonly stoppedInMs: Signal<number | undefined>
+  /** Why the last segmentation has failed, if it has and that is known. */
+  readonly failure: Signal<string | undefined>
   /** The item that was told to have ended last: an answer about it that comes later is old. */
   ended: string | undefined
   isDeleted: boolean
@@ -97,6 +97,7 @@ export async function loadImages(projectId: string, signal: AbortSignal): Promis
     if (signal.aborted) return
     arrived = 0
     put(found.slice(0, wanted))
+    await readFailures(projectId)
   } finally {
     stop()
   }
@@ -115,6 +116,17 @@ export async function showMore(projectId: string): Promise<void> {
     .slice(0, PAGE)
     .map(begin)
   entries.value = [...(entries.peek() ?? []), ...more]
+  await readFailures(projectId)
+}
+
+/** The list of images does not say why. Of those that failed long ago it is not told. */
+async function readFailures(projectId: string): Promise<void> {
+  const failed = [...known.values()].filter(
+    ({ image, failure }) => image.peek().segmentationStatus === 'failed' && failure.peek() === undefined,
+  )
+  if (failed.length === 0) return
+  const { data } = await client.items(projectId, { state: 'failed', limit: PAGE_MAX })
+  for (const { id, failure } of failed) failure.value ??= data.find(({ imageId }) => imageId === id)?.error ?? undefined
 }
 
 /** Pages of a list, until there are so many that are not among `others`. */
@@ -175,7 +187,7 @@ function begin(image: ProjectImage): Entry {
     selected: signal(false),
     asked: signal(undefined),
     results: signal(0),
-    stoppedInMs: signal(undefined),
+    failure: signal(undefined),
     ended: undefined,
     isDeleted: false,
   }
@@ -216,6 +228,7 @@ function tellItem(entry: Entry, type: string, data: TidegateEvent['data']): void
     if (item?.id === id) entry.item.value = undefined
   }
   if (type === 'queue.item.completed') entry.results.value += 1
+  entry.failure.value = type === 'queue.item.failed' && typeof data.error === 'string' ? data.error : undefined
 }
 
 export function setStatus(entry: Entry, segmentationStatus: SegmentationStatus): void {

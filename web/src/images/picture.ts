@@ -31,6 +31,11 @@ function kindOf(image: ProjectImage): Kind {
   return isTold ? 'other' : 'unknown'
 }
 
+/** Whether its sender says nothing to the contrary. */
+export function mayBePicture(image: ProjectImage): boolean {
+  return kindOf(image) !== 'other'
+}
+
 /** Rejects with `Unshown` if it cannot be shown. */
 export async function readPicture(image: ProjectImage, longest: number, signal: AbortSignal): Promise<Picture> {
   let kind = kindOf(image)

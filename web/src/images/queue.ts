@@ -79,7 +79,7 @@ export async function segmentAll(projectId: string, chosen: readonly Entry[]): P
 
 /** The events may have been quicker, and tell more. */
 function began(entry: Entry, item: QueueItem): void {
-  entry.stoppedInMs.value = undefined
+  entry.failure.value = undefined
   if (entry.ended === item.id || entry.item.peek()?.id === item.id) return
   entry.item.value = { id: item.id, progress: undefined }
   setStatus(entry, item.imageStatus)
