@@ -33,7 +33,8 @@ export function ExportForm({ projectId, onStarted }: Props) {
     if (isEmpty) return setErrors({ options: text.exports.nothing })
     await submit(event, async () => {
       const options = { includeOriginalImages: images, annotationFormats: annotations, metricsFormats: metrics }
-      onStarted(await startUnlessRunning(() => start(projectId, options, shownName)))
+      const named = shownName.trim() || (project.peek()?.title ?? '')
+      onStarted(await startUnlessRunning(() => start(projectId, options, named)))
     })
   }
   return (
@@ -50,7 +51,7 @@ export function ExportForm({ projectId, onStarted }: Props) {
       <p id="export-options-error" class="error" role="alert">
         {errors.options}
       </p>
-      <Field label={text.exports.name} value={shownName} onValue={setName} error={errors.projectName} required />
+      <Field label={text.exports.name} value={shownName} onValue={setName} error={errors.projectName} />
       <button type="submit" class="primary" aria-disabled={busy}>
         {text.exports.submit}
       </button>
@@ -73,7 +74,12 @@ function Formats({ legend, all, chosen, onChange }: FormatsProps) {
       <div class="row">
         {all.map((format) => (
           <label key={format} class="check">
-            <input type="checkbox" checked={chosen.includes(format)} onChange={() => toggle(format)} />
+            <input
+              type="checkbox"
+              aria-label={text.exports.format(legend, text.exports.formats[format])}
+              checked={chosen.includes(format)}
+              onChange={() => toggle(format)}
+            />
             {text.exports.formats[format]}
           </label>
         ))}
