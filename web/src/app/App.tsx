@@ -7,6 +7,7 @@ import { OperationsPanel } from '../operations/OperationsPanel.js'
 import { Gone } from '../project/Gone.js'
 import { ProjectPanel } from '../project/ProjectPanel.js'
 import { text } from '../text.js'
+import { dialogs } from '../ui/Dialog.js'
 import { UploadPanel } from '../upload/UploadPanel.js'
 import { epoch, follow } from './feed.js'
 import { Header } from './Header.js'
@@ -36,7 +37,7 @@ export function App() {
           <a href="/assets/licenses.txt">{text.licenses}</a>
         </footer>
       </div>
-      <Notices />
+      {dialogs.value === 0 && <Notices />}
     </>
   )
 }

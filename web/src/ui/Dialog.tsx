@@ -1,6 +1,8 @@
+import { signal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
-import { useEffect, useId, useRef } from 'preact/hooks'
+import { useId, useLayoutEffect, useRef } from 'preact/hooks'
 
+import { Notices } from '../app/Notices.js'
 import { text } from '../text.js'
 import { Icon } from './Icon.js'
 import { Words } from './Words.js'
@@ -12,14 +14,20 @@ interface Props {
   wide?: boolean
 }
 
+/** How many are open. While one is, everything behind it is inert, so that it has the notices. */
+export const dialogs = signal(0)
+
 /** A dialog above the page, which Escape closes. The focus goes back to where it was. */
 export function Dialog({ title, onClose, children, wide = false }: Props) {
   const dialog = useRef<HTMLDialogElement>(null)
   const heading = useId()
-  useEffect(() => {
+  // At once: a key that is pressed next is meant for it.
+  useLayoutEffect(() => {
     const before = document.activeElement
     dialog.current?.showModal()
+    dialogs.value += 1
     return () => {
+      dialogs.value -= 1
       if (before instanceof HTMLElement) before.focus()
     }
   }, [])
@@ -34,6 +42,7 @@ export function Dialog({ title, onClose, children, wide = false }: Props) {
         </button>
       </header>
       {children}
+      <Notices />
     </dialog>
   )
 }
