@@ -143,18 +143,25 @@ function countColours(canvas) {
   return all.size > 1 ? { different: all.size, outlines } : null
 }
 
-/** Once more, with a slow worker. */
+/** Once more, with a slow worker, in the viewer, which shows what is told meanwhile. */
 async function cancelled(tab, store, id) {
-  await tab.button(`Segment again: ${FIRST}`).click()
-  await state(tab, FIRST, 'processing')
-  await tab.button(`Cancel the segmentation of ${FIRST}`).click()
-  const told = tab.page.getByText(new RegExp(`^${FIRST}: stopped in`))
+  await tab.button(`Open ${FIRST}`).click()
+  const dialog = tab.page.getByRole('dialog', { name: FIRST })
+  await dialog.getByRole('button', { name: `Segment again: ${FIRST}` }).click()
+  await dialog.getByText('processing', { exact: true }).waitFor()
+  await dialog.getByRole('button', { name: `Cancel the segmentation of ${FIRST}` }).click()
+  const told = dialog.getByText(new RegExp(`^${FIRST}: stopped in`))
   await told.waitFor()
-  await state(tab, FIRST, 'segmented')
+  const words = await told.textContent()
+  await dialog.getByText('segmented', { exact: true }).waitFor()
+  await dialog.getByRole('button', { name: 'Dismiss' }).click()
+  await told.waitFor({ state: 'detached' })
+  await tab.page.keyboard.press('Escape')
+  await dialog.waitFor({ state: 'detached' })
   const [item] = await store.get(`/api/queue/projects/default/items?imageId=${id}`)
   assert.equal(item.state, 'cancelled')
   assert.equal(item.how, 'worker')
-  return (await told.textContent()).replace(`${FIRST}: `, '')
+  return words.replace(`${FIRST}: `, '')
 }
 
 /** All of them, in the table of what runs. */
