@@ -72,10 +72,7 @@ export function keyOf({ kind, id }: Pick<Operation, 'kind' | 'id'>): string {
   return `${kind}/${id}`
 }
 
-/** Older servers do not say whether anybody sends it. */
-type Listed = Omit<Upload, 'interrupted'> & { interrupted?: boolean }
-
-export function ofUpload(upload: Listed): Operation {
+export function ofUpload(upload: Upload): Operation {
   const { id, ownerId, state, offset, length } = upload
   return {
     kind: 'upload',
@@ -87,7 +84,7 @@ export function ofUpload(upload: Listed): Operation {
     length,
     share: shareOf(offset, length),
     meter: new Meter(offset),
-    interrupted: upload.interrupted ?? false,
+    interrupted: upload.interrupted,
   }
 }
 
