@@ -126,6 +126,8 @@ export const text = {
   upload: {
     title: 'Upload',
     note: 'Files and folders. An upload that is interrupted goes on where it was, also after a reload.',
+    noteMany:
+      'Files and folders. So many files are not kept by the browser: do not close or reload this page before the end.',
     files: 'Files on their way',
     columns: { name: 'File', progress: 'Progress', rate: 'Rate', eta: 'Left', actions: 'Actions' },
     state: {

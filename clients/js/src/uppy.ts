@@ -141,7 +141,7 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
 
   override install(): void {
     super.install()
-    this.uppy.on('file-added', this.#name)
+    this.uppy.on('files-added', this.#nameAll)
     this.uppy.on('restored', this.#restore)
     this.uppy.on('upload-start', this.#follow)
     this.uppy.on('upload-success', this.#follow)
@@ -153,7 +153,7 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
 
   override uninstall(): void {
     super.uninstall()
-    this.uppy.off('file-added', this.#name)
+    this.uppy.off('files-added', this.#nameAll)
     this.uppy.off('restored', this.#restore)
     this.uppy.off('upload-start', this.#follow)
     this.uppy.off('upload-success', this.#follow)
@@ -185,29 +185,33 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
     this.uppy.removeFiles(files.map(({ id }) => id))
   }
 
-  /** Names the upload of a file, and fixes where it goes. */
-  #name = (file: UppyFile<M, B>): void => {
-    if (file.isRemote || (file.tidegate && file.tus)) return
+  /** Names the uploads of files, and fixes where they go: all at once, as each change copies the list of all files. */
+  #nameAll = (files: UppyFile<M, B>[]): void => {
+    this.uppy.patchFilesState(Object.fromEntries(files.flatMap((file) => this.#named(file))))
+  }
+
+  #named(file: UppyFile<M, B>): [string, Partial<UppyFile<M, B>>][] {
+    if (file.isRemote || (file.tidegate && file.tus)) return []
     const { client } = this.opts
     const projectId = file.tidegate?.projectId ?? this.opts.projectId
     const endpoint = client.url(`/api/projects/${encodeURIComponent(projectId)}/uploads`).href
     // What is not there would be sent as the text `null`.
     const meta = Object.fromEntries(Object.entries(file.meta).filter(([, value]) => value != null)) as typeof file.meta
-    this.uppy.setFileState(file.id, { meta, tidegate: { id: randomUuid(), projectId }, tus: { endpoint } })
+    return [[file.id, { meta, tidegate: { id: randomUuid(), projectId }, tus: { endpoint } }]]
   }
 
   #rename(file: UppyFile<M, B>): void {
-    this.#name({ ...file, tus: undefined })
+    this.#nameAll([{ ...file, tus: undefined }])
   }
 
   #restore = (kept: unknown): void => {
-    for (const file of this.uppy.getFiles()) this.#name(file)
+    this.#nameAll(this.uppy.getFiles())
     this.#follow()
     const { cancels = [] } = (kept as Record<string, { cancels?: string[] } | undefined> | undefined)?.[this.id] ?? {}
     for (const id of cancels) if (!this.#pending.has(id)) void this.#cancel(id)
   }
 
-  #named(id: string | undefined): UppyFile<M, B> | undefined {
+  #fileOf(id: string | undefined): UppyFile<M, B> | undefined {
     return id === undefined ? undefined : this.uppy.getFiles().find(({ tidegate }) => tidegate?.id === id)
   }
 
@@ -268,7 +272,7 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
     const isGone = response.getStatus() === 404 || response.getStatus() === 410
     const problem = isHead && isGone ? await this.#ask(id) : parseProblem(response.getBody(), response.getStatus())
     this.#problems.set(response, problem)
-    const file = this.#named(id)
+    const file = this.#fileOf(id)
     if (problem.code === 'UPLOAD_CANCELLED') {
       this.#cancelledElsewhere({ id, reason: problem.reason, cancelledAt: problem.cancelledAt, by: 'answer' })
     } else if (
@@ -292,7 +296,7 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
   }
 
   #cancelledElsewhere(cancelled: CancelledElsewhere): void {
-    const file = this.#named(cancelled.id)
+    const file = this.#fileOf(cancelled.id)
     if (!file) return
     this.#left.add(cancelled.id)
     this.uppy.removeFile(file.id)
@@ -381,7 +385,7 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
   }
 
   #shouldRetry(error: TusDetailedError, attempt: number, next: (error: TusDetailedError) => boolean): boolean {
-    const file = this.#named(this.#requests.get(error.originalRequest))
+    const file = this.#fileOf(this.#requests.get(error.originalRequest))
     const upload = file && this.uploaders[file.id]
     if (!upload) return false
     const response = error.originalResponse

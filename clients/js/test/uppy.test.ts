@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import { Tidegate, type TidegateEvent } from '@tidegate/client'
+import { TidegateUploads } from '@tidegate/client/uppy'
+import Uppy, { type Body, type Meta } from '@uppy/core'
 import { cleanup } from './support/cleanup.ts'
 import { eventually, Log } from './support/log.ts'
 import { Relay } from './support/relay.ts'
 import { login, Server, secretFile } from './support/server.ts'
 import { create, creation, remove } from './support/uploads.ts'
-import { inFlight, sent, type Told, type Uploader, uploader, uploadOf } from './support/uppy.ts'
+import { content, inFlight, sent, type Told, type Uploader, uploader, uploadOf } from './support/uppy.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -365,6 +367,18 @@ test('a cancel has the login of when it was wanted, however often it is told', a
   await server.start()
   await eventually(isCancelled(ann, made.id))
   now = token
+})
+
+test('files that are added together are named together', () => {
+  const uppy = new Uppy<Meta, Body>({ logger: { debug() {}, warn() {}, error() {} } })
+  uppy.use(TidegateUploads, { client: new Tidegate({ server: 'http://127.0.0.1:9' }), projectId: 'default' })
+  let updates = 0
+  uppy.on('state-update', () => {
+    updates += 1
+  })
+  uppy.addFiles(Array.from({ length: 500 }, (_, index) => ({ name: `${index}.bin`, data: content(1) })))
+  assert.equal(new Set(uppy.getFiles().map(uploadOf)).size, 500)
+  assert.ok(updates <= 3, `${updates} updates`)
 })
 
 test('files that are abandoned stay on the server', async (t) => {

@@ -112,6 +112,7 @@ function resumeAll(): void {
 
 /** What is uploaded stays, here and on the server. */
 function cancelAll(): void {
+  uppy.addNoMore()
   uppy.removeFiles(
     uppy
       .getFiles()

@@ -7,7 +7,7 @@ import './upload.css'
 
 import { projectId } from '../app/projects.js'
 import { text } from '../text.js'
-import { goOn, isReady, sendTo, uppy } from './sending.js'
+import { goOn, isKept, isReady, sendTo, uppy } from './sending.js'
 import { Transfers } from './Transfers.js'
 
 const HEIGHT = 170
@@ -22,7 +22,7 @@ export function UploadPanel() {
     <section class="card upload" aria-labelledby="upload-title">
       <div class="card-head">
         <h1 id="upload-title">{text.upload.title}</h1>
-        <p class="faint">{text.upload.note}</p>
+        <p class="faint">{isKept.value ? text.upload.note : text.upload.noteMany}</p>
       </div>
       <div class="drop-zone">{isReady.value && <DropZone />}</div>
       <Transfers />

@@ -43,7 +43,34 @@ export interface Lost {
 
 const tellAgain = gather<string>((names) => notify(text.upload.again(names)))
 
-export const uppy = new Uppy<Meta, Body>({
+/** More files than this the browser does not keep: it would be busy with nothing else. */
+const KEPT_MAX = 500
+
+/** So many are added at a time: with each one Uppy copies its list of all files, and the page is to answer meanwhile. */
+const ADDED_AT_ONCE = 100
+
+class Sender extends Uppy<Meta, Body> {
+  readonly #adding = new Set<ReturnType<typeof setTimeout>>()
+
+  override addFiles(added: Parameters<Uppy<Meta, Body>['addFiles']>[0]): void {
+    if (this.getFiles().length + added.length > KEPT_MAX) keepNoLonger()
+    super.addFiles(added.slice(0, ADDED_AT_ONCE))
+    if (added.length <= ADDED_AT_ONCE) return
+    const timer = setTimeout(() => {
+      this.#adding.delete(timer)
+      this.addFiles(added.slice(ADDED_AT_ONCE))
+    })
+    this.#adding.add(timer)
+  }
+
+  /** What is not added yet is not wanted any more. */
+  addNoMore(): void {
+    for (const timer of this.#adding) clearTimeout(timer)
+    this.#adding.clear()
+  }
+}
+
+export const uppy = new Sender({
   id: 'tidegate',
   autoProceed: true,
   // A file that is uploaded can be chosen again; one that is on its way, not.
@@ -89,6 +116,16 @@ export const isReady = signal(false)
 /** Whose files the browser keeps, and where. */
 let keptAs: string | undefined
 
+/** Whether what is on its way goes on after a reload. */
+export const isKept = signal(true)
+
+/** Until the page is reloaded. */
+function keepNoLonger(): void {
+  const keeper = uppy.getPlugin('GoldenRetriever')
+  if (keeper !== undefined) uppy.removePlugin(keeper)
+  isKept.value = false
+}
+
 /** New files go into this project from now on. */
 export async function sendTo(projectId: string): Promise<void> {
   const plugin = uppy.getPlugin('TidegateUploads')
@@ -116,6 +153,7 @@ async function keep(): Promise<void> {
 
 /** Ends what is on its way, here and on the server, and signs out. */
 export function leave(): void {
+  uppy.addNoMore()
   uppy.removeFiles(uppy.getFiles().map(({ id }) => id))
   lost.value = []
   signOut()
@@ -125,8 +163,9 @@ export function leave(): void {
 onUserChange(() => {
   isReady.value = false
   keptAs = undefined
-  const keeper = uppy.getPlugin('GoldenRetriever')
-  if (keeper !== undefined) uppy.removePlugin(keeper)
+  uppy.addNoMore()
+  keepNoLonger()
+  isKept.value = true
   uppy.getPlugin('TidegateUploads')?.abandon()
   lost.value = []
 })
