@@ -7,7 +7,7 @@ import type { Upload } from '@tidegate/client'
 import { shortId } from '../format.js'
 import { epoch } from './feed.js'
 import { Limit } from './limit.js'
-import { client } from './session.js'
+import { client, onUserChange } from './session.js'
 
 const KEPT_MAX = 2000
 const AT_ONCE = 4
@@ -21,6 +21,8 @@ interface Lookup {
 /** The oldest first. */
 const lookups = new Map<string, Lookup>()
 const limit = new Limit(AT_ONCE)
+
+onUserChange(() => lookups.clear())
 
 /** As its sender knows the file: with the folder that it was in, if it was. */
 export function pathOf({ filename, metadata }: Pick<Upload, 'filename' | 'metadata'>): string | undefined {

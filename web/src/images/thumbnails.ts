@@ -1,6 +1,7 @@
 // Small pictures of the images, as files in memory: a browser decodes those that it shows.
 
 import { Limit } from '../app/limit.js'
+import { onUserChange } from '../app/session.js'
 import { Unshown } from './bounds.js'
 import { readPicture } from './picture.js'
 import type { ProjectImage } from './types.js'
@@ -16,6 +17,10 @@ export type Thumbnail = { url: string } | { why: Unshown['why'] }
 /** Those that were needed last come last. */
 const kept = new Map<string, Thumbnail>()
 const limit = new Limit(AT_ONCE)
+
+onUserChange(() => {
+  for (const [id, thumbnail] of kept) forget(id, thumbnail)
+})
 
 export function keptThumbnail(id: string): Thumbnail | undefined {
   const found = kept.get(id)

@@ -167,6 +167,7 @@ onUserChange(() => {
   keepNoLonger()
   isKept.value = true
   uppy.getPlugin('TidegateUploads')?.abandon()
+  files.value = uppy.getFiles()
   lost.value = []
 })
 
