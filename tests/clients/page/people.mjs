@@ -227,7 +227,7 @@ async function apart(ann, bob) {
 
 /** The address says which project it is, and the title too. */
 async function named({ tab: { page } }) {
-  assert.equal(await page.title(), 'Project · Cells – Tidegate')
+  await page.waitForFunction((title) => document.title === title, 'Project · Cells – Tidegate')
   assert.match(page.url(), /#\/project\?project=[0-9a-f-]{36}$/)
 }
 
@@ -244,7 +244,7 @@ async function lost({ tab, token, origin }) {
   assert.equal(await tab.button('browse files').isVisible(), false)
   await page.getByRole('link', { name: 'Open “Own”' }).click()
   await tab.ready()
-  assert.equal(await page.title(), 'Uploads · Own – Tidegate')
+  await page.waitForFunction((title) => document.title === title, 'Uploads · Own – Tidegate')
   await page.evaluate((hash) => location.replace(hash), `#/transfers?project=${crypto.randomUUID()}`)
   await page.getByRole('heading', { name: GONE_WORDS }).waitFor()
   assert.equal(await tab.button('browse files').isVisible(), false)
