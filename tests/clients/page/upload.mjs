@@ -3,7 +3,7 @@
 //     node page/upload.mjs CREATION_URL DATA_DIR
 
 import assert from 'node:assert/strict'
-import { mkdir } from 'node:fs/promises'
+import { appendFile, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { launch } from '../lib/browser.mjs'
@@ -15,16 +15,23 @@ import { GONE, Tab, WIDE } from './lib/tab.mjs'
 /** Files that a browser sends at once over HTTP/1.1. */
 const AT_ONCE = 3
 
+/** What is said of a file that changes while it is sent. */
+const CHANGED = [
+  { url: /\/files\//, text: /ERR_UPLOAD_FILE_CHANGED/ },
+  { url: /\/assets\//, text: /The file has changed on the disk/ },
+]
+
 await scenarioAt(async (endpoint, folder) => {
   const store = new Store(endpoint, process.argv[3])
   const browser = await launch()
   try {
     const context = await browser.newContext({ viewport: WIDE })
-    const tab = await Tab.open(context, store.origin, { expected: [GONE] })
+    const tab = await Tab.open(context, store.origin, { expected: [GONE, ...CHANGED] })
     const files = await chosenAndDropped(tab, store, folder)
     const atOnce = await inParallel(tab, store, folder)
     const shown = await paused(tab, store, folder)
     const cancelled = await cancels(tab, store, folder)
+    await changed(tab, folder)
     const tabs = await besides(tab, context, store, folder)
     tab.sound()
     return { files, atOnce, ...shown, cancelled, tabs }
@@ -139,6 +146,19 @@ async function cancels(tab, store, folder) {
   await store.expectSame(ids['kept.bin'], kept)
   await tab.page.getByText('Nothing runs').waitFor()
   return cancelled.length
+}
+
+/** A file that changes on the disk while it is sent: that is told, and nothing of it is taken for the file. */
+async function changed(tab, folder) {
+  const { path } = await make(folder, 'changed.bin', 20 * MIB)
+  await tab.throttle(4 * MIB)
+  await tab.choose(path)
+  await tab.says('changed.bin', 'sending')
+  await appendFile(path, 'more')
+  await tab.says('changed.bin', 'The file has changed on the disk. Choose it again.')
+  await tab.says('changed.bin', 'failed')
+  await tab.file('changed.bin').getByRole('button', { name: 'Cancel' }).click()
+  await tab.throttle(0)
 }
 
 /** Two tabs share the connections: together they send no more than one would, and a cancel gets through. */
