@@ -145,15 +145,21 @@ async function cancelOne({ sender, canceller, store, id, name, isClicked }) {
 
 async function click(canceller, name, reason) {
   const operation = canceller.operation(name)
+  const label = `Cancel ${name}`
+  const clickedAt = () => canceller.page.evaluate((button) => window.clicked[button], label)
   const clicking = turn.then(async () => {
     await canceller.page.getByRole('textbox', { name: 'Reason' }).fill(reason)
-    await operation.getByRole('button', { name: `Cancel ${name}` }).click()
+    // A row that moves between the press and the release of the mouse makes it no click at all: then again.
+    await eventually(async () => {
+      await operation.getByRole('button', { name: label }).click()
+      return clickedAt()
+    })
   })
   turn = clicking
   await clicking
   const words = /stopped in (\S+) (m?s),/
   await operation.filter({ hasText: words }).waitFor()
-  const begun = await canceller.page.evaluate((label) => window.clicked[label], `Cancel ${name}`)
+  const begun = await clickedAt()
   const [, count, unit] = (await operation.textContent()).match(words)
   return { begun, stopped: [Number(count) * (unit === 's' ? 1000 : 1)] }
 }
