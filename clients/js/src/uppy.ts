@@ -311,8 +311,8 @@ export class TidegateUploads<M extends Meta, B extends Body> extends Tus<M, B> {
     const id = file.tidegate?.id
     if (id === undefined) return
     const isKnown = this.#created.delete(id) || file.tus?.uploadUrl != null
-    const isCancelled = this.#left.delete(id)
-    if (isKnown && !isCancelled && !file.progress.uploadComplete) void this.#cancel(id)
+    const isLeft = this.#left.delete(id)
+    if (isKnown && !isLeft && !file.progress.uploadComplete) void this.#cancel(id)
   }
 
   /** Ends what is sent, so that `@uppy/tus`, whose turn is next, has no URL to send a DELETE to. */

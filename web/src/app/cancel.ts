@@ -5,6 +5,7 @@ import { type BulkCancelled, type Cancelled, TidegateError, type TidegateEvent }
 import { text } from '../text.js'
 import { listen } from './feed.js'
 import { Limit } from './limit.js'
+import { notify } from './notices.js'
 import { keyOf, type Operation } from './operation.js'
 import { accepted, stopped } from './operations.js'
 import { patiently } from './patience.js'
@@ -64,6 +65,13 @@ export async function cancel(operation: Operation, projectId: string, reason?: s
   } finally {
     ear.close()
   }
+}
+
+/** The same, and tells what it came to. */
+export async function stop(operation: Operation, name: string, projectId: string, reason?: string): Promise<void> {
+  const stopped = await cancel(operation, projectId, reason)
+  if (stopped === undefined) notify(text.operations.late(name))
+  else notify(text.operations.told(name, stopped.inMs, stopped.freed))
 }
 
 interface Answer {

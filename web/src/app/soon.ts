@@ -1,8 +1,8 @@
 /** Often enough for eyes, and seldom enough to leave the page time for everything else. In milliseconds. */
-const PACE = 100
+const PACE_MS = 100
 
 /** Does something soon, once for all calls that come until then. */
-export function soon(work: () => void): () => void {
+export function soon(work: () => void, afterMs = PACE_MS): () => void {
   let isDue = false
   return () => {
     if (isDue) return
@@ -10,6 +10,6 @@ export function soon(work: () => void): () => void {
     setTimeout(() => {
       isDue = false
       work()
-    }, PACE)
+    }, afterMs)
   }
 }

@@ -5,6 +5,7 @@ import type { TidegateEvent } from '@tidegate/client'
 
 import { listen } from '../app/feed.js'
 import { projectId } from '../app/projects.js'
+import { soon } from '../app/soon.js'
 
 const KEPT_MAX = 500
 
@@ -18,16 +19,12 @@ let kept: Told[] = []
 let last = 0
 
 const version = signal(0)
-let isDue = false
 
-function changed(): void {
-  if (isDue) return
-  isDue = true
-  requestAnimationFrame(() => {
-    isDue = false
-    version.value += 1
-  })
+function show(): void {
+  version.value = version.peek() + 1
 }
+
+const changed = soon(show)
 
 listen((event) => {
   last += 1
@@ -36,7 +33,7 @@ listen((event) => {
   changed()
 })
 
-/** Newest first. Anew at most once a frame, and only while somebody looks. */
+/** Newest first. Anew only while somebody looks. */
 export const recent = computed<readonly Told[]>(() => {
   version.value
   return [...kept].reverse()
@@ -57,6 +54,7 @@ export const heldBack = computed(() => {
 })
 
 export function hold(): void {
+  show()
   held.value = { events: recent.value, last }
 }
 
@@ -67,7 +65,7 @@ export function goOn(): void {
 export function clear(): void {
   kept = []
   if (held.peek() !== undefined) held.value = { events: [], last }
-  changed()
+  show()
 }
 
 // Another project has other events.

@@ -1,11 +1,12 @@
 import type { Export } from '@tidegate/client'
 import { useRef } from 'preact/hooks'
 
+import { stop } from '../app/cancel.js'
 import { attempt } from '../app/notices.js'
+import { ofExport } from '../app/operation.js'
 import { text } from '../text.js'
 import { Bar } from '../ui/Bar.js'
 import { Button } from '../ui/Button.js'
-import { stop } from './actions.js'
 
 /** The element of an archive that is being made. */
 export function elementId(id: string): string {
@@ -18,7 +19,7 @@ export function Running({ archives }: { archives: Export[] }) {
   const cancel = (archive: Export) => {
     // Its button goes with it, and the focus must not.
     heading.current?.focus()
-    attempt(() => stop(archive))
+    attempt(() => stop(ofExport(archive), archive.projectName, archive.projectId))
   }
   return (
     <section class="export-running" aria-labelledby="export-running-title">

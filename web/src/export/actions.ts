@@ -1,14 +1,12 @@
 // What can be done with archives.
 
 import type { Export, TidegateEvent } from '@tidegate/client'
-import { cancel } from '../app/cancel.js'
 import { listen } from '../app/feed.js'
 import { notify } from '../app/notices.js'
-import { ofExport } from '../app/operation.js'
-import { operations } from '../app/operations.js'
 import { path } from '../app/projects.js'
 import { client } from '../app/session.js'
 import { text } from '../text.js'
+import { save } from '../ui/save.js'
 
 export interface Options {
   includeOriginalImages: boolean
@@ -44,21 +42,10 @@ export async function start(projectId: string, options: Options, projectName: st
   announce(jobId)
 }
 
-export async function stop(archive: Export): Promise<void> {
-  const { id, projectId, projectName } = archive
-  const known = operations.peek().find((operation) => operation.kind === 'export' && operation.id === id)
-  const stopped = await cancel(known ?? ofExport(archive), projectId)
-  if (stopped === undefined) notify(text.operations.late(projectName))
-  else notify(text.operations.told(projectName, stopped.inMs, stopped.freed))
-}
-
 /** A link cannot carry a login, so it is lent one. The browser writes the archive to the disk as it comes. */
 export async function download({ id, projectId }: Export): Promise<void> {
   const archive = path('projects', projectId, 'export', id)
   const { token } = await client.call<{ token: string }>('POST', `${archive}/download-token`)
-  const link = document.createElement('a')
-  link.href = client.url(`${archive}/download`, { token }).href
   // Should it be refused, that is a failed download, and not another page in the place of this one and its uploads.
-  link.download = ''
-  link.click()
+  save(client.url(`${archive}/download`, { token }).href)
 }

@@ -4,6 +4,7 @@ import { attempt } from '../app/notices.js'
 import { client, hasToken } from '../app/session.js'
 import { text } from '../text.js'
 import { Button } from '../ui/Button.js'
+import { save } from '../ui/save.js'
 import { nameOf } from './gallery.js'
 import type { ProjectImage } from './types.js'
 
@@ -25,13 +26,13 @@ export function Download({ image }: { image: ProjectImage }) {
       </a>
     )
   }
-  const save = async () => {
+  const press = async () => {
     setBusy(true)
     await attempt(() => download(image))
     setBusy(false)
   }
   return (
-    <Button isOff={isBusy} aria-label={words.downloadName(name)} onClick={save}>
+    <Button isOff={isBusy} aria-label={words.downloadName(name)} onClick={press}>
       {words.download}
     </Button>
   )
@@ -43,9 +44,6 @@ const KEPT_MS = 60_000
 async function download(image: ProjectImage): Promise<void> {
   const answer = await client.fetch('GET', image.url)
   const url = URL.createObjectURL(await answer.blob())
-  const link = document.createElement('a')
-  link.href = url
-  link.download = image.filename ?? image.id
-  link.click()
+  save(url, image.filename ?? image.id)
   setTimeout(() => URL.revokeObjectURL(url), KEPT_MS)
 }

@@ -14,6 +14,7 @@ import { listen } from '../app/feed.js'
 import { amongTwins, inWords, type Name, twins } from '../app/names.js'
 import { path } from '../app/projects.js'
 import { client } from '../app/session.js'
+import { soon } from '../app/soon.js'
 import type { ProjectImage } from './types.js'
 
 /** So many are shown at first, and more at a time. */
@@ -57,10 +58,13 @@ export const total = signal(0)
 /** Counts how often they have to be read anew since there are others. */
 export const stale = signal(0)
 
+const outdated = soon(() => {
+  stale.value += 1
+}, GATHERED_MS)
+
 const known = new Map<string, Entry>()
 let shownProject: string | undefined
 let arrived = 0
-let isGathering = false
 let isWithoutQueue = false
 
 /** Names of more than one of those that are shown. An image keeps its name. */
@@ -200,12 +204,7 @@ export function tell({ type, data }: TidegateEvent): void {
   if (data.projectId !== shownProject) return
   if (type === 'upload.completed') {
     arrived += known.has(data.id) ? 0 : 1
-    if (isGathering) return
-    isGathering = true
-    setTimeout(() => {
-      isGathering = false
-      stale.value += 1
-    }, GATHERED_MS)
+    outdated()
   } else if (type === 'upload.deleted') {
     const entry = known.get(data.id)
     if (entry) entry.isDeleted = true

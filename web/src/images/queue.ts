@@ -1,10 +1,10 @@
 // What is asked of the processing queue: whether there is one, to segment, and to stop it.
 
 import { signal } from '@preact/signals'
-import { type Cancelled, type QueueItem, type SegmentationStatus, TidegateError } from '@tidegate/client'
+import { type QueueItem, TidegateError } from '@tidegate/client'
 
 import { cancel } from '../app/cancel.js'
-import { isCancellable } from '../app/operation.js'
+import { isCancellable, type Operation, ofItem } from '../app/operation.js'
 import { operations } from '../app/operations.js'
 import { path } from '../app/projects.js'
 import { client } from '../app/session.js'
@@ -91,29 +91,22 @@ function began(entry: Entry, item: QueueItem): void {
  */
 export function stop(entry: Entry, projectId: string): Promise<number | undefined> {
   return asking([entry], 'stop', async () => {
-    const running = entry.item.peek()?.id
-    const operation = operations
-      .peek()
-      .find((known) => known.imageId === entry.id && isCancellable(known) && (known.id === running || !running))
-    if (operation === undefined) return stopUnlisted(entry, projectId)
-    const stopped = await cancel(operation, projectId)
+    const operation = await runningFor(entry, projectId)
+    const stopped = operation && (await cancel(operation, projectId))
     if (isActive(entry.image.peek().segmentationStatus)) await refresh(entry)
     return stopped?.inMs
   })
 }
 
-/** More may run than is listed. */
-async function stopUnlisted(entry: Entry, projectId: string): Promise<number | undefined> {
-  const begun = performance.now()
+/** What is done with an image. More may run than is listed. */
+async function runningFor(entry: Entry, projectId: string): Promise<Operation | undefined> {
+  const id = entry.item.peek()?.id
+  const isIts = (one: Operation) => one.imageId === entry.id && isCancellable(one) && (one.id === id || !id)
+  const listed = operations.peek().find(isIts)
+  if (listed !== undefined) return listed
   const query = { imageId: entry.id, state: 'queued,processing', limit: 1 }
-  const id = entry.item.peek()?.id ?? (await client.items(projectId, query)).data[0]?.id
-  if (id === undefined) {
-    await refresh(entry)
-    return undefined
-  }
-  const ended = (await client.cancelItem(id)) as Cancelled & { imageStatus: SegmentationStatus }
-  setStatus(entry, ended.imageStatus)
-  return ended.outcome.startsWith('already') ? undefined : performance.now() - begun
+  const [item] = (await client.items(projectId, query)).data
+  return item && ofItem(item)
 }
 
 /** A cancel may wait for its confirmation when the image is asked for again. */

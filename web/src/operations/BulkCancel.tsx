@@ -1,5 +1,5 @@
 import { cancelAll } from '../app/cancel.js'
-import { notify } from '../app/notices.js'
+import { notify, reasonOf } from '../app/notices.js'
 import type { Kind, Operation } from '../app/operation.js'
 import { projectId } from '../app/projects.js'
 import { text } from '../text.js'
@@ -56,5 +56,5 @@ async function stopAll(chosen: Operation[], reason?: string): Promise<void> {
   if (unconfirmed > 0) notify(preview.unconfirmed(unconfirmed, total), 'bad')
   if (refused.length === 0) return
   const [why] = refused
-  notify(preview.refused(refused.length, total, why instanceof Error ? why.message : String(why)), 'bad')
+  notify(preview.refused(refused.length, total, reasonOf(why)), 'bad')
 }

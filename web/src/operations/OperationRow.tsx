@@ -1,8 +1,5 @@
-import { cancel } from '../app/cancel.js'
 import { amongTwins, inWords, type Name, uploadName } from '../app/names.js'
-import { notify } from '../app/notices.js'
 import { isActive, isCancellable, type Operation } from '../app/operation.js'
-import { projectId } from '../app/projects.js'
 import { hasToken } from '../app/session.js'
 import { duration, rate, shortId } from '../format.js'
 import { text } from '../text.js'
@@ -24,16 +21,6 @@ export function nameOf({ kind, id, name, imageId }: Operation, twice?: ReadonlyS
   }
   if (name === undefined) return { name: `${text.operations.unnamed[kind]} ${shortId(id)}` }
   return kind === 'upload' && twice?.has(name) ? amongTwins(id, name) : { name }
-}
-
-/** Cancels one, and tells how long that took. */
-export async function stop(operation: Operation, reason?: string): Promise<void> {
-  const project = projectId.peek()
-  if (project === undefined) return
-  const { name } = nameOf(operation)
-  const stopped = await cancel(operation, project, reason)
-  if (stopped === undefined) notify(text.operations.late(name))
-  else notify(text.operations.told(name, stopped.inMs, stopped.freed))
 }
 
 interface Props {

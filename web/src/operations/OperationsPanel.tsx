@@ -3,17 +3,19 @@ import { useId, useState } from 'preact/hooks'
 
 import './operations.css'
 
+import { stop } from '../app/cancel.js'
 import { twins } from '../app/names.js'
 import { attempt } from '../app/notices.js'
 import { hasJustEnded, isActive, isCancellable, keyOf, type Operation, STATES, type State } from '../app/operation.js'
 import { operations, readAgain, reading, unlisted } from '../app/operations.js'
+import { projectId } from '../app/projects.js'
 import { useSeconds } from '../app/ticking.js'
 import { text } from '../text.js'
 import { Button, Check, More } from '../ui/Button.js'
 import { useFocusOverMoves } from '../ui/focus.js'
 import { Unread } from '../ui/Unread.js'
 import { BulkCancel } from './BulkCancel.js'
-import { HEADING, OperationRow, stop } from './OperationRow.js'
+import { HEADING, nameOf, OperationRow } from './OperationRow.js'
 
 const GROUPS = ['active', 'ended', 'all'] as const
 type Group = (typeof GROUPS)[number]
@@ -68,7 +70,7 @@ export function OperationsPanel() {
         rows={visible}
         selected={selected.value}
         onSelect={select}
-        onCancel={(operation) => attempt(() => stop(operation, stated))}
+        onCancel={(operation) => attempt(() => cancelOne(operation, stated))}
       />
       <Nothing filter={filter} isEmpty={rows.length === 0} />
       {rows.length > shown && (
@@ -78,6 +80,11 @@ export function OperationsPanel() {
       {asking.length > 0 && <BulkCancel chosen={asking} reason={stated} onClose={() => setAsking([])} />}
     </section>
   )
+}
+
+async function cancelOne(operation: Operation, reason: string | undefined): Promise<void> {
+  const project = projectId.peek()
+  if (project !== undefined) await stop(operation, nameOf(operation).name, project, reason)
 }
 
 function isShown(operation: Operation, filter: Filter): boolean {

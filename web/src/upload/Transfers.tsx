@@ -5,7 +5,7 @@ import { useSeconds } from '../app/ticking.js'
 import { bytes, duration, rate } from '../format.js'
 import { text } from '../text.js'
 import { Bar } from '../ui/Bar.js'
-import { Button } from '../ui/Button.js'
+import { Button, More } from '../ui/Button.js'
 import { useFocusKept, useFocusOverMoves } from '../ui/focus.js'
 import { Icon } from '../ui/Icon.js'
 import {
@@ -71,11 +71,7 @@ export function Transfers() {
           ))}
         </tbody>
       </table>
-      {rest > 0 && (
-        <button type="button" onClick={() => setShown(shown + STEP)}>
-          {text.more(Math.min(STEP, rest))}
-        </button>
-      )}
+      {rest > 0 && <More count={Math.min(STEP, rest)} onClick={() => setShown(shown + STEP)} />}
     </div>
   )
 }

@@ -7,7 +7,7 @@ import './upload.css'
 
 import { projectId } from '../app/projects.js'
 import { text } from '../text.js'
-import { goOn, isKept, isReady, sendTo, uppy } from './sending.js'
+import { goOn, isKept, isReady, sendTo, unplug, uppy } from './sending.js'
 import { Transfers } from './Transfers.js'
 
 const HEIGHT = 170
@@ -49,10 +49,7 @@ function DropZone() {
       // Its words come with the other notices.
       disableInformer: true,
     })
-    return () => {
-      const dashboard = uppy.getPlugin('Dashboard')
-      if (dashboard !== undefined) uppy.removePlugin(dashboard)
-    }
+    return () => unplug('Dashboard')
   }, [])
   return <div ref={target} />
 }

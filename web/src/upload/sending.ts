@@ -121,9 +121,13 @@ export const isKept = signal(true)
 
 /** Until the page is reloaded. */
 function keepNoLonger(): void {
-  const keeper = uppy.getPlugin('GoldenRetriever')
-  if (keeper !== undefined) uppy.removePlugin(keeper)
+  unplug('GoldenRetriever')
   isKept.value = false
+}
+
+export function unplug(name: 'Dashboard' | 'GoldenRetriever'): void {
+  const plugin = uppy.getPlugin(name)
+  if (plugin !== undefined) uppy.removePlugin(plugin)
 }
 
 /** New files go into this project from now on. */
@@ -145,8 +149,7 @@ async function keep(): Promise<void> {
   const id = ['tidegate', userOfToken(), await takeSlot(LIMIT)].filter(Boolean).join('-')
   if (id === keptAs) return
   keptAs = id
-  const before = uppy.getPlugin('GoldenRetriever')
-  if (before !== undefined) uppy.removePlugin(before)
+  unplug('GoldenRetriever')
   uppy.setOptions({ id })
   uppy.use(GoldenRetriever, { indexedDB: KEPT })
 }
@@ -164,7 +167,7 @@ onUserChange(() => {
   isReady.value = false
   keptAs = undefined
   uppy.addNoMore()
-  keepNoLonger()
+  unplug('GoldenRetriever')
   isKept.value = true
   uppy.getPlugin('TidegateUploads')?.abandon()
   files.value = uppy.getFiles()
